@@ -1,0 +1,146 @@
+"""Latent groups: prior, posterior, sample and merge, one block a group.
+
+A decoder group turns the top-down state s into s', drawing its latents z on the way. All groups
+of a scale after the first group of the model have the same structure and shapes.
+"""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from jaxlab import distributions
+from jaxlab.models.nvae.cells import Cell, Op
+from jaxlab.models.nvae.flows import FlowPair
+from jaxlab.models.nvae.layers import Conv, Dtype
+
+
+@flax.struct.dataclass
+class GroupOutput:
+    """What one latent group reports; every term summed over space and channels.
+
+    z: [batch, height, width, latents], after flows.
+    whitened: (z - prior mean) / prior sigma, same shape.
+    kl: [batch] in nats; analytic, or log q - log p at z with flows; 0 where z was not inferred.
+    kl_per_channel: [batch, latents]; its sum over channels is kl.
+    log_q, log_p: [batch] log-densities of z under posterior and prior; log_q is 0 if not inferred.
+    """
+
+    z: jax.Array
+    whitened: jax.Array
+    kl: jax.Array
+    kl_per_channel: jax.Array
+    log_q: jax.Array
+    log_p: jax.Array
+
+
+@flax.struct.dataclass
+class GroupInput:
+    """What one latent group is told; None leaves a source of z out.
+
+    feature: [batch, height, width, encoder channels] for a posterior.
+    given: z itself.    whitened: z in units of the prior, (z - mean) / sigma.
+    noise: standard normal noise of the draw; the draw is the mean where it is zero.
+    temperature: [] factor on the prior's sigma.
+    """
+
+    noise: jax.Array
+    temperature: jax.Array
+    feature: jax.Array | None = None
+    given: jax.Array | None = None
+    whitened: jax.Array | None = None
+
+
+class LatentGroup(nn.Module):
+    """Prior from s, posterior from (feature, s), a draw, and s' = conv1x1([s, z]).
+
+    first: the group at the top. Its prior is fixed (mean 0, raw log-sigma 0), its posterior sees
+    the feature alone, and it has no cells before it.
+    merge: "concat", or "replace" (s' = conv1x1(z), the model of one single group).
+    residual: the posterior's raw parameters are added to the prior's.
+    clamp: raw values v become clamp * tanh(v / clamp); sigma = exp(raw) + sigma_floor.
+    """
+
+    latents: int
+    cells: int
+    ops: tuple[Op, ...]
+    first: bool = False
+    merge: str = "concat"
+    squeeze_excitation: bool = True
+    residual: bool = True
+    flows: int = 0
+    clamp: float = 5.0
+    sigma_floor: float = 0.01
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, s: jax.Array, inputs: GroupInput, train: bool):
+        if not self.first:
+            for c in range(self.cells):
+                cell = Cell(
+                    self.ops, "normal", self.squeeze_excitation, dtype=self.dtype, name=f"cell_{c}"
+                )
+                s = cell(s, train)
+        prior_raw = self._prior(s, inputs)
+        prior = self._gaussian(prior_raw, inputs.temperature)
+        if inputs.feature is not None:
+            output = self._inferred(s, inputs, prior_raw, prior)
+        else:
+            output = self._generated(inputs, prior)
+        merge = Conv(s.shape[-1], size=1, dtype=self.dtype, name="merge")
+        z = output.z.astype(s.dtype)
+        s = merge(z if self.merge == "replace" else jnp.concatenate([s, z], axis=-1))
+        return s, output
+
+    def _prior(self, s, inputs):
+        if self.first:
+            zeros = jnp.zeros_like(inputs.noise)
+            return zeros, zeros
+        raw = Conv(2 * self.latents, size=1, dtype=self.dtype, name="prior")(nn.elu(s))
+        return jnp.split(raw.astype(jnp.float32), 2, axis=-1)
+
+    def _gaussian(self, raw, temperature=1.0):
+        mean, log_sigma = (distributions.soft_clamp(r, self.clamp) for r in raw)
+        return mean, (jnp.exp(log_sigma) + self.sigma_floor) * temperature
+
+    def _inferred(self, s, inputs, prior_raw, prior):
+        feature = inputs.feature
+        if not self.first:
+            width = feature.shape[-1]
+            feature = feature + Conv(width, size=1, dtype=self.dtype, name="combine")(s)
+        raw = Conv(2 * self.latents, dtype=self.dtype, name="posterior")(feature)
+        raw = jnp.split(raw.astype(jnp.float32), 2, axis=-1)
+        if self.residual and not self.first:
+            raw = [q + p for q, p in zip(raw, prior_raw, strict=True)]
+        mean, sigma = self._gaussian(raw)
+        z = mean + sigma * inputs.noise
+        log_q = distributions.normal_log_prob(z, mean, sigma)
+        for i in range(self.flows):
+            z = FlowPair(dtype=self.dtype, name=f"flow_{i}")(z)
+        log_p = distributions.normal_log_prob(z, *prior)
+        kl = log_q - log_p if self.flows else distributions.normal_kl(mean, sigma, *prior)
+        return self._output(z, prior, jnp.sum(kl, axis=(1, 2)), log_q, log_p)
+
+    def _generated(self, inputs, prior):
+        mean, sigma = prior
+        if inputs.given is not None:
+            z = inputs.given
+        elif inputs.whitened is not None:
+            z = mean + sigma * inputs.whitened
+        else:
+            z = mean + sigma * inputs.noise
+        log_p = distributions.normal_log_prob(z, mean, sigma)
+        nothing = jnp.zeros((z.shape[0], self.latents))
+        return self._output(z, prior, nothing, jnp.zeros_like(log_p), log_p)
+
+    def _output(self, z, prior, kl_per_channel, log_q, log_p):
+        mean, sigma = prior
+        total = lambda x: jnp.sum(x, axis=(1, 2, 3))
+        return GroupOutput(
+            z=z,
+            whitened=(z - mean) / sigma,
+            kl=jnp.sum(kl_per_channel, axis=-1),
+            kl_per_channel=kl_per_channel,
+            log_q=total(log_q),
+            log_p=total(log_p),
+        )

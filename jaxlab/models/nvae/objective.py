@@ -1,0 +1,201 @@
+"""The training objective of NVAE: warmed-up, balanced ELBO plus penalties.
+
+mean_b [ -log p(x | z) + beta sum_l gamma_l KL_l ]
+    + lambda (sum_conv sigma_max(W) + sum_bn max |scale|)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlab import distributions
+from jaxlab.models.nvae.model import NVAE
+from jaxlab.models.nvae.regularization import batch_norm_penalty, init_spectral, spectral_penalty
+
+ACTIVE_NATS = 0.1  # a latent channel is in use if its KL, averaged over images, is above this
+
+
+def kl_coefficient(step, total_steps: int, *, portion=0.3, constant=1e-4, minimum=1e-4):
+    """KL warm-up: minimum for `constant` of the run, then linear to 1 over `portion` of it.
+
+    >>> [round(float(kl_coefficient(s, 1000, constant=0.0)), 4) for s in (0, 150, 300, 900)]
+    [0.0001, 0.5, 1.0, 1.0]
+    """
+    if portion == 0:
+        return jnp.ones(())
+    ramp = (step - constant * total_steps) / (portion * total_steps)
+    return jnp.clip(ramp, minimum, 1.0)
+
+
+def balance_alphas(groups: Sequence[int], kind: str = "square") -> np.ndarray:
+    """Expected share of KL of each latent group, coarsest first, the smallest being 1.
+
+    Args:
+        groups: Groups of each scale, finest first.
+        kind: "equal" 1, "linear" 2^i, "sqrt" 2^(i/2), "square" 4^i / groups, i = 0 coarsest.
+
+    >>> balance_alphas((2, 1)).tolist()
+    [1.0, 2.0, 2.0]
+    """
+    rules = {
+        "equal": lambda i, n: 1.0,
+        "linear": lambda i, n: 2.0**i,
+        "sqrt": lambda i, n: 2.0 ** (i / 2),
+        "square": lambda i, n: 4.0**i / n,
+    }
+    if kind not in rules:
+        raise ValueError(f"balance is {kind!r}, known are {', '.join(rules)}")
+    coarse_first = list(groups)[::-1]
+    alphas = np.concatenate([np.full(n, rules[kind](i, n)) for i, n in enumerate(coarse_first)])
+    return alphas / alphas.min()
+
+
+def balance(kl: jax.Array, alphas: np.ndarray) -> jax.Array:
+    """Weights of the groups' KL: above 1 where a group holds more than its share; mean 1.
+
+    ``gamma_l = (a_l / alpha_l) / mean_k (a_k / alpha_k)``, ``a_l = mean_b |KL_l| + 0.01``.
+
+    Args:
+        kl: [batch, groups], the whole logical batch.
+        alphas: [groups] from `balance_alphas`.
+
+    Returns:
+        [groups], without gradient.
+    """
+    size = jnp.mean(jnp.abs(kl), axis=0) + 0.01
+    gamma = size / alphas
+    return jax.lax.stop_gradient(gamma / jnp.mean(gamma))
+
+
+def penalty_coefficient(beta, *, final: float, initial: float | None = None):
+    """lambda: `final`, or on the way from `initial` to it, geometric in the KL coefficient.
+
+    >>> print(penalty_coefficient(0.5, final=0.01, initial=1.0))
+    0.1
+    """
+    if initial is None or final == 0:
+        return jnp.asarray(final, jnp.float32)
+    return jnp.exp((1 - beta) * jnp.log(initial) + beta * jnp.log(final))
+
+
+def prepare_images(model: NVAE, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    """Images as the model takes them, float32 in [0, 1].
+
+    uint8 values are divided by 255, reduced to the model's bits, and for a Bernoulli likelihood
+    drawn as 0 or 1 with the key. Floating images pass as they are.
+    """
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        return images.astype(jnp.float32)
+    if model.likelihood == "bernoulli":
+        x = images.astype(jnp.float32) / 255
+        return x if key is None else distributions.binarize(key, x)
+    return distributions.reduce_bits(images, model.bits)
+
+
+def init_variables(model: NVAE, key: jax.Array, images: jax.Array, *, spectral: bool = True):
+    """Parameters and model state of a new model.
+
+    Args:
+        key: Typed key.
+        images: [batch, size, size, channels]; only `arch="res_elu"` depends on its values.
+        spectral: Also make singular vectors for the spectral penalty.
+
+    Returns:
+        (params, model_state); model_state has "batch_stats" and, if asked, "spectral".
+    """
+    init, noise, binary, power = jax.random.split(key, 4)
+    x = prepare_images(model, images, binary)
+    variables = model.init(init, x, key=noise, train=True)
+    state = {"batch_stats": variables.get("batch_stats", {})}
+    if spectral:
+        state["spectral"] = init_spectral(variables["kernels"], power)
+    return variables["params"], state
+
+
+def elbo_terms(model: NVAE, params, model_state, x: jax.Array, *, key, train: bool):
+    """Reconstruction and KL of a batch.
+
+    Returns:
+        (nats [batch] of -log p(x | z), kl [batch, groups], output, updated collections).
+    """
+    variables = {"params": params, "batch_stats": model_state["batch_stats"]}
+    mutable = ["batch_stats", "kernels"] if train else []
+    output, updates = model.apply(variables, x, key=key, train=train, mutable=mutable)
+    return -model.observation.log_prob(x, output.parameters), output.kl, output, updates
+
+
+def make_loss(
+    model: NVAE,
+    *,
+    total_steps: int,
+    kl_portion: float = 0.3,
+    kl_constant: float = 1e-4,
+    kl_minimum: float = 1e-4,
+    balancing: str | None = "square",
+    penalty: float = 1e-2,
+    penalty_init: float | None = None,
+    spectral_iterations: int = 4,
+) -> Callable:
+    """Builds ``loss_fn(params, model_state, batch, *, key, step) -> (loss, (state, metrics))``.
+
+    Args:
+        total_steps: Length of the run; the KL warm-up is a part of it.
+        kl_portion, kl_constant, kl_minimum: See `kl_coefficient`.
+        balancing: Kind of `balance_alphas`; None weighs all groups alike. Off once beta is 1.
+        penalty, penalty_init: See `penalty_coefficient`; 0 leaves the penalties out.
+        spectral_iterations: Power iterations a step.
+
+    Returns:
+        The loss function. batch["image"]: [batch, size, size, channels], see `prepare_images`.
+    """
+    alphas = balance_alphas(model.groups, balancing or "equal")
+
+    def loss_fn(params, model_state, batch, *, key, step):
+        binary, noise = jax.random.split(key)
+        x = prepare_images(model, batch["image"], binary)
+        nats, kl, _, updates = elbo_terms(model, params, model_state, x, key=noise, train=True)
+        beta = kl_coefficient(
+            step, total_steps, portion=kl_portion, constant=kl_constant, minimum=kl_minimum
+        )
+        gamma = jnp.ones(kl.shape[1])
+        if balancing is not None:
+            gamma = jnp.where(beta < 1, balance(kl, alphas), gamma)
+        loss = jnp.mean(nats + beta * jnp.sum(gamma * kl, axis=1))
+        state = {**model_state, "batch_stats": updates["batch_stats"]}
+        metrics = {
+            "nelbo": jnp.mean(nats + jnp.sum(kl, axis=1)),
+            "reconstruction": jnp.mean(nats),
+            "kl": jnp.mean(jnp.sum(kl, axis=1)),
+            "kl_coefficient": beta,
+        }
+        if penalty > 0:
+            coefficient = penalty_coefficient(beta, final=penalty, initial=penalty_init)
+            spectral, state["spectral"] = spectral_penalty(
+                updates["kernels"], model_state["spectral"], iterations=spectral_iterations
+            )
+            norms = batch_norm_penalty(params)
+            loss += coefficient * (spectral + norms)
+            metrics |= {"spectral": spectral, "batch_norm": norms, "penalty": coefficient}
+        return loss, (state, metrics)
+
+    return loss_fn
+
+
+def make_metrics(model: NVAE) -> Callable:
+    """Builds ``metric_fn(params, model_state, batch, *, key) -> {name: [batch]}`` for evaluation.
+
+    nelbo, reconstruction and kl in nats, and kl_00, kl_01, ... for every group, coarsest first.
+    """
+
+    def metric_fn(params: Any, model_state: Any, batch, *, key) -> dict[str, jax.Array]:
+        binary, noise = jax.random.split(key)
+        x = prepare_images(model, batch["image"], binary)
+        nats, kl, _, _ = elbo_terms(model, params, model_state, x, key=noise, train=False)
+        total = jnp.sum(kl, axis=1)
+        groups = {f"kl_{i:02d}": kl[:, i] for i in range(kl.shape[1])}
+        return {"nelbo": nats + total, "reconstruction": nats, "kl": total, **groups}
+
+    return metric_fn

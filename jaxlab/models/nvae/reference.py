@@ -1,0 +1,343 @@
+"""Import of weights trained with the published NVAE code.
+
+A reference state dict is a flat map from PyTorch names to arrays (convolutions OIHW, linear
+layers (out, in)). `load_reference` turns it into this package's model and variables; names it
+does not know, or misses, are an error.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxlab.models.nvae.cells import Op, arch
+from jaxlab.models.nvae.model import NVAE, groups_per_scale
+
+BINARY_SETS = ("mnist", "omniglot")
+
+_DEFAULTS = {
+    "dataset": "mnist",
+    "use_se": False,
+    "res_dist": False,
+    "num_x_bits": 8,
+    "ada_groups": False,
+    "min_groups_per_scale": 1,
+    "num_mixture_dec": 10,
+    "num_nf": 0,
+    "arch_instance": "res_mbconv",
+}
+
+Target = tuple[str, tuple[str, ...]]  # collection, path inside it
+
+
+def model_from_flags(flags: Mapping[str, Any], *, image_size: int | None = None) -> NVAE:
+    """The model that the reference builds from its command-line flags.
+
+    Args:
+        flags: Flags by name, without dashes; what is missing has the reference's default.
+        image_size: Of the padded input; None takes it from the name of the data set.
+
+    Raises:
+        ValueError: For a flag that is missing and has no default, or unknown values.
+    """
+    flags = {**_DEFAULTS, **flags}
+    needed = (
+        "num_latent_scales num_groups_per_scale num_latent_per_group num_channels_enc "
+        "num_channels_dec num_preprocess_blocks num_preprocess_cells num_cell_per_cond_enc "
+        "num_postprocess_blocks num_postprocess_cells num_cell_per_cond_dec"
+    ).split()
+    missing = [name for name in needed if name not in flags]
+    if missing:
+        raise ValueError(f"flags lack {', '.join(missing)}")
+    if flags["num_preprocess_blocks"] != flags["num_postprocess_blocks"]:
+        raise ValueError(
+            f"num_preprocess_blocks is {flags['num_preprocess_blocks']} and "
+            f"num_postprocess_blocks {flags['num_postprocess_blocks']}; they must be equal"
+        )
+    binary = flags["dataset"] in BINARY_SETS
+    normal = flags["num_mixture_dec"] == 1
+    return NVAE(
+        image_size=image_size or _size_of(flags["dataset"]),
+        likelihood="bernoulli" if binary else "normal" if normal else "mixture",
+        channels=1 if binary else 3,
+        bits=flags["num_x_bits"],
+        num_mixtures=flags["num_mixture_dec"],
+        edge="reference",
+        crop=2 if binary else 0,
+        groups=groups_per_scale(
+            flags["num_latent_scales"],
+            flags["num_groups_per_scale"],
+            adaptive=flags["ada_groups"],
+            minimum=flags["min_groups_per_scale"],
+        ),
+        latents=flags["num_latent_per_group"],
+        enc_channels=flags["num_channels_enc"],
+        dec_channels=flags["num_channels_dec"],
+        blocks=flags["num_preprocess_blocks"],
+        pre_cells=flags["num_preprocess_cells"],
+        post_cells=flags["num_postprocess_cells"],
+        enc_cells=flags["num_cell_per_cond_enc"],
+        dec_cells=flags["num_cell_per_cond_dec"],
+        arch=flags["arch_instance"],
+        squeeze_excitation=flags["use_se"],
+        residual_posterior=flags["res_dist"],
+        flows=flags["num_nf"],
+    )
+
+
+def _size_of(dataset: str) -> int:
+    sizes = {"mnist": 32, "omniglot": 32, "cifar10": 32, "ffhq": 256}
+    if dataset in sizes:
+        return sizes[dataset]
+    tail = dataset.rsplit("_", 1)[-1]
+    if not tail.isdigit():
+        raise ValueError(f"dataset is {dataset!r}, whose image size is unknown; give image_size")
+    return int(tail)
+
+
+def reference_names(model: NVAE) -> dict[str, Target]:
+    """Maps every reference name that carries a value to (collection, path) of ours."""
+    return dict(_Walker(model).walk())
+
+
+class _Walker:
+    """Visits the modules in the reference's order, counting its flat module lists."""
+
+    def __init__(self, model: NVAE):
+        self.model, self.arch = model, arch(model.arch)
+
+    def walk(self) -> Iterator[tuple[str, Target]]:
+        model = self.model
+        top, single = len(model.groups) - 1, model.num_groups == 1
+        if not single:
+            yield "prior_ftr0", ("params", ("h",))
+        yield from _conv("stem", ("stem",))
+        yield from self._blocks("pre_process", "pre", model.pre_cells, "down", model.pre_cells - 1)
+        yield from _conv("enc0.1", ("top",))
+        yield from self._encoder()
+        yield from self._decoder()
+        i = 0
+        for scale in reversed(range(top + 1)):
+            for g in range(model.groups[scale]):
+                group = (f"group_{scale}_{g}",)
+                yield from _conv(f"enc_sampler.{i}", (*group, "posterior"))
+                if i > 0:
+                    yield from _conv(f"dec_sampler.{i - 1}.1", (*group, "prior"))
+                for n in range(model.flows):
+                    yield from _flow(f"nf_cells.{i * model.flows + n}", (*group, f"flow_{n}"))
+                i += 1
+        yield from self._blocks("post_process", "post", model.post_cells, "up", 0)
+        yield from _conv("image_conditional.1", ("head",))
+
+    def _blocks(self, name, place, cells, kind, resizing):
+        for i in range(self.model.blocks * cells):
+            cell_kind = kind if i % cells == resizing else "normal"
+            yield from self._cell(f"{name}.{i}", (f"{place}_{i}",), place, cell_kind)
+
+    def _encoder(self):
+        model, index = self.model, 0
+        if model.num_groups == 1:
+            return
+        for scale, groups in enumerate(model.groups):
+            for g in range(groups):
+                for c in range(model.enc_cells):
+                    path = (f"enc_{scale}_{g}", f"cell_{c}")
+                    yield from self._cell(f"enc_tower.{index}", path, "enc", "normal")
+                    index += 1
+                if (scale, g) != (len(model.groups) - 1, groups - 1):
+                    # The decoder walks a scale's features backwards.
+                    path = (f"group_{scale}_{groups - 1 - g}", "combine")
+                    yield from _conv(f"enc_tower.{index}.conv", path)
+                    index += 1
+            if scale < len(model.groups) - 1:
+                yield from self._cell(f"enc_tower.{index}", (f"down_{scale}",), "enc", "down")
+                index += 1
+
+    def _decoder(self):
+        model, index, top = self.model, 0, len(self.model.groups) - 1
+        if model.num_groups == 1:
+            yield from _conv("stem_decoder", ("group_0_0", "merge"))
+            return
+        for scale in reversed(range(top + 1)):
+            for g in range(model.groups[scale]):
+                group = f"group_{scale}_{g}"
+                if (scale, g) != (top, 0):
+                    for c in range(model.dec_cells):
+                        path = (group, f"cell_{c}")
+                        yield from self._cell(f"dec_tower.{index}", path, "dec", "normal")
+                        index += 1
+                yield from _conv(f"dec_tower.{index}.conv", (group, "merge"))
+                index += 1
+            if scale > 0:
+                yield from self._cell(f"dec_tower.{index}", (f"up_{top - scale}",), "dec", "up")
+                index += 1
+
+    def _cell(self, name, path, place, kind):
+        ops: tuple[Op, ...] = getattr(self.arch, place)
+        if kind == "down":
+            for i in range(4):
+                yield from _conv(f"{name}.skip.conv_{i + 1}", (*path, "skip", f"phase_{i}"))
+        elif kind == "up":
+            yield from _conv(f"{name}.skip.1", (*path, "skip", "conv"), bias=False)
+        for i, op in enumerate(ops):
+            ours, theirs = (*path, f"op_{i}"), f"{name}._ops.{i}"
+            if op.kind == "conv":
+                if op.norm:
+                    norm = "bn_act" if op.activation == "swish" else "bn"
+                    yield from _norm(f"{theirs}.{norm}", (*ours, "norm"))
+                yield from _conv(f"{theirs}.conv_0", (*ours, "conv"))
+            else:
+                first = 1 if kind == "up" and i == 0 else 0
+                yield from _inverted(f"{theirs}.conv", first, ours)
+        if self.model.squeeze_excitation:
+            for index, layer in ((0, "squeeze"), (2, "excite")):
+                for theirs, ours in (("weight", "kernel"), ("bias", "bias")):
+                    target = ("params", (*path, "gate", layer, ours))
+                    yield f"{name}.se.se.{index}.{theirs}", target
+
+
+def _conv(name: str, path, *, bias: bool = True, gain: bool = True) -> Iterator[tuple[str, Target]]:
+    yield f"{name}.weight", ("params", (*path, "kernel"))
+    if bias:
+        yield f"{name}.bias", ("params", (*path, "bias"))
+    if gain:
+        yield f"{name}.log_weight_norm", ("params", (*path, "g"))
+
+
+def _norm(name: str, path) -> Iterator[tuple[str, Target]]:
+    yield f"{name}.weight", ("params", (*path, "scale"))
+    yield f"{name}.bias", ("params", (*path, "bias"))
+    yield f"{name}.running_mean", ("batch_stats", (*path, "mean"))
+    yield f"{name}.running_var", ("batch_stats", (*path, "var"))
+
+
+def _inverted(name: str, first: int, path) -> Iterator[tuple[str, Target]]:
+    yield from _norm(f"{name}.{first}", (*path, "norm_in"))
+    for offset, layer in ((1, "expand"), (2, "spatial")):
+        inner = f"{name}.{first + offset}.conv"
+        yield from _conv(f"{inner}.0", (*path, layer), bias=False, gain=False)
+        yield from _norm(f"{inner}.1", (*path, f"norm_{layer}"))
+    yield from _conv(f"{name}.{first + 3}", (*path, "project"), bias=False, gain=False)
+    yield from _norm(f"{name}.{first + 4}", (*path, "norm_out"))
+
+
+def _flow(name: str, path) -> Iterator[tuple[str, Target]]:
+    for theirs, ours in (("cell1", "forward"), ("cell2", "backward")):
+        for index, layer in ((0, "expand"), (2, "spatial")):
+            inner = f"{name}.{theirs}.conv.convz.{index}"
+            yield from _conv(inner, (*path, ours, layer), bias=False)
+        yield from _conv(f"{name}.{theirs}.mu.conv_0", (*path, ours, "project"))
+
+
+def to_ours(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Lays a reference array out as a leaf of the given shape: OIHW to HWIO, g flat, and so on."""
+    array = np.asarray(array, np.float32)
+    if array.ndim == 4 and len(shape) == 4:
+        return array.transpose(2, 3, 1, 0)
+    if array.ndim == 4 and len(shape) == 1:
+        return array.reshape(array.shape[0])
+    if array.ndim == 3:
+        return array.transpose(1, 2, 0)
+    return array.T if array.ndim == 2 else array
+
+
+def canonical_names(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Strips prefixes and wrappers that depend on how the reference was run.
+
+    Dropped are batch counters, aliases of weights, and the prefixes "state/" and "module.";
+    a synchronised batch norm's inner ".bn" disappears.
+    """
+    names = {}
+    for name, array in arrays.items():
+        short = name.removeprefix("state/").removeprefix("module.")
+        if short.endswith((".num_batches_tracked", ".weight_normalized")):
+            continue
+        parts = short.split(".")
+        if parts[-2:-1] == ["bn"] and (parts[-3] == "bn" or parts[-4] == "conv"):
+            parts.pop(-2)
+        names[".".join(parts)] = array
+    return names
+
+
+def load_reference(arrays: Mapping[str, Any], flags: Mapping[str, Any]) -> tuple[NVAE, dict]:
+    """Maps a reference state dict to a model and its variables.
+
+    Args:
+        arrays: PyTorch name (optionally behind "state/" or "module.") to array.
+        flags: The reference's flags, see `model_from_flags`.
+
+    Returns:
+        (model, {"params": ..., "batch_stats": ...}); the model keeps the reference's edge rule.
+
+    Raises:
+        ValueError: Listing names that are missing, unexpected, or of another shape.
+    """
+    arrays = canonical_names(arrays)
+    model = model_from_flags(flags, image_size=_image_size(arrays, flags))
+    names = reference_names(model)
+    shapes = _shapes(model)
+    problems = [f"missing {n}" for n in names if n not in arrays]
+    spare = {"prior_ftr0"} if model.num_groups == 1 else set()  # there, h is never used
+    problems += [f"unexpected {n}" for n in arrays if n not in names and n not in spare]
+    variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
+    for name, (collection, path) in names.items():
+        if name not in arrays:
+            continue
+        wanted = shapes[collection, path]
+        array = to_ours(arrays[name], wanted)
+        if array.shape != wanted:
+            problems.append(f"{name} has shape {np.shape(arrays[name])}, here {wanted} is needed")
+        _insert(variables[collection], path, array)
+    if problems:
+        shown = "; ".join(problems[:8]) + ("; ..." if len(problems) > 8 else "")
+        raise ValueError(f"reference weights do not fit ({len(problems)} problems): {shown}")
+    return model, variables
+
+
+def _image_size(arrays, flags) -> int | None:
+    """The learned tensor h tells the size of the images, whatever the data set was called."""
+    if "prior_ftr0" not in arrays:
+        return None
+    halvings = int(flags["num_preprocess_blocks"]) + int(flags["num_latent_scales"]) - 1
+    return int(np.shape(arrays["prior_ftr0"])[-1]) * 2**halvings
+
+
+def _shapes(model: NVAE) -> dict[Target, tuple[int, ...]]:
+    size = (2, model.image_size, model.image_size, model.channels)
+    variables = jax.eval_shape(
+        lambda key: model.init(key, jax.numpy.zeros(size), key=key, train=True), jax.random.key(0)
+    )
+    return {
+        (collection, tuple(p.key for p in path)): leaf.shape
+        for collection in ("params", "batch_stats")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables.get(collection, {}))
+    }
+
+
+def _insert(tree: dict, path: tuple[str, ...], value) -> None:
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+    tree[path[-1]] = value
+
+
+def read_checkpoint(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Reads a reference `checkpoint.pt` into (arrays, flags); needs torch.
+
+    Raises:
+        ImportError: Without torch.
+        ValueError: If the file has no "state_dict" or no "args".
+    """
+    try:
+        import torch  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ImportError(f"reading {path} needs torch, which is not installed") from error
+    # The reference stores its argparse namespace beside the weights; nothing else is unpickled.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    for key in ("state_dict", "args"):
+        if key not in content:
+            raise ValueError(f"{path} has no {key!r}; a checkpoint of the reference has one")
+    arrays = {name: tensor.float().numpy() for name, tensor in content["state_dict"].items()}
+    return arrays, vars(content["args"])
