@@ -80,7 +80,7 @@ class Likelihood:
         )
 
     def sample(self, key: jax.Array, parameters: jax.Array, temperature=1.0) -> jax.Array:
-        """Draws images in [0, 1]; a temperature below 1 lowers the variance ("bernoulli" has none)."""
+        """Draws images in [0, 1]; temperature < 1 lowers the variance ("bernoulli" has none)."""
         parameters = self.inner(parameters).astype(jnp.float32)
         if self.name == "bernoulli":
             return distributions.bernoulli_sample(key, parameters)

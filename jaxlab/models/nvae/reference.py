@@ -43,11 +43,19 @@ def model_from_flags(flags: Mapping[str, Any], *, image_size: int | None = None)
         ValueError: For a flag that is missing and has no default, or unknown values.
     """
     flags = {**_DEFAULTS, **flags}
-    needed = (
-        "num_latent_scales num_groups_per_scale num_latent_per_group num_channels_enc "
-        "num_channels_dec num_preprocess_blocks num_preprocess_cells num_cell_per_cond_enc "
-        "num_postprocess_blocks num_postprocess_cells num_cell_per_cond_dec"
-    ).split()
+    needed = [
+        "num_latent_scales",
+        "num_groups_per_scale",
+        "num_latent_per_group",
+        "num_channels_enc",
+        "num_channels_dec",
+        "num_preprocess_blocks",
+        "num_preprocess_cells",
+        "num_cell_per_cond_enc",
+        "num_postprocess_blocks",
+        "num_postprocess_cells",
+        "num_cell_per_cond_dec",
+    ]
     missing = [name for name in needed if name not in flags]
     if missing:
         raise ValueError(f"flags lack {', '.join(missing)}")
