@@ -1,0 +1,210 @@
+"""From an `ImageSet` to batches: endless and resumable for training, one padded pass to evaluate.
+
+Every process computes the same global batch of indices and gathers its own contiguous rows, so the
+data of a step does not depend on how many processes share it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import grain.python as grain
+import numpy as np
+
+from jaxlab.data.images import ImageSet
+
+BINARIZE = (None, "fixed", "static")
+MAX_STEPS = 2**48  # "endless": grain's range needs an end
+
+# Streams of random numbers that one seed gives.
+_ORDER, _FLIP = 0, 1
+
+
+def train_pipeline(
+    image_set: ImageSet,
+    batch_size: int,
+    *,
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    flip: bool = False,
+    num_threads: int = 2,
+    prefetch: int = 4,
+) -> grain.DatasetIterator:
+    """Endless shuffled batches whose position is one number.
+
+    Epoch e visits the images in the order of a permutation drawn from (seed, e); batches follow one
+    another through the epochs, so one may hold the end of an epoch and the start of the next, and
+    no image is dropped. Batch k depends on (image_set, batch_size, seed, flip, k) alone.
+
+    Args:
+      image_set: the images.
+      batch_size: images of the global batch; divisible by `process_count`.
+      seed: >= 0.
+      process_index: this process.
+      process_count: processes that share the batch; this one gets the rows
+        `process_index * b .. (process_index + 1) * b`, b = batch_size / process_count.
+      flip: mirror each image left to right with probability one half.
+      num_threads: threads that build batches ahead; 0 builds them when asked.
+      prefetch: batches built ahead.
+
+    Returns:
+      A grain iterator (`get_state`, `set_state`) of `{"image": uint8 [b, S, S, C], "label": int32
+      [b]}`, S = image_size; without "label" where the set has no labels.
+
+    Raises:
+      ValueError: if an argument is out of range.
+
+    Example:
+      >>> from jaxlab.data import ImageSpec
+      >>> images = np.zeros((6, 2, 2, 1), np.uint8)
+      >>> digits = ImageSet(images, np.arange(6, dtype=np.int32), ImageSpec("six", image_size=2))
+      >>> batches = train_pipeline(digits, 3, seed=0)
+      >>> epoch = np.concatenate([next(batches)["label"], next(batches)["label"]])
+      >>> print(np.sort(epoch))
+      [0 1 2 3 4 5]
+    """
+    rows = _process_rows(batch_size, process_index, process_count)
+    if seed < 0:
+        raise ValueError(f"seed is {seed}, needs to be at least 0")
+    if not len(image_set):
+        raise ValueError("the image set is empty, training needs at least one image")
+    size = len(image_set)
+
+    @functools.lru_cache(maxsize=4)
+    def order(epoch: int) -> np.ndarray:
+        return np.random.default_rng((seed, _ORDER, epoch)).permutation(size)
+
+    def batch(step: int) -> dict[str, np.ndarray]:
+        first = step * batch_size
+        position = np.arange(first + rows.start, first + rows.stop)
+        epochs = position // size
+        indices = np.concatenate(
+            [
+                order(epoch)[position[epochs == epoch] - epoch * size]
+                for epoch in range(epochs[0], epochs[-1] + 1)
+            ]
+        )
+        images = _gather(image_set, indices)
+        if flip:
+            draw = np.random.default_rng((seed, _FLIP, step)).random(batch_size)[rows] < 0.5
+            images[draw] = images[draw, :, ::-1]
+        return _with_labels(image_set, images, indices)
+
+    # grain's own shuffle and batch call Python once an image; one call a batch is far cheaper.
+    steps = grain.MapDataset.range(MAX_STEPS).map(batch)
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
+    return iter(steps.to_iter_dataset(options))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvalBatches:
+    """The batches of one pass, made by `eval_batches`; can be gone through any number of times."""
+
+    image_set: ImageSet
+    batch_size: int
+    rows: slice
+    binarize: str | None
+    seed: int
+
+    def __len__(self) -> int:
+        return -(-len(self.image_set) // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for first in range(0, len(self.image_set), self.batch_size):
+            stop = min(first + self.rows.stop, len(self.image_set))
+            indices = np.arange(first + self.rows.start, stop)
+            images = _gather(self.image_set, indices)
+            if self.binarize is not None:
+                images = _binarize(
+                    images, indices, None if self.binarize == "static" else self.seed
+                )
+            batch = _with_labels(self.image_set, images, indices)
+            batch["mask"] = np.ones(len(indices), np.float32)
+            missing = self.rows.stop - self.rows.start - len(indices)
+            yield {name: _extend(values, missing) for name, values in batch.items()}
+
+
+def eval_batches(
+    image_set: ImageSet,
+    batch_size: int,
+    *,
+    process_index: int = 0,
+    process_count: int = 1,
+    binarize: str | None = None,
+    seed: int = 0,
+) -> EvalBatches:
+    """One pass over a set in its order, the last batch filled up with zeros that the mask marks.
+
+    Args:
+      image_set: the images.
+      batch_size: images of the global batch; divisible by `process_count`.
+      process_index: this process.
+      process_count: processes that share a batch, as in `train_pipeline`; all get as many batches.
+      binarize: "fixed" draws each pixel once, from (seed, index of the image), so that the numbers
+        of an evaluation repeat for any batch size and any number of processes; "static" takes
+        pixels above one half; None leaves the grey values.
+      seed: of the fixed binarisation, >= 0.
+
+    Returns:
+      An iterable with a length, of `{"image": uint8 [b, S, S, C], "label": int32 [b], "mask":
+      float32 [b]}`, mask 1 for images and 0 for filling; binarised pixels are 0 and 255.
+
+    Raises:
+      ValueError: if an argument is out of range.
+
+    Example:
+      >>> from jaxlab.data import ImageSpec
+      >>> three = ImageSet(np.zeros((3, 2, 2, 1), np.uint8), None, ImageSpec("three", image_size=2))
+      >>> [batch["mask"].tolist() for batch in eval_batches(three, 2)]
+      [[1.0, 1.0], [1.0, 0.0]]
+    """
+    if binarize not in BINARIZE:
+        raise ValueError(f"binarize is {binarize!r}, needs to be one of {BINARIZE}")
+    rows = _process_rows(batch_size, process_index, process_count)
+    return EvalBatches(image_set, batch_size, rows, binarize, seed)
+
+
+def _process_rows(batch_size: int, process_index: int, process_count: int) -> slice:
+    if batch_size < 1 or process_count < 1 or batch_size % process_count:
+        raise ValueError(
+            f"batch_size is {batch_size}, needs to be a positive multiple of the "
+            f"{process_count} processes"
+        )
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process_index is {process_index}, there are {process_count} processes")
+    rows = batch_size // process_count
+    return slice(process_index * rows, (process_index + 1) * rows)
+
+
+def _gather(image_set: ImageSet, indices: np.ndarray) -> np.ndarray:
+    """Copies of the images [n, S, S, C], zeros around them."""
+    pad, size = image_set.spec.pad, image_set.spec.image_size
+    if not pad:
+        return image_set.images[indices]
+    images = np.zeros((len(indices), size, size, image_set.spec.channels), np.uint8)
+    images[:, pad:-pad, pad:-pad] = image_set.images[indices]
+    return images
+
+
+def _extend(values: np.ndarray, missing: int) -> np.ndarray:
+    return np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) if missing else values
+
+
+def _with_labels(
+    image_set: ImageSet, images: np.ndarray, indices: np.ndarray
+) -> dict[str, np.ndarray]:
+    if image_set.labels is None:
+        return {"image": images}
+    return {"image": images, "label": image_set.labels[indices]}
+
+
+def _binarize(images: np.ndarray, indices: np.ndarray, seed: int | None) -> np.ndarray:
+    if seed is None:
+        return np.where(images > 127, 255, 0).astype(np.uint8)
+    # One generator an image: its pixels depend on nothing but (seed, index).
+    draws = np.empty(images.shape, np.float32)
+    for row, index in enumerate(indices):
+        np.random.default_rng((seed, int(index))).random(out=draws[row], dtype=np.float32)
+    return np.where(draws * 255 < images, 255, 0).astype(np.uint8)
