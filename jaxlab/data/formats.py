@@ -66,7 +66,7 @@ def read_idx_pair(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.
     images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
     if len(images) != len(labels):
         raise ValueError(
-            f"{labels_path}: holds {len(labels)} labels, {images_path.name} has {len(images)} images"
+            f"{labels_path}: {len(labels)} labels, {images_path.name} has {len(images)} images"
         )
     return images[..., None], labels.astype(np.int32)
 

@@ -1,4 +1,4 @@
-"""Named image sets: what each one is (`ImageSpec`), and reading it from the data folder (`load`)."""
+"""Named image sets: what each one is (`ImageSpec`) and reading it from the data folder (`load`)."""
 
 import dataclasses
 import os

@@ -1,0 +1,174 @@
+"""Readers: what they accept, and the one line they answer to files that are wrong."""
+
+import gzip
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxlab.data import formats
+
+
+def idx_bytes(array):
+    shape = b"".join(int(n).to_bytes(4, "big") for n in array.shape)
+    return bytes([0, 0, 8, array.ndim]) + shape + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def digits():
+    return np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_idx_round_trip_whatever_the_name(tmp_path, digits, compress):
+    raw = idx_bytes(digits)
+    path = tmp_path / "images.gz"  # the content decides
+    path.write_bytes(gzip.compress(raw) if compress else raw)
+    np.testing.assert_array_equal(formats.read_idx(path, 3), digits)
+
+
+def test_idx_errors_are_one_line_that_names_the_file(tmp_path, digits):
+    raw = idx_bytes(digits)
+    cases = {
+        "truncated, 66 bytes, shape (5, 4, 3) needs 76": raw[:66],
+        "too long, 77 bytes": raw + b"x",
+        "truncated, 10 bytes do not hold the header of 16": raw[:10],
+        "starts with 0x00000d03, an idx file of bytes with 0x000008": b"\0\0\x0d\x03" + raw[4:],
+        "starts with 0x3c68746d": b"<html>not found</html>",
+        "starts with 0x": b"",
+        "holds an array of 1 dimensions, 3 are needed": idx_bytes(np.zeros(4)),
+        "truncated or damaged gzip file": gzip.compress(raw * 50)[:-20],
+    }
+    for message, content in cases.items():
+        path = tmp_path / "images"
+        path.write_bytes(content)
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 (the message is checked below)
+            formats.read_idx(path, 3)
+        assert message in str(caught.value)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(FileNotFoundError):
+        formats.read_idx(tmp_path / "none", 3)
+
+
+def test_idx_pair_needs_as_many_labels_as_images(tmp_path, digits):
+    (tmp_path / "i").write_bytes(idx_bytes(digits))
+    (tmp_path / "l").write_bytes(idx_bytes(np.arange(4)))
+    with pytest.raises(ValueError, match="4 labels, i has 5 images"):
+        formats.read_idx_pair(tmp_path / "i", tmp_path / "l")
+
+
+def write_jpeg_pack(path, count, size=32, spoil=None):
+    rng = np.random.default_rng(0)
+    blobs = []
+    for i in range(count):
+        buffer = io.BytesIO()
+        picture = np.full((size, size, 3), 20 * i, np.uint8) + rng.integers(0, 3, 3, np.uint8)
+        Image.fromarray(picture).save(buffer, "JPEG")
+        blobs.append(b"no jpeg" if i == spoil else buffer.getvalue())
+    offsets = np.cumsum([0] + [len(b) for b in blobs])
+    jpeg = np.frombuffer(b"".join(blobs), np.uint8)
+    np.savez(path, jpeg=jpeg, offsets=offsets, y=np.arange(count, dtype=np.uint8))
+
+
+def test_jpeg_pack_decodes_the_chosen_images_in_order(tmp_path):
+    path = tmp_path / "pack.npz"
+    write_jpeg_pack(path, 10)
+    images, labels = formats.read_jpeg_pack(path, lambda n: np.array([n - 1, 2, 5]))
+    assert images.shape == (3, 32, 32, 3)
+    assert labels.tolist() == [9, 2, 5]
+    np.testing.assert_allclose(images.mean((1, 2, 3)), [181, 41, 101], atol=3)
+
+
+def test_jpeg_pack_errors(tmp_path):
+    path = tmp_path / "pack.npz"
+    choose = lambda n: np.arange(n)
+    write_jpeg_pack(path, 3, spoil=1)
+    with pytest.raises(ValueError, match="image 1 cannot be decoded"):
+        formats.read_jpeg_pack(path, choose)
+    write_jpeg_pack(path, 3, size=16)
+    with pytest.raises(ValueError, match=r"image 0 is \(16, 16\)"):
+        formats.read_jpeg_pack(path, choose)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ValueError, match="not a readable npz file"):
+        formats.read_jpeg_pack(path, choose)
+    np.savez(path, y=np.zeros(2))
+    with pytest.raises(ValueError, match=r"holds \['y'\], \['jpeg', 'offsets'\] are missing"):
+        formats.read_jpeg_pack(path, choose)
+    np.savez(path, y=np.zeros(2), jpeg=np.zeros(4, np.uint8), offsets=np.array([0, 4]))
+    with pytest.raises(ValueError, match="offsets of length 2 end at 4"):
+        formats.read_jpeg_pack(path, choose)
+    with pytest.raises(FileNotFoundError):
+        formats.read_jpeg_pack(tmp_path / "none.npz", choose)
+
+
+def test_folder_classes_crop_and_resize(tmp_path):
+    for name, value in (("cats", 200), ("ants", 100)):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            picture = np.full((20, 40, 3), 7, np.uint8)
+            picture[:, 10:30] = value + i
+            Image.fromarray(picture).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    paths, labels, names = formats.list_images(tmp_path)
+    assert names == ["ants", "cats"]
+    assert labels is not None
+    assert labels.tolist() == [0, 0, 1, 1]
+    centre = formats.read_images(paths, image_size=8)
+    assert centre.shape == (4, 8, 8, 3)
+    assert centre[:, 4, 4, 0].tolist() == [100, 101, 200, 201]
+    assert (centre[0] == 100).all()  # the centre square is all of the coloured part
+    left = formats.read_images(paths, image_size=None, crop=(0, 0, 10, 10), channels=1)
+    assert left.shape == (4, 10, 10, 1)
+    assert (left == 7).all()
+    with pytest.raises(ValueError, match="is 40x20, too small for the crop"):
+        formats.read_images(paths, image_size=8, crop=(0, 0, 30, 30))
+    with pytest.raises(ValueError, match="a square is needed"):
+        formats.read_images(paths, image_size=None, crop=(0, 0, 30, 20))
+
+
+def test_folder_without_classes_and_its_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        formats.list_images(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=r"holds no .png"):
+        formats.list_images(tmp_path)
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    Image.new("L", (9, 9)).save(tmp_path / "b.png")
+    paths, labels, _ = formats.list_images(tmp_path)
+    assert labels is None
+    with pytest.raises(ValueError, match=r"b.png: is \(9, 9\), a.png is \(8, 8\): give an image_s"):
+        formats.read_images(paths, image_size=None)
+    (tmp_path / "b.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"b.png: cannot be decoded"):
+        formats.read_images(paths, image_size=8)
+
+
+def test_npz_keys_and_errors(tmp_path):
+    path = tmp_path / "a.npz"
+    x = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4)
+    np.savez(path, x_train=x, y_train=[1, 2], x_test=x[:1])
+    images, labels = formats.read_npz(path, "train")
+    np.testing.assert_array_equal(images[..., 0], x)
+    assert labels is not None
+    assert (labels.tolist(), labels.dtype) == ([1, 2], np.int32)
+    images, labels = formats.read_npz(path, "test")
+    assert (images.shape, labels) == ((1, 4, 4, 1), None)
+    with pytest.raises(ValueError, match="the validation split needs one of validation_images"):
+        formats.read_npz(path, "validation")
+    np.savez(path, images=x / 255.0)
+    with pytest.raises(ValueError, match="images are float64"):
+        formats.read_npz(path, "train")
+    np.savez(path, images=x, labels=[1])
+    with pytest.raises(ValueError, match=r"labels have shape \(1,\), 2 images need \(2,\)"):
+        formats.read_npz(path, "train")
+
+
+def test_mnist5k_damage_is_named(tmp_path):
+    path = tmp_path / formats.MNIST5K_FILE
+    path.write_bytes(gzip.compress(b"1,2,3\n4,5,6\n"))
+    with pytest.raises(ValueError, match=r"holds a table of \(2, 3\), \(5000, 785\) is needed"):
+        formats.read_mnist5k(path)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        formats.read_mnist5k(path)
