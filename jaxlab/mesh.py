@@ -1,0 +1,163 @@
+"""Meshes, shardings, processes: the only file that makes them or starts `jax.distributed`.
+
+Training is data parallel: the state is replicated, the batch is split over the one mesh axis
+`"data"`, and `jax.jit` inserts the sums across devices. Nothing else in the library knows how many
+devices or hosts there are.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+DATA_AXIS = "data"
+
+
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """Makes a mesh with the single axis `"data"` over all devices of all processes.
+
+    Args:
+      devices: the devices to use; all of them (`jax.devices()`) when None.
+
+    Returns:
+      A mesh whose axis is `AxisType.Auto`: under Explicit axes, the default of `jax.make_mesh`,
+      Linen's `Embed` and `Dropout` raise.
+
+    >>> make_mesh(jax.devices()[:1]).shape["data"]
+    1
+    """
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), (DATA_AXIS,), (AxisType.Auto,), devices=devices)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding that puts a whole array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """Returns the sharding that splits an array's dimension `axis` over the devices."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, DATA_AXIS))
+
+
+def shard_batch(mesh: Mesh | None, host_batch: Any) -> Any:
+    """Turns this process's rows of a batch into global arrays, split over the devices.
+
+    Args:
+      mesh: the mesh, or None for a plain transfer to the default device.
+      host_batch: tree of arrays [b, ...], the contiguous rows `local_rows(global batch)`.
+
+    Returns:
+      The same tree of arrays [b * number of processes, ...].
+
+    Raises:
+      ValueError: b is not a multiple of the number of this process's devices in the mesh.
+
+    >>> shard_batch(make_mesh(jax.devices()[:1]), {"x": np.zeros((4, 2))})["x"].shape
+    (4, 2)
+    """
+    if mesh is None:
+        return jax.device_put(host_batch)
+    sharding, here = split(mesh), mesh.local_mesh.size
+
+    def put(rows):
+        rows = np.asarray(rows)
+        if not rows.ndim or rows.shape[0] % here:
+            raise ValueError(
+                f"batch has shape {rows.shape} in this process, whose {here} devices need a first "
+                f"dimension that is a multiple of {here}"
+            )
+        return jax.make_array_from_process_local_data(sharding, rows)
+
+    return jax.tree.map(put, host_batch)
+
+
+def local_rows(global_batch: int) -> slice:
+    """Returns the contiguous rows of a global batch that this process must feed.
+
+    Args:
+      global_batch: rows of the whole batch, a multiple of the number of processes.
+
+    Raises:
+      ValueError: it is not.
+
+    >>> local_rows(8)
+    slice(0, 8, None)
+    """
+    index, count = jax.process_index(), jax.process_count()
+    if global_batch % count:
+        raise ValueError(f"a batch of {global_batch} cannot be split over {count} processes")
+    rows = global_batch // count
+    return slice(index * rows, (index + 1) * rows)
+
+
+def initialize_distributed(
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Joins this process to the others; call it before anything touches a device.
+
+    Args:
+      coordinator_address: `host:port` of process 0. With all three None, jax detects the cluster
+        itself (TPU slices, SLURM, Open MPI, Kubernetes).
+      num_processes: how many processes there are.
+      process_id: which one this is, 0 <= process_id < num_processes.
+
+    Raises:
+      ValueError: only some of the three are given, or no cluster is found.
+    """
+    given = (coordinator_address, num_processes, process_id)
+    if any(x is None for x in given) and any(x is not None for x in given):
+        raise ValueError(
+            f"coordinator_address, num_processes, process_id are {given}: give all three or none"
+        )
+    try:
+        jax.distributed.initialize(coordinator_address, num_processes, process_id)
+    except ValueError as error:
+        if coordinator_address is not None:
+            raise
+        raise ValueError(
+            "no cluster detected (TPU slice, SLURM, Open MPI, Kubernetes): "
+            "give the coordinator address, the number of processes and the process id"
+        ) from error
+
+
+def all_processes(ok: bool) -> bool:
+    """Returns whether `ok` holds in every process; all of them must call this together."""
+    if jax.process_count() == 1:
+        return ok
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(ok))))
+
+
+def gather_texts(text: str) -> list[str]:
+    """Returns the texts of all processes in order; all of them must call this together."""
+    if jax.process_count() == 1:
+        return [text]
+    data = np.frombuffer(text.encode(), np.uint8)
+    lengths = multihost_utils.process_allgather(np.asarray(data.size))
+    padded = np.zeros(int(np.max(lengths)), np.uint8)
+    padded[: data.size] = data
+    rows = np.asarray(multihost_utils.process_allgather(padded))
+    return [bytes(row[:n]).decode() for row, n in zip(rows, lengths, strict=True)]
+
+
+def wait_for_all(name: str) -> None:
+    """Blocks until every process has reached the barrier called `name`."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def stop_agreed(step: int, stop_here: bool) -> bool:
+    """Returns whether training must stop after `step`, the same answer in every process.
+
+    One process: `stop_here`, the flag set by its own SIGTERM handler. Several: jax's preemption
+    service, which catches SIGTERM in any of them and picks a step that none has passed yet, without
+    a collective in the loop.
+    """
+    if jax.process_count() == 1:
+        return stop_here
+    return multihost_utils.reached_preemption_sync_point(step)

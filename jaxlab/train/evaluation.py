@@ -1,0 +1,115 @@
+"""Means over a held-out set, exact under padding, with their standard errors."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlab import mesh as mesh_lib
+
+Sums = dict[str, Any]
+
+
+def make_eval_step(
+    metric_fn: Callable[..., dict[str, jax.Array]], *, mesh: jax.sharding.Mesh | None = None
+) -> Callable[[Any, Any, Any, jax.Array], Sums]:
+    """Makes `eval_step(params, model_state, batch, key)`, which sums metrics over a batch.
+
+    Args:
+      metric_fn: `(params, model_state, batch, *, key) -> {name: [B]}`, one value an example.
+      mesh: devices to split the batch over; None for one device.
+
+    Returns:
+      A jitted function whose result is `{name: (sum, sum of squares), "count": n}`. Examples with
+      `batch["mask"] == 0` (padding) do not count, whatever their values; without "mask" all do.
+
+    >>> step = make_eval_step(lambda params, model_state, batch, *, key: {"x": batch["x"]})
+    >>> batch = {"x": jnp.array([1.0, 3.0, 9.0]), "mask": jnp.array([1, 1, 0])}
+    >>> sums = step({}, {}, batch, jax.random.key(0))
+    >>> [float(v) for v in sums["x"]], float(sums["count"])
+    ([4.0, 10.0], 2.0)
+    """
+
+    def step_fn(params, model_state, batch, key):
+        values = metric_fn(params, model_state, batch, key=key)
+        rows = jax.tree.leaves(batch)[0].shape[0]
+        mask = batch.get("mask") if isinstance(batch, dict) else None
+        real = jnp.ones(rows, bool) if mask is None else mask > 0
+        sums: Sums = {"count": jnp.sum(real, dtype=jnp.float32)}
+        for name, value in values.items():
+            if value.shape != (rows,):
+                raise ValueError(
+                    f"metric {name!r} has shape {value.shape}, must be ({rows},): one an example"
+                )
+            value = jnp.where(real, value.astype(jnp.float32), 0.0)  # padding may hold NaN
+            sums[name] = (jnp.sum(value), jnp.sum(value**2))
+        return sums
+
+    if mesh is None:
+        return jax.jit(step_fn)
+    whole, rows = mesh_lib.replicated(mesh), mesh_lib.split(mesh)
+    return jax.jit(step_fn, in_shardings=(whole, whole, rows, whole), out_shardings=whole)
+
+
+def evaluate(
+    eval_step: Callable[[Any, Any, Any, jax.Array], Sums],
+    params: Any,
+    model_state: Any,
+    batches: Iterable[Any],
+    *,
+    key: jax.Array,
+    mesh: jax.sharding.Mesh | None = None,
+) -> dict[str, float]:
+    """Averages an evaluation step over batches.
+
+    Args:
+      eval_step: from `make_eval_step`, with the same mesh.
+      params: raw or averaged parameters.
+      model_state: the model's state.
+      batches: this process's rows of every batch; the same number of batches in every process.
+      key: batch i gets `fold_in(key, i)`, so numbers repeat.
+      mesh: the mesh.
+
+    Returns:
+      For every metric its mean, and under `<name>_se` the standard error of that mean,
+      sqrt(sample variance / n); NaN for n = 1.
+
+    Raises:
+      ValueError: there is no example to average.
+
+    >>> step = make_eval_step(lambda params, model_state, batch, *, key: {"x": batch["x"]})
+    >>> batches = [{"x": np.array([1.0, 2.0])}, {"x": np.array([3.0, 6.0])}]
+    >>> means = evaluate(step, {}, {}, batches, key=jax.random.key(0))
+    >>> {name: round(value, 3) for name, value in means.items()}
+    {'x': 3.0, 'x_se': 1.08}
+    """
+    total: dict[str, np.ndarray] = {}
+
+    def add(sums: Sums) -> None:
+        for name, value in jax.device_get(sums).items():
+            # float64 on the host: the sums of a whole set lose digits in float32.
+            total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
+
+    previous = None
+    for i, batch in enumerate(batches):
+        sums = eval_step(
+            params, model_state, mesh_lib.shard_batch(mesh, batch), jax.random.fold_in(key, i)
+        )
+        if previous is not None:
+            add(previous)  # one batch late, so that the device never waits
+        previous = sums
+    if previous is not None:
+        add(previous)
+    n = float(total.pop("count", np.zeros(())))
+    if n == 0:
+        raise ValueError("nothing to evaluate: the batches hold 0 unmasked examples")
+    means = {}
+    for name, (first, second) in sorted(total.items()):
+        mean = first / n
+        variance = max(second - n * mean**2, 0.0) / (n - 1) if n > 1 else math.nan
+        means[name] = float(mean)
+        means[f"{name}_se"] = float(math.sqrt(variance / n))
+    return means

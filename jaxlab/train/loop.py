@@ -1,0 +1,337 @@
+"""The training loop, and the three lines that make a run resumable."""
+
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from etils import epath
+from tqdm import tqdm
+
+from jaxlab import mesh as mesh_lib
+from jaxlab.checkpoints import Checkpointer
+from jaxlab.metrics import MetricsWriter
+from jaxlab.train.state import TrainState
+
+
+class Interrupted(Exception):
+    """SIGTERM came: the state was saved, and the same command goes on from there."""
+
+
+class NonFiniteError(FloatingPointError):
+    """A metric or the state is no longer finite."""
+
+
+class TooManySkipsError(FloatingPointError):
+    """The optimizer skipped more steps in a row than allowed."""
+
+
+def resume(
+    workdir: epath.PathLike,
+    state: TrainState,
+    data: Any,
+    *,
+    keep_latest: int = 3,
+    best_metric: str | None = None,
+    best_mode: Literal["min", "max"] = "min",
+    tensorboard: bool = False,
+) -> tuple[TrainState, Checkpointer, MetricsWriter]:
+    """Takes up the run in `workdir` where its newest usable checkpoint left it.
+
+    Args:
+      workdir: folder of the run; checkpoints are in `workdir/checkpoints`.
+      state: a fresh state; returned as it is when there is no checkpoint.
+      data: the training iterator; its position is restored in place.
+      keep_latest: see `Checkpointer`, as for `best_metric` and `best_mode`.
+      tensorboard: see `MetricsWriter`.
+
+    Returns:
+      (state, checkpointer, writer), with metric rows after the state's step dropped.
+
+    Raises:
+      CheckpointMismatchError: there are checkpoints but none fits; nothing is changed.
+    """
+    workdir = epath.Path(workdir)
+    checkpointer = Checkpointer(
+        workdir / "checkpoints",
+        keep_latest=keep_latest,
+        best_metric=best_metric,
+        best_mode=best_mode,
+    )
+    restored = checkpointer.restore_latest(state, data)
+    if restored is not None:
+        state = restored
+        logging.info("resumed from step %d of %s", int(state.step), checkpointer.directory)
+    writer = MetricsWriter(workdir, tensorboard=tensorboard)
+    writer.truncate(int(state.step))
+    return state, checkpointer, writer
+
+
+def fit(
+    state: TrainState,
+    train_step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]],
+    data: Any,
+    *,
+    num_steps: int,
+    checkpointer: Checkpointer | None = None,
+    writer: MetricsWriter | None = None,
+    log_every: int = 100,
+    eval_every: int = 0,
+    eval_fn: Callable[[TrainState], Mapping[str, float]] | None = None,
+    checkpoint_every: int = 0,
+    mesh: jax.sharding.Mesh | None = None,
+    batch_size: int | None = None,
+    profile_dir: epath.PathLike | None = None,
+    max_skipped_in_a_row: int = 20,
+) -> TrainState:
+    """Trains until `state.step == num_steps`.
+
+    After step k: dispatch it, then read the metrics of step k - 1 (so the device never waits for
+    the host); every `log_every` steps write them; then evaluate, then checkpoint, before the next
+    batch is drawn, so that state, iterator and metrics file always agree. The last step is always
+    logged, evaluated and saved. Rows hold the values of that one step, not means over steps, so
+    that they do not depend on where a run was interrupted.
+
+    Args:
+      state: from `create_state` or `resume`; donated, do not use it afterwards.
+      train_step: from `make_train_step`, with the same mesh.
+      data: iterator over this process's rows of each batch, with `get_state`/`set_state`.
+      num_steps: steps in all, the resumed ones included.
+      checkpointer: where to save; None saves nothing.
+      writer: where metrics go; None writes nothing.
+      log_every: steps between rows and log lines.
+      eval_every: steps between calls of `eval_fn`; 0 for the last step only.
+      eval_fn: state -> figures, written as a row of their own under the names it gives
+        ("eval/nelbo"); may draw pictures on the way. Must not depend on anything but the state.
+      checkpoint_every: steps between checkpoints; 0 for the last step only.
+      mesh: the mesh.
+      batch_size: global batch, for images/s; by default read off the first batch.
+      profile_dir: write a profiler trace of five steps there.
+      max_skipped_in_a_row: stop when the optimizer skips more (see `optim.skip_large_updates`).
+
+    Returns:
+      The state at `num_steps`; `state` itself if it is there already.
+
+    Raises:
+      Interrupted: SIGTERM came; the current step was finished and saved.
+      NonFiniteError: a metric is not finite (unless that step was skipped), or the state about to
+        be saved is not. Nothing is saved; earlier checkpoints stay.
+      TooManySkipsError: see `max_skipped_in_a_row`.
+      ValueError: an argument is out of range, or `data` ended early.
+    """
+    if log_every < 1:
+        raise ValueError(f"log_every is {log_every}, must be at least 1")
+    start = int(state.step)
+    if start >= num_steps:
+        logging.info("already at step %d of %d: nothing to train", start, num_steps)
+        return state
+
+    def due(every: int, step: int) -> bool:
+        return step == num_steps or (every > 0 and step % every == 0)
+
+    def read(step: int, metrics: dict[str, jax.Array]) -> None:
+        values = {k: v.item() for k, v in jax.device_get(metrics).items()}
+        _check(step, values, max_skipped_in_a_row)
+        if due(log_every, step):
+            if writer is not None:
+                writer.write(step, values)
+            progress.report(step, values)
+
+    unread: tuple[int, dict[str, jax.Array]] | None = None
+    with _StopFlag() as stop, _Progress(start, num_steps, writer) as progress:
+        for step in range(start + 1, num_steps + 1):
+            with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                host_batch = _next(data, step, num_steps)
+                if progress.batch_size is None:
+                    rows = len(jax.tree.leaves(host_batch)[0]) * jax.process_count()
+                    progress.batch_size = batch_size or rows
+                state, metrics = train_step(state, mesh_lib.shard_batch(mesh, host_batch))
+                if unread is not None:
+                    read(*unread)
+                unread = step, metrics
+            stopping = mesh_lib.stop_agreed(step, stop.set)
+            if profile_dir is not None:
+                _profile(profile_dir, step - start, num_steps - start, state)
+            evaluating = eval_fn is not None and due(eval_every, step)
+            saving = checkpointer is not None and (due(checkpoint_every, step) or stopping)
+            if not (evaluating or saving or stopping or step == num_steps):
+                progress.advance(step)
+                continue
+
+            read(*unread)  # what is saved must be known to be finite
+            unread = None
+            progress.pause()
+            figures = None
+            if evaluating:
+                figures = {k: float(v) for k, v in eval_fn(state).items()}  # type: ignore[misc]
+                if writer is not None:
+                    writer.write(step, figures)
+                logging.info("step %d  %s", step, _format(figures))
+            if saving:
+                _check_state(step, state)
+                checkpointer.save(state, data, metrics=figures)  # type: ignore[union-attr]
+            progress.resume()
+            if stopping and step < num_steps:
+                saved = (
+                    f"saved step {step}" if saving else f"step {step} not saved, no checkpointer"
+                )
+                raise Interrupted(f"SIGTERM: {saved} of {num_steps}")
+    return state
+
+
+def _next(data: Any, step: int, num_steps: int) -> Any:
+    try:
+        return next(data)
+    except StopIteration:
+        raise ValueError(
+            f"data ended before step {step} of {num_steps}: the training iterator must repeat"
+        ) from None
+
+
+def _check(step: int, values: Mapping[str, float], max_skipped: int) -> None:
+    """Raises if training has gone wrong in this step."""
+    in_a_row = values.get("skipped_in_a_row", 0)
+    if in_a_row > max_skipped:
+        raise TooManySkipsError(
+            f"{in_a_row:.0f} steps in a row were skipped up to step {step}, at most {max_skipped} "
+            f"may be (loss {values['loss']:g}, gradient norm {values['grad_norm']:g}): "
+            "lower the learning rate or raise the limit"
+        )
+    bad = [name for name in sorted(values, key=lambda n: n != "loss") if not _finite(values[name])]
+    if bad and not values.get("skipped"):
+        others = f" (also {', '.join(bad[1:])})" if bad[1:] else ""
+        raise NonFiniteError(f"{bad[0]} is {values[bad[0]]} at step {step}{others}")
+
+
+@jax.jit
+def _all_finite(leaves: list[jax.Array]) -> jax.Array:
+    return jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves])
+
+
+def _check_state(step: int, state: TrainState) -> None:
+    """Raises if any floating leaf is not finite: the last update may have overflowed."""
+    named = [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        for path, leaf in jax.tree.leaves_with_path(state)
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    ]
+    finite = np.asarray(_all_finite([leaf for _, leaf in named])) if named else np.ones(0, bool)
+    bad = [name for (name, _), ok in zip(named, finite, strict=True) if not ok]
+    if bad:
+        raise NonFiniteError(
+            f"{bad[0]} is not finite after step {step}, nor are {len(bad) - 1} others; not saved"
+        )
+
+
+def _finite(value: float) -> bool:
+    return math.isfinite(value)
+
+
+class _StopFlag:
+    """Catches SIGTERM while training; the loop looks at `set` once a step."""
+
+    def __init__(self):
+        self.set = False
+        self._old: Any = None
+        # Several processes leave the signal to jax's preemption service; threads cannot have it.
+        self._catch = (
+            jax.process_count() == 1 and threading.current_thread() is threading.main_thread()
+        )
+
+    def __enter__(self):
+        if self._catch:
+            self._old = signal.signal(signal.SIGTERM, self._on_signal)
+        return self
+
+    def __exit__(self, *_):
+        if self._catch:
+            signal.signal(signal.SIGTERM, self._old)
+
+    def _on_signal(self, *_):
+        self.set = True
+
+
+class _Progress:
+    """Log lines with speed and time to go, and a bar where there is a terminal."""
+
+    def __init__(self, start: int, num_steps: int, writer: MetricsWriter | None):
+        self.batch_size: int | None = None
+        self._num_steps, self._writer = num_steps, writer
+        self._seconds = 0.0  # training alone, without evaluation and checkpoints
+        self._since: float | None = time.perf_counter()
+        self._last_step, self._last_seconds = start, 0.0
+        shown = jax.process_index() == 0 and sys.stderr.isatty()
+        self._bar = tqdm(total=num_steps, initial=start, leave=False) if shown else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._bar is not None:
+            self._bar.close()
+
+    def pause(self) -> None:
+        if self._since is not None:
+            self._seconds += time.perf_counter() - self._since
+            self._since = None
+
+    def resume(self) -> None:
+        self._since = time.perf_counter()
+
+    def advance(self, step: int) -> None:
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def report(self, step: int, values: Mapping[str, float]) -> None:
+        seconds = self._seconds
+        if self._since is not None:
+            seconds += time.perf_counter() - self._since
+        rate = (step - self._last_step) / max(seconds - self._last_seconds, 1e-9)
+        self._last_step, self._last_seconds = step, seconds
+        to_go = (self._num_steps - step) / rate
+        images = rate * (self.batch_size or 0)
+        if self._writer is not None:
+            self._writer.write_timing(
+                step, {"seconds": seconds, "steps_per_s": rate, "images_per_s": images}
+            )
+        if self._bar is not None:
+            self._bar.clear()
+        logging.info(
+            "step %d/%d  %s  %.3g steps/s  %.4g images/s  %s to go",
+            step,
+            self._num_steps,
+            _format(values),
+            rate,
+            images,
+            _duration(to_go),
+        )
+
+
+def _format(values: Mapping[str, float]) -> str:
+    first = [name for name in ("loss",) if name in values]
+    return "  ".join(f"{k} {values[k]:.5g}" for k in first + [k for k in values if k not in first])
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
+
+
+def _profile(directory: epath.PathLike, done: int, total: int, state: TrainState) -> None:
+    """Traces steps 11 to 15 of this process's run, or the last ones of a short run."""
+    first = min(10, max(1, total - 5))
+    if done == first and total > 1:
+        jax.block_until_ready(state.step)
+        jax.profiler.start_trace(str(directory))
+    elif done == min(first + 5, total) and total > 1:
+        jax.block_until_ready(state.step)
+        jax.profiler.stop_trace()
+        logging.info("profile of %d steps in %s", done - first, directory)

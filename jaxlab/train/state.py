@@ -1,0 +1,79 @@
+"""The training state: arrays only, so that it can be donated, sharded and saved as one tree."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxlab import mesh as mesh_lib
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that changes during training, and nothing else.
+
+    Attributes:
+      step: int32 [], steps done.
+      params: tree of arrays.
+      model_state: tree of arrays that the loss returns anew: batch statistics, power iterations.
+      opt_state: state of the optax transformation.
+      ema_params: running mean of `params`, the same tree; None when not kept.
+      key: typed PRNG key []; the key of a step is `fold_in(key, step)`, so there is none to save.
+    """
+
+    step: jax.Array
+    params: Any
+    model_state: Any
+    opt_state: Any
+    ema_params: Any
+    key: jax.Array
+
+
+def create_state(
+    init_fn: Callable[[jax.Array], tuple[Any, Any]],
+    tx: optax.GradientTransformation,
+    *,
+    key: jax.Array,
+    mesh: jax.sharding.Mesh | None = None,
+    ema: bool = True,
+) -> TrainState:
+    """Initialises a training state in one jitted call, replicated over the mesh.
+
+    Args:
+      init_fn: key -> (params, model_state); model_state may be `{}`.
+      tx: the optax transformation that `make_train_step` will be given.
+      key: typed key (`jax.random.key(seed)`).
+      mesh: devices to put the state on; the default device when None.
+      ema: whether to keep a running mean of the parameters.
+
+    Returns:
+      The state at step 0, `ema_params` a copy of `params`.
+
+    Raises:
+      ValueError: `key` is a legacy uint32 key.
+
+    >>> state = create_state(lambda key: ({"w": jnp.ones(2)}, {}), optax.sgd(0.1),
+    ...                      key=jax.random.key(0))
+    >>> int(state.step), state.ema_params["w"]
+    (0, Array([1., 1.], dtype=float32))
+    """
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise ValueError(f"key has dtype {key.dtype}, must be a typed key: jax.random.key(seed)")
+
+    def init(key):
+        init_key, train_key = jax.random.split(key)
+        params, model_state = init_fn(init_key)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            model_state=model_state,
+            opt_state=tx.init(params),
+            ema_params=jax.tree.map(jnp.copy, params) if ema else None,
+            key=train_key,
+        )
+
+    sharding = None if mesh is None else mesh_lib.replicated(mesh)
+    return jax.jit(init, out_shardings=sharding)(key)
