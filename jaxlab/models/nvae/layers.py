@@ -16,6 +16,7 @@ import numpy as np
 from jaxlab.models.depthwise import depthwise_conv
 
 Dtype = Any
+MOMENTUM = 0.95  # of running statistics; PyTorch calls this 0.05
 _kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
@@ -107,7 +108,7 @@ class BatchNorm(nn.Module):
     moved behind the norm, which changes nothing but n.
     """
 
-    momentum: float = 0.95
+    momentum: float = MOMENTUM
     epsilon: float = 1e-5
     copies: int = 1
 

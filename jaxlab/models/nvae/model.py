@@ -376,6 +376,29 @@ class NVAE(nn.Module):
         return self.top_down(whitened=path)
 
 
+def for_images(spec: Any, **kwargs: Any) -> NVAE:
+    """The model for a set of images.
+
+    Args:
+        spec: Has image_size, channels, likelihood, bits and pad (`jaxlab.data.ImageSpec`).
+        **kwargs: Other arguments of `NVAE`; dtype may be a name such as "bfloat16".
+    """
+    if isinstance(kwargs.get("dtype"), str):
+        kwargs["dtype"] = jnp.dtype(kwargs["dtype"])
+    if "groups" in kwargs:
+        kwargs["groups"] = tuple(kwargs["groups"])
+    return NVAE(
+        **{
+            "image_size": spec.image_size,
+            "channels": spec.channels,
+            "likelihood": spec.likelihood,
+            "bits": spec.bits,
+            "crop": spec.pad,
+            **kwargs,
+        }
+    )
+
+
 def _noise(index: int, shape, key, noise) -> jax.Array:
     if noise is not None:
         return noise[index]

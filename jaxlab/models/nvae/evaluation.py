@@ -1,0 +1,180 @@
+"""Evaluation of a trained NVAE: importance-weighted bound, active channels, batch statistics."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlab.models.nvae.layers import MOMENTUM
+from jaxlab.models.nvae.model import NVAE
+from jaxlab.models.nvae.objective import ACTIVE_NATS, prepare_images
+
+
+def importance_bound(
+    model: NVAE, *, num_samples: int, chunk: int = 10
+) -> Callable[[Any, jax.Array, jax.Array], np.ndarray]:
+    r"""Builds the importance-weighted bound on -log p(x).
+
+    ``-log (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x)``, z_k from the posterior: an upper bound on
+    -log p(x) that falls to it as K grows. The bottom-up pass runs once an image, then K samples
+    in chunks with a running log-sum-exp, so memory does not grow with K.
+
+    Args:
+        model: The model.
+        num_samples: K.
+        chunk: Samples of every image that go through the decoder at once; must divide K.
+
+    Returns:
+        bound(variables, x, key) -> [batch] nats, x being [batch, size, size, channels] in [0, 1].
+
+    Raises:
+        ValueError: If chunk does not divide num_samples.
+
+    Source: Burda et al., `Importance Weighted Autoencoders <https://arxiv.org/abs/1509.00519>`_.
+    """
+    if num_samples < 1 or chunk < 1 or num_samples % chunk:
+        raise ValueError(
+            f"num_samples is {num_samples} and chunk {chunk}; chunk must divide num_samples"
+        )
+
+    @jax.jit
+    def features_of(variables, x):
+        features = model.apply(variables, x, method="bottom_up")
+        return tuple(jnp.repeat(f, chunk, axis=0) for f in features), jnp.repeat(x, chunk, axis=0)
+
+    @jax.jit
+    def advance(variables, features, x, key, total):
+        output = model.apply(variables, features, key=key, method="top_down")
+        log_w = model.observation.log_prob(x, output.parameters) + output.log_p - output.log_q
+        log_w = jax.nn.logsumexp(log_w.reshape(-1, chunk), axis=1)
+        return jnp.logaddexp(total, log_w)
+
+    def bound(variables, x, key):
+        features, copies = features_of(variables, x)
+        total = jnp.full(x.shape[0], -jnp.inf)
+        # A loop on the host: XLA's fast convolutions on CPU are not used inside device loops.
+        for i in range(num_samples // chunk):
+            total = advance(variables, features, copies, jax.random.fold_in(key, i), total)
+        return np.log(num_samples) - np.asarray(total, np.float64)
+
+    return bound
+
+
+def active_channels(model: NVAE) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:
+    """Builds a function that gives the KL of every latent channel, averaged over a batch.
+
+    Returns:
+        (variables, x, key) -> [groups, latents] nats. A channel is in use above `ACTIVE_NATS`.
+    """
+
+    @jax.jit
+    def kl_per_channel(variables, x, key):
+        output = model.apply(variables, x, key=key)
+        return jnp.stack([jnp.mean(g.kl_per_channel, axis=0) for g in output.groups])
+
+    return kl_per_channel
+
+
+def count_active(kl_per_channel: np.ndarray) -> tuple[int, int]:
+    """(groups, channels) in use, from [groups, latents] nats.
+
+    >>> count_active(np.array([[0.5, 0.2], [0.0, 0.05]]))
+    (1, 2)
+    """
+    active = np.asarray(kl_per_channel) > ACTIVE_NATS
+    return int(active.any(axis=1).sum()), int(active.sum())
+
+
+_DECODER = ("group_", "up_", "post_")
+
+
+def reestimate_sampling_statistics(
+    model: NVAE,
+    variables: Any,
+    key: jax.Array,
+    *,
+    temperature: float,
+    batch: int = 16,
+    num_batches: int = 100,
+) -> Any:
+    """Batch statistics of the decoder, measured on prior samples at a temperature.
+
+    At a low temperature activations differ from those of training, and running statistics fitted
+    there blur the samples. Cumulative float32 means over num_batches batches replace them; the
+    encoder's stay.
+
+    Args:
+        model: The model; run it with dtype None here.
+        variables: {"params", "batch_stats"}.
+        key: Draws the samples.
+        temperature: Of the samples.
+        batch, num_batches: Size and number of batches.
+
+    Returns:
+        A new "batch_stats".
+
+    Raises:
+        FloatingPointError: If a statistic is not finite.
+    """
+    run = lambda variables, key: model.apply(
+        variables,
+        batch,
+        key=key,
+        temperature=temperature,
+        train=True,
+        mutable=["batch_stats"],
+        method="sample",
+    )[1]["batch_stats"]
+    keys = (jax.random.fold_in(key, i) for i in range(num_batches))
+    means = _cumulative(run, variables, keys)
+    old = variables["batch_stats"]
+    return {k: means[k] if k.startswith(_DECODER) else old[k] for k in old}
+
+
+def refresh_statistics(
+    model: NVAE, variables: Any, batches: Iterable[jax.Array], key: jax.Array
+) -> Any:
+    """Batch statistics measured anew on training images, with the parameters given.
+
+    Running statistics belong to the raw parameters of the last steps; averaged (EMA) parameters
+    evaluate better with statistics of their own.
+
+    Args:
+        batches: Arrays [batch, size, size, channels], uint8 or float in [0, 1].
+        key: Draws binarisation and posterior noise.
+
+    Returns:
+        A new "batch_stats".
+    """
+
+    def run(variables, inputs):
+        images, key = inputs
+        binary, noise = jax.random.split(key)
+        x = prepare_images(model, images, binary)
+        _, updates = model.apply(variables, x, key=noise, train=True, mutable=["batch_stats"])
+        return updates["batch_stats"]
+
+    inputs = ((b, jax.random.fold_in(key, i)) for i, b in enumerate(batches))
+    return _cumulative(run, variables, inputs)
+
+
+def _cumulative(run, variables, inputs) -> Any:
+    # From running values of zero, one pass leaves (1 - momentum) times the batch's own statistic.
+    zeros = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
+    blank = {"params": variables["params"], "batch_stats": zeros}
+    run = jax.jit(run)
+    total, count = zeros, 0
+    for item in inputs:
+        total = jax.tree.map(jnp.add, total, run(blank, item))
+        count += 1
+    if count == 0:
+        raise ValueError("no batches to measure statistics on")
+    means = jax.tree.map(lambda t: t / (count * (1 - MOMENTUM)), total)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(means):
+        if not bool(jnp.all(jnp.isfinite(leaf))):
+            raise FloatingPointError(
+                f"batch statistic {jax.tree_util.keystr(path)} is not finite after {count} batches"
+            )
+    return means

@@ -1,0 +1,143 @@
+"""Trains an NVAE on images, and draws what it has learned.
+
+    python scripts/train_nvae.py --config=configs/nvae/mnist5k.py --workdir=runs/demo
+
+The same command goes on where a run was stopped. WORKDIR then holds config.json, metrics.jsonl,
+checkpoints/, and samples.png, reconstructions.png, curves.png and kl_per_group.png.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import logging
+
+from jaxlab import data, launch, optim, plots, train
+from jaxlab import mesh as mesh_lib
+from jaxlab.metrics import read_metrics
+from jaxlab.models import nvae
+from jaxlab.models.nvae.objective import elbo_terms
+
+GRID = 64  # images in a picture
+
+
+def make_optimizer(config) -> optax.GradientTransformation:
+    """Adamax as NVAE uses it, with warm-up and cosine decay; steps with huge gradients skipped."""
+    schedule = optax.warmup_cosine_decay_schedule(
+        init_value=0.0,
+        peak_value=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        decay_steps=config.num_steps,
+        end_value=config.final_learning_rate,
+    )
+    adamax = optax.chain(
+        optax.add_decayed_weights(config.weight_decay),
+        optax.scale_by_adamax(eps=1e-3),
+        optax.scale_by_learning_rate(schedule),
+    )
+    return optim.skip_large_updates(adamax, factor=config.skip_factor)
+
+
+def make_eval_fn(config, model, held_out, mesh, workdir):
+    """Builds state -> figures: NELBO with averaged and raw parameters, and pictures."""
+    process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    binarize = "fixed" if model.likelihood == "bernoulli" else None
+    batches = data.eval_batches(held_out, config.eval_batch_size, binarize=binarize, **process)
+    shown = next(iter(data.eval_batches(held_out, GRID // 2, binarize=binarize)))["image"]
+    eval_step = train.make_eval_step(nvae.make_metrics(model), mesh=mesh)
+    key = jax.random.key(config.seed)
+
+    @jax.jit
+    def draw(params, model_state):
+        variables = {"params": params, "batch_stats": model_state["batch_stats"]}
+        samples = model.apply(variables, GRID, key=key, method="sample")
+        x = nvae.prepare_images(model, jnp.asarray(shown), key)
+        _, _, output, _ = elbo_terms(model, params, model_state, x, key=None, train=False)
+        mean = model.observation.mean
+        return mean(samples.parameters), model.observation.inner(x), mean(output.parameters)
+
+    def eval_fn(state):
+        raw = train.evaluate(
+            eval_step, state.params, state.model_state, batches, key=key, mesh=mesh
+        )
+        ema = train.evaluate(
+            eval_step, state.ema_params, state.model_state, batches, key=key, mesh=mesh
+        )
+        dims = held_out.spec.dims * np.log(2)
+        figures = {f"eval/{name}": value for name, value in ema.items()}
+        figures["eval/nelbo_raw"] = raw["nelbo"]
+        figures["eval/bits_per_dim"] = ema["nelbo"] / dims
+        pictures = draw(state.ema_params, state.model_state)
+        if jax.process_index() == 0:
+            samples, originals, means = (np.asarray(x) for x in pictures)
+            plots.image_grid(samples, workdir / "samples.png")
+            plots.reconstruction_grid(originals, means, workdir / "reconstructions.png")
+            groups = [ema[f"kl_{i:02d}"] for i in range(model.num_groups)]
+            plots.bars(groups, workdir / "kl_per_group.png", ylabel="KL (nats)")
+        return figures
+
+    return eval_fn
+
+
+def main(config, workdir):
+    options = launch.options()
+    mesh = mesh_lib.make_mesh()
+    train_set = data.load(**config.data, data_dir=options.data_dir, split="train")
+    held_out = data.load(
+        **config.data,
+        data_dir=options.data_dir,
+        split=config.eval_split,
+        limit=config.num_eval_images,
+    )
+    model = nvae.for_images(train_set.spec, **config.model)
+    loss_fn = nvae.make_loss(model, total_steps=config.num_steps, **config.loss)
+    tx = make_optimizer(config)
+
+    first = data.eval_batches(train_set, min(config.batch_size, 32))  # "res_elu" looks at images
+    images = next(iter(first))["image"]
+    state = train.create_state(
+        lambda key: nvae.init_variables(model, key, images),
+        tx,
+        key=jax.random.key(config.seed),
+        mesh=mesh,
+    )
+    logging.info(
+        "%d training images, %s parameters, latent groups %s",
+        len(train_set),
+        f"{nvae.parameter_count(state.params):,}",
+        tuple(model.groups),
+    )
+    pipeline = data.train_pipeline(
+        train_set,
+        config.batch_size,
+        seed=config.seed,
+        flip=config.flip,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    state, checkpointer, writer = train.resume(
+        workdir, state, pipeline, best_metric="eval/nelbo", tensorboard=options.tensorboard
+    )
+    state = train.fit(
+        state,
+        train.make_train_step(loss_fn, tx, mesh=mesh, **config.step),
+        pipeline,
+        num_steps=config.num_steps,
+        checkpointer=checkpointer,
+        writer=writer,
+        log_every=config.log_every,
+        eval_every=config.eval_every,
+        eval_fn=make_eval_fn(config, model, held_out, mesh, workdir),
+        checkpoint_every=config.checkpoint_every,
+        mesh=mesh,
+        profile_dir=options.profile_dir,
+    )
+    if jax.process_index() == 0:
+        rows = read_metrics(workdir)
+        plots.curves(rows, workdir / "curves.png", ["nelbo", "eval/nelbo", "kl", "reconstruction"])
+        final = [row["eval/nelbo"] for row in rows if "eval/nelbo" in row]
+        logging.info("held-out NELBO %.2f nats; pictures in %s", final[-1], workdir)
+
+
+if __name__ == "__main__":
+    launch.run(main, default_config="configs/nvae/mnist5k.py")
