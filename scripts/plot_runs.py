@@ -1,0 +1,70 @@
+"""Draw the training curves of one or several runs from their metrics files.
+
+    python scripts/plot_runs.py WORKDIR [WORKDIR ...] --out=curves.png [--metrics=loss,test/*]
+
+WORKDIR is a run's folder, or its metrics.jsonl. Each metric gets a panel, each run a line, labelled
+with the part of its path that sets it apart.
+"""
+
+import json
+import sys
+
+from absl import app, flags
+from etils import epath
+
+from jaxlab.metrics import read_metrics
+from jaxlab.plots import curves
+
+_OUT = flags.DEFINE_string("out", "curves.png", "The PNG file to write.")
+_METRICS = flags.DEFINE_list(
+    "metrics",
+    [],
+    "Metrics to draw, separated by commas, such as loss,test/*; default the first 12.",
+)
+_TITLE = flags.DEFINE_string("title", "", "Text above the panels.")
+
+
+def run_labels(paths: list[str]) -> list[str]:
+    """The shortest ends of the paths that tell them apart."""
+    parts = [[p for p in path.rstrip("/").split("/") if p != "metrics.jsonl"] for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        labels = ["/".join(p[-length:]) for p in parts]
+        if len(set(labels)) == len(labels):
+            return labels
+    return paths
+
+
+def read_run(workdir: str) -> list[dict]:
+    """Rows of a run's metrics file; errors are one line that names it."""
+    path = epath.Path(workdir)
+    if path.is_dir():
+        path = path / "metrics.jsonl"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file (is {workdir} the workdir of a run?)")
+    try:
+        rows = read_metrics(path)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is no metrics file ({error})") from error
+    if not rows:
+        raise ValueError(f"{path}: holds no metrics yet")
+    return rows
+
+
+def main(argv: list[str]) -> None:
+    workdirs = argv[1:]
+    if not workdirs:
+        print("error: name at least one workdir; --help shows how", file=sys.stderr)
+        sys.exit(2)
+    try:
+        if len(set(workdirs)) < len(workdirs):
+            raise ValueError("a workdir is named twice")
+        runs = {label: read_run(w) for label, w in zip(run_labels(workdirs), workdirs, strict=True)}
+        curves(runs, _OUT.value, _METRICS.value, title=_TITLE.value)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    print(f"wrote {_OUT.value}: {', '.join(f'{k} ({len(rows)} rows)' for k, rows in runs.items())}")
+
+
+if __name__ == "__main__":
+    app.run(main)

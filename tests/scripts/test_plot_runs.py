@@ -1,0 +1,64 @@
+"""The script on good, missing and corrupt metrics files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "plot_runs.py"
+
+
+def call(*args):
+    command = [sys.executable, str(SCRIPT), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def write_run(folder, count=20):
+    folder.mkdir(parents=True)
+    lines = [json.dumps({"step": k, "loss": 1 / k, "kl": k}) + "\n" for k in range(1, count + 1)]
+    (folder / "metrics.jsonl").write_text("".join(lines))
+    return folder
+
+
+def test_several_runs_in_one_figure(tmp_path):
+    one, two = write_run(tmp_path / "a" / "run"), write_run(tmp_path / "b" / "run", 30)
+    done = call(one, two / "metrics.jsonl", f"--out={tmp_path}/c.png", "--metrics=loss,k*")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"wrote {tmp_path}/c.png: a/run (20 rows), b/run (30 rows)\n"
+    assert Image.open(tmp_path / "c.png").size[0] == 800
+
+
+def test_help_is_readable():
+    shown = call("--help").stdout
+    assert "python scripts/plot_runs.py WORKDIR" in shown
+    assert "--metrics" in shown
+
+
+@pytest.mark.parametrize("kind", ["missing", "corrupt", "binary", "empty", "metric", "none"])
+def test_errors_are_one_line(tmp_path, kind):
+    run = write_run(tmp_path / "run")
+    path = run / "metrics.jsonl"
+    args, message = [run], f"error: {path}"
+    if kind == "missing":
+        path.unlink()
+        message = f"error: {path}: no such file (is {run} the workdir of a run?)"
+    elif kind == "corrupt":
+        path.write_text('{"step": 1, "loss": 2}\n{"step": 2, "lo\n{"step": 3, "loss": 1}\n')
+        message = f"error: {path}, line 2"
+    elif kind == "binary":
+        path.write_bytes(bytes(range(256)))
+    elif kind == "empty":
+        path.write_text("")
+        message = f"error: {path}: holds no metrics yet"
+    elif kind == "metric":
+        args, message = [run, "--metrics=lose"], "error: there is no metric 'lose'"
+    else:
+        args, message = [], "error: name at least one workdir"
+    done = call(*args, f"--out={tmp_path}/c.png")
+    assert done.returncode in (1, 2)
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "c.png").exists()
