@@ -26,6 +26,13 @@ class ImageSpec:
       pad: zeros that the pipeline adds on each side; losses leave them out.
       likelihood: "bernoulli" (pixels binarised), "mixture" (discretized logistics) or "normal".
       bits: bits a colour value that the mixture models, 1 to 8.
+
+    Raises:
+      ValueError: if one of them is out of range.
+
+    Example:
+      >>> ImageSpec("mnist", pad=2).dims
+      784
     """
 
     name: str
@@ -97,7 +104,12 @@ class ImageSet:
 
 
 def data_folder(data_dir: str | Path | None = None) -> Path:
-    """The folder of data sets: the argument, else $JAXLAB_DATA, else the user's cache folder."""
+    """The folder of data sets: the argument, else $JAXLAB_DATA, else the user's cache folder.
+
+    Example:
+      >>> data_folder("/data/sets").name
+      'sets'
+    """
     return Path(data_dir or os.environ.get("JAXLAB_DATA") or pooch.os_cache("jaxlab")).expanduser()
 
 

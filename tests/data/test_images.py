@@ -3,7 +3,6 @@
 import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +10,17 @@ from PIL import Image
 
 from jaxlab import data
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-needs_shared = pytest.mark.skipif(
-    not SHARED.is_dir(), reason=f"{SHARED} is absent: real data sets are not at hand"
-)
 needs_mlxtend = pytest.mark.skipif(
     importlib.util.find_spec("mlxtend") is None, reason="mlxtend is not installed"
 )
+
+
+def load_real(name, folder, *args, **kwargs):
+    """Real data, or a skip that says what is missing: `data_dir` may hold only some sets."""
+    try:
+        return data.load(name, folder, *args, **kwargs)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
 
 
 def write_idx(path, array):
@@ -190,7 +193,6 @@ def test_mnist5k_does_not_import_the_package():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@needs_shared
 @pytest.mark.parametrize(
     ("name", "split", "count", "mean", "histogram"),
     [
@@ -212,29 +214,27 @@ def test_mnist5k_does_not_import_the_package():
         ("fashion_mnist", "test", 10_000, 73.146566, [1000] * 10),
     ],
 )
-def test_real_idx_sets(name, split, count, mean, histogram):
-    images = data.load(name, SHARED, split)
+def test_real_idx_sets(data_dir, name, split, count, mean, histogram):
+    images = load_real(name, data_dir, split)
     assert len(images) == count
     assert images.labels is not None
     assert images.images.mean() == pytest.approx(mean, abs=1e-6)
     assert np.bincount(images.labels).tolist() == histogram
 
 
-@needs_shared
-def test_real_validation_is_the_end_of_training():
-    whole = data.load("mnist", SHARED)
+def test_real_validation_is_the_end_of_training(data_dir):
+    whole = load_real("mnist", data_dir)
     np.testing.assert_array_equal(
-        data.load("mnist", SHARED, "validation").images, whole.images[-5000:]
+        load_real("mnist", data_dir, "validation").images, whole.images[-5000:]
     )
-    assert len(data.load("mnist", SHARED, holdout=5000)) == 55_000
+    assert len(load_real("mnist", data_dir, holdout=5000)) == 55_000
 
 
-@needs_shared
-def test_real_cifar10_jpeg_is_mixed_and_has_the_known_channel_means():
-    images = data.load("cifar10_jpeg", SHARED, limit=1000)
+def test_real_cifar10_jpeg_is_mixed_and_has_the_known_channel_means(data_dir):
+    images = load_real("cifar10_jpeg", data_dir, limit=1000)
     assert images.images.shape == (1000, 32, 32, 3)
     assert images.labels is not None
     assert np.bincount(images.labels, minlength=10).min() > 60
     np.testing.assert_allclose(images.images.mean((0, 1, 2)), [125.3, 122.9, 113.9], atol=4)
-    held = data.load("cifar10_jpeg", SHARED, "validation", holdout=50)
+    held = load_real("cifar10_jpeg", data_dir, "validation", holdout=50)
     assert not {x.tobytes() for x in held.images} & {x.tobytes() for x in images.images}
