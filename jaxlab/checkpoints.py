@@ -188,7 +188,7 @@ class Checkpointer:
             "ema_params" if ema and any(n.startswith("ema_params/") for n in stored) else "params"
         )
         wanted = {n: v for n, v in stored.items() if n.startswith((f"{field}/", "model_state/"))}
-        leaves = self._read(found, stored, wanted)
+        leaves = self._read(found, stored, {n: _abstract(v) for n, v in wanted.items()})
         tree = traverse_util.unflatten_dict(leaves, sep="/")
         return found, tree[field], tree.get("model_state", {})
 
@@ -305,7 +305,7 @@ def _flatten(tree: Any) -> dict[str, Any]:
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    sharding = getattr(leaf, "sharding", None)
+    sharding = getattr(leaf, "sharding", None) or mesh_lib.local_device()
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 

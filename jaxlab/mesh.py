@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 DATA_AXIS = "data"
 
@@ -36,6 +36,11 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 def replicated(mesh: Mesh) -> NamedSharding:
     """Returns the sharding that puts a whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def local_device() -> SingleDeviceSharding:
+    """Returns the sharding that puts an array on this process's first device."""
+    return SingleDeviceSharding(jax.local_devices()[0])
 
 
 def split(mesh: Mesh, axis: int = 0) -> NamedSharding:

@@ -139,6 +139,8 @@ def fit(
     def read(step: int, metrics: dict[str, jax.Array]) -> None:
         values = {k: v.item() for k, v in jax.device_get(metrics).items()}
         _check(step, values, max_skipped_in_a_row)
+        if step == start + 1:
+            progress.begin(step)
         if due(log_every, step):
             if writer is not None:
                 writer.write(step, values)
@@ -277,10 +279,13 @@ class _Progress:
         if self._bar is not None:
             self._bar.close()
 
+    def begin(self, step: int) -> None:
+        """Leaves the first step, which compiles, out of the speed, unless it is all there is."""
+        if self._num_steps > step:
+            self._last_step, self._last_seconds = step, self._elapsed()
+
     def pause(self) -> None:
-        if self._since is not None:
-            self._seconds += time.perf_counter() - self._since
-            self._since = None
+        self._seconds, self._since = self._elapsed(), None
 
     def resume(self) -> None:
         self._since = time.perf_counter()
@@ -289,11 +294,14 @@ class _Progress:
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
 
+    def _elapsed(self) -> float:
+        running = 0.0 if self._since is None else time.perf_counter() - self._since
+        return self._seconds + running
+
     def report(self, step: int, values: Mapping[str, float]) -> None:
-        seconds = self._seconds
-        if self._since is not None:
-            seconds += time.perf_counter() - self._since
-        rate = (step - self._last_step) / max(seconds - self._last_seconds, 1e-9)
+        seconds = self._elapsed()
+        steps = max(step - self._last_step, 1)
+        rate = steps / max(seconds - self._last_seconds, 1e-9)
         self._last_step, self._last_seconds = step, seconds
         to_go = (self._num_steps - step) / rate
         images = rate * (self.batch_size or 0)

@@ -1,0 +1,105 @@
+"""What all tests share: the CPU with 8 devices, the folders of real data, and a run to kill."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+# Before the first use of a device. A single-device test stays on the first of them.
+jax.config.update("jax_num_cpu_devices", 8)
+
+ROOT = pathlib.Path(__file__).parents[1]
+TOY = ROOT / "tests" / "toy" / "train_toy.py"
+
+
+def _folder(variable: str, beside: str) -> pathlib.Path:
+    path = pathlib.Path(os.environ.get(variable) or ROOT.parent / "shared" / beside)
+    if not path.is_dir():
+        pytest.skip(f"no folder {path}: set {variable} to one")
+    return path
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> pathlib.Path:
+    """Folder of real data sets: $JAXLAB_DATA, else ../shared/data beside the repository."""
+    return _folder("JAXLAB_DATA", "data")
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir() -> pathlib.Path:
+    """Folder of reference arrays: $JAXLAB_FIXTURES, else ../shared/fixtures."""
+    return _folder("JAXLAB_FIXTURES", "fixtures")
+
+
+class Toy:
+    """Starts tests/toy/train_toy.py as real processes."""
+
+    def __init__(self, cache: pathlib.Path):
+        self.cache = cache
+
+    def start(self, workdir, *args, kill="", sleep=0.0, devices=1):
+        """Starts one process; its standard error is a text stream."""
+        env = {
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "TOY_KILL": kill,
+            "TOY_SLEEP": str(sleep),
+        }
+        command = [sys.executable, str(TOY), f"--workdir={workdir}", *args]
+        return subprocess.Popen(
+            [*command, f"--compile_cache={self.cache}"],
+            env=env,
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def run(self, workdir, *args, **kwargs) -> tuple[int, str]:
+        """Runs one process to its end; returns exit code and standard error."""
+        process = self.start(workdir, *args, **kwargs)
+        _, errors = process.communicate(timeout=180)
+        return process.returncode, errors
+
+    def start_group(self, workdir, *args, count=2, **kwargs):
+        """Starts `count` processes that train together, on a port chosen by the system."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        return [
+            self.start(
+                workdir,
+                *args,
+                f"--coordinator_address=127.0.0.1:{port}",
+                f"--num_processes={count}",
+                f"--process_id={i}",
+                **kwargs,
+            )
+            for i in range(count)
+        ]
+
+    def run_group(self, workdir, *args, **kwargs) -> list[tuple[int, str]]:
+        """Runs a group to its end."""
+        return wait(self.start_group(workdir, *args, **kwargs))
+
+
+def wait(processes) -> list[tuple[int, str]]:
+    """Waits for processes; ends all of them if one hangs."""
+    try:
+        errors = [p.communicate(timeout=180)[1] for p in processes]
+        return [(p.returncode, e) for p, e in zip(processes, errors, strict=True)]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory) -> Toy:
+    return Toy(tmp_path_factory.mktemp("compile_cache"))

@@ -1,0 +1,258 @@
+import logging as std_logging
+import pathlib
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from absl import logging
+
+from jaxlab import mesh, train
+from jaxlab.checkpoints import Checkpointer, CheckpointMismatchError, load_params
+
+
+class Position:
+    """A data iterator reduced to what checkpoints see."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def get_state(self):
+        return self.state
+
+    def set_state(self, state):
+        self.state = state
+
+
+def make_state(step=0, width=3, ema=True, value=1.0):
+    tx = optax.chain(optax.clip(1.0), optax.adam(1e-3))
+    params = {"dense": {"kernel": jnp.full((2, width), value), "bias": jnp.zeros(width)}}
+    state = train.create_state(
+        lambda key: (params, {"stats": {"mean": jnp.sin(jnp.arange(5000.0))}}),
+        tx,
+        key=jax.random.key(7),
+        ema=ema,
+    )
+    return state.replace(step=jnp.int32(step))
+
+
+def fill(directory, steps=(10, 20, 30), **kwargs):
+    saved = Checkpointer(directory, keep_latest=len(steps))
+    for step in steps:
+        saved.save(make_state(step, value=float(step), **kwargs), Position({"next_index": step}))
+    saved.close()
+
+
+@pytest.fixture
+def warnings(caplog):
+    logger = logging.get_absl_logger()
+    logger.propagate = True
+    yield lambda: [r.getMessage() for r in caplog.records if r.levelno == std_logging.WARNING]
+    logger.propagate = False
+
+
+def equal(a, b):
+    raw = lambda t: t.replace(key=jax.random.key_data(t.key))
+    chex.assert_trees_all_equal(raw(a), raw(b))
+
+
+@pytest.mark.parametrize("ema", [True, False])
+def test_everything_comes_back_bit_for_bit(tmp_path, ema):
+    state = make_state(4, ema=ema, value=0.1)
+    saved, position = Checkpointer(tmp_path), Position({"a": {"next_index": 4}})
+    saved.save(state, position)
+    position.state = None
+    restored = Checkpointer(tmp_path).restore_latest(make_state(ema=ema), position)
+    equal(restored, state)
+    chex.assert_trees_all_equal_shapes_and_dtypes(restored.opt_state, state.opt_state)
+    assert type(restored.opt_state) is type(state.opt_state)
+    assert position.state == {"a": {"next_index": 4}}
+
+
+def test_shapes_are_enough_to_restore(tmp_path):
+    state = make_state(4, value=0.1)
+    Checkpointer(tmp_path).save(state)
+    equal(Checkpointer(tmp_path).restore_latest(jax.eval_shape(make_state)), state)
+
+
+def test_positions_may_be_bytes(tmp_path):
+    Checkpointer(tmp_path).save(make_state(1), Position(b"\xff\x00"))
+    position = Position(b"")
+    Checkpointer(tmp_path).restore_latest(make_state(), position)
+    assert position.state == b"\xff\x00"
+
+
+def test_an_empty_folder_restores_nothing(tmp_path):
+    assert Checkpointer(tmp_path / "new").restore_latest(make_state()) is None
+    with pytest.raises(FileNotFoundError, match="no checkpoint in"):
+        load_params(tmp_path / "new")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        load_params(tmp_path / "never")
+
+
+@pytest.mark.parametrize(("mode", "best"), [("min", 2), ("max", 4)])
+def test_the_latest_and_the_best_are_kept(tmp_path, mode, best):
+    saved = Checkpointer(tmp_path, keep_latest=2, best_metric="nelbo", best_mode=mode)
+    for step, nelbo in enumerate((5.0, 1.0, np.nan, 9.0, 4.0, None, 3.0), start=1):
+        saved.save(make_state(step), metrics=None if nelbo is None else {"nelbo": nelbo})
+    assert saved.steps == [best, 6, 7]
+    again = Checkpointer(tmp_path, best_metric="nelbo", best_mode=mode)
+    assert again.best_step == best
+    assert int(again.restore(make_state(), step="best").step) == best
+    step, *_ = load_params(tmp_path, step="best", best_metric="nelbo", best_mode=mode)
+    assert step == best
+
+
+def test_saving_a_step_again_replaces_it(tmp_path):
+    saved = Checkpointer(tmp_path)
+    saved.save(make_state(5, value=1.0))
+    saved.save(make_state(5, value=2.0))
+    assert saved.steps == [5]
+    assert float(saved.restore_latest(make_state()).params["dense"]["kernel"][0, 0]) == 2.0
+
+
+def damage(path: pathlib.Path, how: str) -> None:
+    if how == "truncate":
+        with open(path, "r+b") as file:
+            file.truncate(path.stat().st_size // 2)
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("how", ["truncate", "delete"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "_CHECKPOINT_METADATA",
+        "state/_METADATA",
+        "state/manifest.ocdbt",
+        "state/d/*",
+        "state/ocdbt.process_0/d/*",
+    ],
+)
+def test_a_truncated_checkpoint_is_named_and_the_one_before_used(tmp_path, warnings, pattern, how):
+    fill(tmp_path)
+    for path in (tmp_path / "30").glob(pattern):
+        damage(path, how)
+    position = Position(None)
+    saved = Checkpointer(tmp_path)
+    restored = saved.restore_latest(make_state(), position)
+    equal(restored, make_state(20, value=20.0))
+    assert position.state == {"next_index": 20}
+    assert any("checkpoint 30 not used" in text and "truncated" in text for text in warnings())
+    # It is out of the way, and kept.
+    assert saved.steps == [10, 20]
+    assert (tmp_path / "30.unusable").is_dir()
+    saved.save(make_state(30))
+    assert Checkpointer(tmp_path).steps == [10, 20, 30]
+
+
+def test_a_foreign_folder_is_named_and_passed_over(tmp_path, warnings):
+    fill(tmp_path)
+    (tmp_path / "900").mkdir()
+    (tmp_path / "900" / "model.bin").write_text("theirs")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "700").write_text("a file")
+    saved = Checkpointer(tmp_path, keep_latest=1)
+    assert int(saved.restore_latest(make_state()).step) == 30
+    assert any("checkpoint 900 not used" in text and "foreign" in text for text in warnings())
+    saved.save(make_state(40))
+    assert saved.steps == [40]  # and not 900, which would have pushed it out
+    assert (tmp_path / "900.unusable" / "model.bin").read_text() == "theirs"
+    assert (tmp_path / "notes").is_dir()
+
+
+def test_another_model_is_an_error_that_lists_the_leaves(tmp_path):
+    fill(tmp_path, width=5)
+    before = sorted(str(p) for p in tmp_path.rglob("*"))
+    state = make_state(width=3)
+    state = state.replace(params={**state.params, "extra": jnp.ones(2)})
+    with pytest.raises(CheckpointMismatchError) as caught:
+        Checkpointer(tmp_path, keep_latest=1).restore_latest(state)
+    text = str(caught.value)
+    assert "params/dense/kernel seen float32[2, 5], wanted float32[2, 3]" in text
+    assert "params/extra seen absent, wanted float32[2]" in text
+    assert "opt_state/1/0/mu/dense/bias" in text
+    assert "checkpoint 10" in text
+    assert "\n" not in text
+    assert sorted(str(p) for p in tmp_path.rglob("*")) == before
+
+
+def test_one_checkpoint_of_another_model_is_passed_over(tmp_path, warnings):
+    fill(tmp_path, steps=(10,))
+    saved = Checkpointer(tmp_path)
+    saved.save(make_state(20, width=5))
+    assert int(saved.restore_latest(make_state()).step) == 10
+    assert any("checkpoint 20 not used" in t and "does not fit" in t for t in warnings())
+
+
+def test_every_checkpoint_truncated_is_an_error_not_a_fresh_start(tmp_path):
+    fill(tmp_path)
+    for step in (10, 20, 30):
+        damage(tmp_path / str(step) / "state" / "manifest.ocdbt", "truncate")
+    with pytest.raises(CheckpointMismatchError, match="no usable checkpoint"):
+        Checkpointer(tmp_path).restore_latest(make_state())
+    assert (tmp_path / "30").is_dir()
+
+
+def test_what_a_killed_save_left_is_swept_away(tmp_path):
+    fill(tmp_path)
+    left = tmp_path / "40.orbax-checkpoint-tmp"
+    left.mkdir()
+    (left / "part").write_text("x")
+    saved = Checkpointer(tmp_path)
+    assert saved.steps == [10, 20, 30]
+    assert int(saved.restore_latest(make_state()).step) == 30
+    saved.save(make_state(40))
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("ema", [True, False])
+def test_parameters_load_without_model_or_optimizer(tmp_path, ema):
+    state = make_state(3, value=0.5)
+    state = state.replace(ema_params=jax.tree.map(lambda x: x + 1, state.params))
+    Checkpointer(tmp_path).save(state)
+    step, params, model_state = load_params(tmp_path, ema=ema)
+    assert step == 3
+    chex.assert_trees_all_equal(params, state.ema_params if ema else state.params)
+    chex.assert_trees_all_equal(model_state, state.model_state)
+
+
+def test_parameters_of_a_run_without_averages(tmp_path):
+    state = make_state(3, ema=False).replace(model_state={})
+    Checkpointer(tmp_path).save(state)
+    _, params, model_state = load_params(tmp_path)
+    chex.assert_trees_all_equal(params, state.params)
+    assert model_state == {}
+
+
+def test_a_state_moves_between_numbers_of_devices(tmp_path):
+    state = make_state(3, value=0.5)
+    Checkpointer(tmp_path).save(state)
+    whole = mesh.replicated(mesh.make_mesh())
+    restored = Checkpointer(tmp_path).restore_latest(jax.device_put(make_state(), whole))
+    assert all(leaf.sharding == whole for leaf in jax.tree.leaves(restored))
+    equal(restored, state)
+
+
+def test_states_other_than_ours(tmp_path):
+    class Pair(NamedTuple):
+        a: jax.Array
+        b: None
+
+    state = {"step": jnp.int32(2), "nested": [Pair(jnp.ones(2), None)]}
+    Checkpointer(tmp_path).save(state)
+    restored = Checkpointer(tmp_path).restore_latest(state)
+    assert isinstance(restored["nested"][0], Pair)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [({"keep_latest": 0}, "keep_latest is 0"), ({"best_mode": "low"}, "best_mode is 'low'")],
+)
+def test_wrong_arguments(tmp_path, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        Checkpointer(tmp_path, **kwargs)
