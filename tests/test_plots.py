@@ -61,6 +61,8 @@ def test_reconstructions_lie_below_their_originals(tmp_path):
     runs = lambda line: [v for v, before in zip(line[1:], line, strict=False) if v != before]
     assert runs(column) == [0, 255, 153, 255]
     assert runs(first) == [0, 255, 153, 255, 0, 255, 153, 255]
+    starts = np.flatnonzero((first[1:] != 255) & (first[1:] != first[:-1])) + 1
+    assert starts.tolist() == [2, 20, 50, 68]  # a wider gap between the pairs than inside them
     plots.reconstruction_grid(dark, {"1 group": light, "2 groups": light}, tmp_path / "r.png")
     with pytest.raises(ValueError, match=r"output has shape \(2, 8, 8, 1\), originals have \(6"):
         plots.reconstruction_grid(dark, light[:2], tmp_path / "r.png")

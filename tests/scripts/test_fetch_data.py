@@ -106,7 +106,9 @@ def test_other_compression_of_the_same_content_is_right(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [gzip.compress(b"other bytes"), b"<html>log in</html>", gzip.compress(b"x" * 999)[:20]]
+    "wrong",
+    [gzip.compress(b"other bytes"), b"<html>log in</html>", gzip.compress(b"x" * 999)[:20]],
+    ids=["other", "html", "truncated"],
 )
 def test_a_wrong_sum_is_an_error_that_keeps_nothing(server, tmp_path, wrong):
     server.files["/labels.gz"] = wrong
