@@ -1,6 +1,6 @@
 """NVAE on CelebA at 64x64, the published recipe.
 
-    python scripts/train_nvae.py --config=configs/nvae/celeba64.py --workdir=runs/celeba64 --data_dir=CELEBA
+    python scripts/train_nvae.py --config=configs/nvae/celeba64.py --workdir=RUN --data_dir=CELEBA
 
 Published: 2.03 bits per dimension with flows, 2.04 without.
 The authors used 8 V100 of 16 GB and 92 hours.

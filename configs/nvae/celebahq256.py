@@ -1,10 +1,10 @@
 """NVAE on CelebA-HQ at 256x256 with 5 bits, the published recipe.
 
-    python scripts/train_nvae.py --config=configs/nvae/celebahq256.py --workdir=runs/celebahq256 --data_dir=CELEBAHQ
+    python scripts/train_nvae.py --config=configs/nvae/celebahq256.py --workdir=RUN --data_dir=DIR
 
 Published: 0.70 bits per dimension with flows (5 bits).
 The authors used 24 V100 of 32 GB and 94 hours.
-330.80 million parameters; 84,300 steps of 96 images. CELEBAHQ holds images in the
+330.80 million parameters; 84,300 steps of 96 images. DIR holds images in the
 folders train and test (27,000 and 3,000).
 Presets: `celebahq256.py:tiny` shrinks model and run to seconds, on the same data.
 """

@@ -1,6 +1,6 @@
 """NVAE on CIFAR-10, the published recipe.
 
-    python scripts/train_nvae.py --config=configs/nvae/cifar10.py --workdir=runs/cifar10
+    python scripts/train_nvae.py --config=configs/nvae/cifar10.py --workdir=RUN
 
 Published: 2.91 bits per dimension with flows, 2.93 without.
 The authors used 8 V100 of 16 GB and 55 hours.

@@ -1,10 +1,10 @@
 """NVAE on ImageNet at 32x32, the published recipe.
 
-    python scripts/train_nvae.py --config=configs/nvae/imagenet32.py --workdir=runs/imagenet32 --data_dir=IMAGENET32
+    python scripts/train_nvae.py --config=configs/nvae/imagenet32.py --workdir=RUN --data_dir=DIR
 
 Published: 3.92 bits per dimension with flows.
 The authors used 24 V100 of 16 GB and 70 hours.
-268.51 million parameters; 100,080 steps of 576 images. IMAGENET32 holds train.npz and
+268.51 million parameters; 100,080 steps of 576 images. DIR holds train.npz and
 test.npz of the downsampled set of van den Oord et al. (1,281,147 and 50,000 images).
 Presets: `imagenet32.py:tiny` shrinks model and run to seconds, on the same data.
 """

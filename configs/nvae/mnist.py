@@ -1,6 +1,6 @@
 """NVAE on MNIST with dynamic binarisation, the published recipe.
 
-    python scripts/train_nvae.py --config=configs/nvae/mnist.py --workdir=runs/mnist
+    python scripts/train_nvae.py --config=configs/nvae/mnist.py --workdir=RUN
 
 Published: 78.01 nats (importance-weighted bound, 1,000 samples, without flows).
 The authors used 2 V100 of 16 GB and 21 hours.

@@ -177,17 +177,19 @@ class NVAE(nn.Module):
     def setup(self):
         self._validate()
         ops, se, dtype = arch(self.arch), self.squeeze_excitation, self.dtype
-        wrap = lambda module: nn.remat(module, static_argnums=(-1,)) if self.remat else module
         top = len(self.groups) - 1
         single = self.num_groups == 1
 
-        self.stem = Conv(self.enc_channels, stride=self.patch, dtype=dtype)
+        # At stride `patch`, the kernel must reach every pixel.
+        stem_size = max(3, self.patch + 1 - self.patch % 2)
+        self.stem = Conv(self.enc_channels, size=stem_size, stride=self.patch, dtype=dtype)
         self.pre = [
             Cell(ops.pre, "down" if c == self.pre_cells - 1 else "normal", se, dtype=dtype)
             for _ in range(self.blocks)
             for c in range(self.pre_cells)
         ]
-        encoder = wrap(EncoderGroup)
+        # static_argnums: `train`, counted from self.
+        encoder = nn.remat(EncoderGroup, static_argnums=(2,)) if self.remat else EncoderGroup
         self.enc = [
             [encoder(self.enc_cells, ops.enc, se, dtype) for _ in range(n)]
             for n in (() if single else self.groups)
@@ -199,7 +201,7 @@ class NVAE(nn.Module):
             size = self.latent_shapes[0][0]
             shape = (size, size, self.dec_channels * reduction)
             self.h = self.param("h", jax.nn.initializers.uniform(1.0), shape)
-        group = wrap(LatentGroup)
+        group = nn.remat(LatentGroup, static_argnums=(3,)) if self.remat else LatentGroup
         self.group = [
             [
                 group(

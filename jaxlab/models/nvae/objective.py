@@ -73,7 +73,7 @@ def balance(kl: jax.Array, alphas: np.ndarray) -> jax.Array:
 def penalty_coefficient(beta, *, final: float, initial: float | None = None):
     """lambda: `final`, or on the way from `initial` to it, geometric in the KL coefficient.
 
-    >>> print(penalty_coefficient(0.5, final=0.01, initial=1.0))
+    >>> print(round(float(penalty_coefficient(0.5, final=0.01, initial=1.0)), 4))
     0.1
     """
     if initial is None or final == 0:
@@ -109,7 +109,7 @@ def init_variables(model: NVAE, key: jax.Array, images: jax.Array, *, spectral: 
     init, noise, binary, power = jax.random.split(key, 4)
     x = prepare_images(model, images, binary)
     variables = model.init(init, x, key=noise, train=True)
-    state = {"batch_stats": variables.get("batch_stats", {})}
+    state: dict[str, Any] = {"batch_stats": variables.get("batch_stats", {})}
     if spectral:
         state["spectral"] = init_spectral(variables["kernels"], power)
     return variables["params"], state
