@@ -78,15 +78,32 @@ def options() -> Options:
     f = flags.FLAGS
     return Options(
         data_dir=f.data_dir,
-        profile_dir=_workdir_path(f.workdir) / "profile" if f.profile else None,
+        profile_dir=_workdir_path(f.workdir) / "profile" if f.profile and f.workdir else None,
         tensorboard=f.tensorboard,
     )
+
+
+def read_config(workdir: epath.PathLike) -> ml_collections.ConfigDict:
+    """Returns the config that the run in `workdir` was started with.
+
+    Raises:
+      FileNotFoundError: there is no run in that folder.
+      UsageError: its config.json cannot be read.
+    """
+    path = epath.Path(workdir) / CONFIG_FILE
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: no run was started in {workdir}")
+    try:
+        return ml_collections.ConfigDict(json.loads(path.read_text())["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not a config record: {_one_line(error)}") from error
 
 
 def run(
     main: Callable[[Any, epath.Path], None],
     *,
     default_config: str | None = None,
+    needs_workdir: bool = True,
     argv: list[str] | None = None,
 ) -> None:
     """Runs `main(config, workdir)` and exits the process.
@@ -95,12 +112,13 @@ def run(
       main: does the work. Its module's docstring is the head of --help.
       default_config: config file used without --config, relative to the working folder or to the
         repository; None for a script that takes no config.
+      needs_workdir: whether --workdir is required; without it main gets None.
       argv: command line, `sys.argv` when None.
     """
-    sys.exit(_run(main, default_config, sys.argv if argv is None else argv))
+    sys.exit(_run(main, default_config, needs_workdir, sys.argv if argv is None else argv))
 
 
-def _run(main, default_config, argv) -> int:
+def _run(main, default_config, needs_workdir, argv) -> int:
     debug = "--debug" in argv
     try:
         signal.signal(signal.SIGTERM, _stop_now)
@@ -108,11 +126,11 @@ def _run(main, default_config, argv) -> int:
             _define_flags(default_config, argv[:1])
             print(_help(main, default_config, argv[0]))
             return 0
-        config = _parse(default_config, argv)
+        config = _parse(default_config, needs_workdir, argv)
         f = flags.FLAGS
         _start_jax(f)
         _start_logging()
-        workdir = _make_workdir(f.workdir)
+        workdir = _make_workdir(f.workdir) if f.workdir else None
         if config is not None:
             _record_config(workdir, config, _overrides(), f.allow_config_change)
         logging.info(
@@ -173,7 +191,7 @@ def _find_config(value: str) -> str:
     raise UsageError(f"no config file {path}")
 
 
-def _parse(default_config: str | None, argv: list[str]) -> ml_collections.ConfigDict | None:
+def _parse(default_config, needs_workdir, argv: list[str]) -> ml_collections.ConfigDict | None:
     """Parses the command line; every complaint becomes a UsageError."""
     f = flags.FLAGS
     is_config = lambda a: a.startswith(("--config=", "-config="))
@@ -194,7 +212,7 @@ def _parse(default_config: str | None, argv: list[str]) -> ml_collections.Config
         raise UsageError(" ".join(text.split())) from error
     if rest[1:]:
         raise UsageError(f"not understood: {' '.join(rest[1:])} (flags are --name=value)")
-    if not f.workdir:
+    if needs_workdir and not f.workdir:
         raise UsageError("--workdir=FOLDER is required: what the run reads and writes")
     return f.config if "config" in f else None
 

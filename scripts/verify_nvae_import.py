@@ -46,11 +46,12 @@ def describe(path: str) -> int:
     return 0
 
 
-def main() -> None:
+def main(config, workdir) -> None:
+    del config, workdir
     if (ARRAYS.value is None) == (CHECKPOINT.value is None):
         raise ValueError("give one of --arrays=FILE.npz and --checkpoint=FILE.pt")
     sys.exit(verify(ARRAYS.value) if ARRAYS.value else describe(CHECKPOINT.value))
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    launch.run(main, needs_workdir=False)
