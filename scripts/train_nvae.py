@@ -23,6 +23,10 @@ GRID = 64  # images in a picture
 
 def make_optimizer(config) -> optax.GradientTransformation:
     """Adamax as NVAE uses it, with warm-up and cosine decay; steps with huge gradients skipped."""
+    if not 0 <= config.warmup_steps < config.num_steps:
+        raise ValueError(
+            f"warmup_steps is {config.warmup_steps}, must be below num_steps {config.num_steps}"
+        )
     schedule = optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=config.learning_rate,

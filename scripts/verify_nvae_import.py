@@ -9,6 +9,8 @@ reference (needs torch) and prints what it holds.
 """
 
 import sys
+import zipfile
+import zlib
 
 import numpy as np
 from absl import flags
@@ -25,7 +27,7 @@ def verify(path: str) -> int:
     try:
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is not a readable .npz file: {error}") from error
     errors = parity.compare(arrays)
     failed = [name for name, error in errors.items() if not error <= parity.tolerance(name)]

@@ -5,11 +5,12 @@ position can be saved, `eval_batches` into the padded batches of one pass. Nothi
 here: `scripts/fetch_data.py` brings the files.
 """
 
-from jaxlab.data.images import SPECS, ImageSet, ImageSpec, data_folder, load
+from jaxlab.data.images import SPECS, SPLITS, ImageSet, ImageSpec, data_folder, load
 from jaxlab.data.pipeline import EvalBatches, eval_batches, train_pipeline
 
 __all__ = [
     "SPECS",
+    "SPLITS",
     "EvalBatches",
     "ImageSet",
     "ImageSpec",
