@@ -1,5 +1,6 @@
 """Optax gradient transformations that training needs beyond optax itself."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -75,7 +76,7 @@ def skip_large_updates(
     if warmup_steps < 1:
         raise ValueError(f"warmup_steps is {warmup_steps}, must be at least 1")
     inner = optax.with_extra_args_support(inner)
-    log_factor = float(jnp.log(factor))
+    log_factor = math.log(factor)
 
     def init(params):
         # One buffer a field: a shared zero could not be donated twice.
@@ -89,7 +90,7 @@ def skip_large_updates(
         )
 
     def update(updates, state, params=None, *, grad_norm=None, **extra):
-        norm = optax.global_norm(updates) if grad_norm is None else grad_norm
+        norm = optax.tree.norm(updates) if grad_norm is None else grad_norm
         norm = jnp.asarray(norm, jnp.float32)
         finite = jnp.isfinite(norm)
         log_norm = jnp.log(jnp.maximum(norm, jnp.finfo(jnp.float32).tiny))

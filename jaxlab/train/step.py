@@ -86,7 +86,7 @@ def make_train_step(
             (loss, (model_state, metrics)), grads = _accumulated(
                 grad_fn, state, batch, key, accumulate, mesh
             )
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         _check_metrics(metrics)
         metrics = {**metrics, "loss": loss, "grad_norm": grad_norm}
         if clip_norm is not None:

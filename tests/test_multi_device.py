@@ -1,0 +1,95 @@
+"""Eight devices compute what one computes: noise, dropout and batch statistics included."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxlab import mesh as mesh_lib
+from jaxlab import optim, train
+
+
+class Network(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = nn.Dense(16, use_bias=False)(x)
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+        x = nn.Dropout(0.3, deterministic=not train)(nn.gelu(x))
+        return nn.Dense(1)(x)[..., 0]
+
+
+def losses(devices, steps=10, accumulate=1):
+    network = Network()
+    mesh = mesh_lib.make_mesh(jax.devices()[:devices])
+
+    def init(key):
+        variables = network.init(key, jnp.zeros((1, 4)), train=False)
+        return variables["params"], {"batch_stats": variables["batch_stats"]}
+
+    def loss_fn(params, model_state, batch, *, key, step):
+        noise_key, dropout_key = jax.random.split(key)
+        x = batch["x"] + jax.random.normal(noise_key, batch["x"].shape)
+        y, model_state = network.apply(
+            {"params": params, **model_state},
+            x,
+            train=True,
+            rngs={"dropout": dropout_key},
+            mutable=["batch_stats"],
+        )
+        return jnp.mean((y - batch["y"]) ** 2), (model_state, {})
+
+    tx = optim.skip_large_updates(optax.adam(0.01))
+    state = train.create_state(init, tx, key=jax.random.key(0), mesh=mesh)
+    step = train.make_train_step(loss_fn, tx, mesh=mesh, clip_norm=1.0, accumulate=accumulate)
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(steps):
+        # Rows of very different size, so that statistics of one device's rows would show.
+        x = rng.normal(size=(32, 4)).astype(np.float32) * np.linspace(0.1, 9, 32)[:, None]
+        batch = {"x": x.astype(np.float32), "y": x.sum(1).astype(np.float32)}
+        state, metrics = step(state, mesh_lib.shard_batch(mesh, batch))
+        rows.append([float(metrics["loss"]), float(metrics["grad_norm"])])
+    return np.array(rows), jax.device_get(state.model_state)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_eight_devices_equal_one(accumulate):
+    one, state_one = losses(1, accumulate=accumulate)
+    eight, state_eight = losses(8, accumulate=accumulate)
+    np.testing.assert_allclose(eight, one, rtol=1e-4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), state_one, state_eight)
+    assert np.ptp(one[:, 0]) > 1  # the ten steps are not all alike
+
+
+def test_batches_are_split_and_rows_in_order():
+    mesh = mesh_lib.make_mesh()
+    batch = mesh_lib.shard_batch(mesh, {"x": np.arange(16)})["x"]
+    np.testing.assert_array_equal(batch, np.arange(16))
+    assert [list(shard.data) for shard in batch.addressable_shards][:2] == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("rows", [np.zeros((12, 2)), np.zeros(())])
+def test_batches_that_cannot_be_split(rows):
+    with pytest.raises(ValueError, match="8 devices need a first dimension"):
+        mesh_lib.shard_batch(mesh_lib.make_mesh(), rows)
+
+
+def test_the_mesh_is_auto():
+    mesh = mesh_lib.make_mesh()
+    assert mesh.axis_types == (jax.sharding.AxisType.Auto,)
+    assert mesh.axis_names == ("data",)
+
+
+def test_rows_of_a_process(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    monkeypatch.setattr(jax, "process_index", lambda: 2)
+    assert mesh_lib.local_rows(16) == slice(8, 12)
+    with pytest.raises(ValueError, match="a batch of 18 cannot be split over 4 processes"):
+        mesh_lib.local_rows(18)
+
+
+def test_half_given_addresses():
+    with pytest.raises(ValueError, match="give all three or none"):
+        mesh_lib.initialize_distributed("localhost:1")

@@ -1,0 +1,49 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlab import mesh as mesh_lib
+from jaxlab import train
+
+
+def metric_fn(params, model_state, batch, *, key):
+    noise = jax.random.normal(key, batch["x"].shape)
+    return {"square": params["w"] * batch["x"] ** 2, "noise": noise}
+
+
+@pytest.mark.parametrize("devices", [None, 4])
+def test_means_are_exact_under_padding(devices):
+    mesh = None if devices is None else mesh_lib.make_mesh(jax.devices()[:devices])
+    x = np.random.default_rng(0).normal(size=20).astype(np.float32)
+    padded = np.concatenate([x[16:], np.full(4, np.nan, np.float32)])
+    mask = np.array([1, 1, 1, 1, 0, 0, 0, 0], np.float32)
+    batches = [
+        {"x": x[:8], "mask": np.ones(8, np.float32)},
+        {"x": x[8:16], "mask": np.ones(8, np.float32)},
+        {"x": padded, "mask": mask},
+    ]
+    params = {"w": jnp.float32(3.0)}
+    step = train.make_eval_step(metric_fn, mesh=mesh)
+    means = train.evaluate(step, params, {}, batches, key=jax.random.key(1), mesh=mesh)
+    squares = 3.0 * x.astype(np.float64) ** 2
+    np.testing.assert_allclose(means["square"], squares.mean(), rtol=1e-6)
+    np.testing.assert_allclose(means["square_se"], squares.std(ddof=1) / np.sqrt(20), rtol=1e-5)
+
+
+def test_every_batch_has_a_key_of_its_own_and_numbers_repeat():
+    step = train.make_eval_step(metric_fn)
+    batches = [{"x": np.zeros(4, np.float32)}] * 2
+    key = jax.random.key(0)
+    run = lambda: train.evaluate(step, {"w": 1.0}, {}, batches, key=key)["noise"]
+    draws = [jax.random.normal(jax.random.fold_in(key, i), (4,)) for i in range(2)]
+    np.testing.assert_allclose(run(), np.mean(draws), rtol=1e-6)
+    assert run() == run()
+
+
+def test_wrong_use():
+    step = train.make_eval_step(lambda params, model_state, batch, *, key: {"m": jnp.ones(())})
+    with pytest.raises(ValueError, match=r"'m' has shape \(\), must be \(2,\)"):
+        train.evaluate(step, {}, {}, [{"x": np.ones(2)}], key=jax.random.key(0))
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        train.evaluate(step, {}, {}, [], key=jax.random.key(0))
