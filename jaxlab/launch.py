@@ -345,7 +345,7 @@ def _is_users(error: BaseException) -> bool:
     """Whether an error was raised on purpose, for the user to read.
 
     That is: a usage error, any error of files and folders, and a ValueError or FloatingPointError
-    raised by a line of this repository itself rather than inside a library it called.
+    that a `raise` of this repository or of the script made, rather than a library it called.
     """
     if isinstance(error, UsageError | OSError):
         return True
@@ -353,7 +353,9 @@ def _is_users(error: BaseException) -> bool:
         return False
     frames = traceback.extract_tb(error.__traceback__)
     own = (str(_ROOT), os.path.dirname(os.path.abspath(sys.argv[0])))
-    name = os.path.abspath(frames[-1].filename) if frames else ""
+    if not frames or not (frames[-1].line or "").startswith("raise "):
+        return False
+    name = os.path.abspath(frames[-1].filename)
     return name.startswith(own) and "site-packages" not in name
 
 

@@ -122,7 +122,8 @@ def fit(
     Raises:
       Interrupted: SIGTERM came; the current step was finished and saved.
       NonFiniteError: a metric is not finite (unless that step was skipped), or the state about to
-        be saved is not. Nothing is saved; earlier checkpoints stay.
+        be saved is not. Nothing is saved; earlier checkpoints stay. After a skipped step whose loss
+        is not finite nothing is saved either, with a warning.
       TooManySkipsError: see `max_skipped_in_a_row`.
       ValueError: an argument is out of range, or `data` ended early.
     """
@@ -138,7 +139,7 @@ def fit(
 
     def read(step: int, metrics: dict[str, jax.Array]) -> None:
         values = {k: v.item() for k, v in jax.device_get(metrics).items()}
-        _check(step, values, max_skipped_in_a_row)
+        guard.check(step, values)
         if step == start + 1:
             progress.begin(step)
         if due(log_every, step):
@@ -146,6 +147,7 @@ def fit(
                 writer.write(step, values)
             progress.report(step, values)
 
+    guard = _Guard(max_skipped_in_a_row)
     unread: tuple[int, dict[str, jax.Array]] | None = None
     with _StopFlag() as stop, _Progress(start, num_steps, writer) as progress:
         for step in range(start + 1, num_steps + 1):
@@ -176,15 +178,16 @@ def fit(
                 if writer is not None:
                     writer.write(step, figures)
                 logging.info("step %d  %s", step, _format(figures))
+            if saving and guard.why_not_save:
+                logging.warning("step %d not saved: %s", step, guard.why_not_save)
+                saving = False
             if saving:
                 _check_state(step, state)
                 checkpointer.save(state, data, metrics=figures)  # type: ignore[union-attr]
             progress.resume()
             if stopping and step < num_steps:
-                saved = (
-                    f"saved step {step}" if saving else f"step {step} not saved, no checkpointer"
-                )
-                raise Interrupted(f"SIGTERM: {saved} of {num_steps}")
+                done = "saved" if saving else "stopped without saving"
+                raise Interrupted(f"SIGTERM: {done} step {step} of {num_steps}")
     return state
 
 
@@ -197,19 +200,33 @@ def _next(data: Any, step: int, num_steps: int) -> Any:
         ) from None
 
 
-def _check(step: int, values: Mapping[str, float], max_skipped: int) -> None:
-    """Raises if training has gone wrong in this step."""
-    in_a_row = values.get("skipped_in_a_row", 0)
-    if in_a_row > max_skipped:
-        raise TooManySkipsError(
-            f"{in_a_row:.0f} steps in a row were skipped up to step {step}, at most {max_skipped} "
-            f"may be (loss {values['loss']:g}, gradient norm {values['grad_norm']:g}): "
-            "lower the learning rate or raise the limit"
-        )
-    bad = [name for name in sorted(values, key=lambda n: n != "loss") if not _finite(values[name])]
-    if bad and not values.get("skipped"):
-        others = f" (also {', '.join(bad[1:])})" if bad[1:] else ""
-        raise NonFiniteError(f"{bad[0]} is {values[bad[0]]} at step {step}{others}")
+class _Guard:
+    """Raises when training goes wrong; looks at the metrics of every step."""
+
+    def __init__(self, max_skipped: int):
+        self._max_skipped = max_skipped
+        self._first = ""  # what the present row of skipped steps began with
+        self.why_not_save = ""
+
+    def check(self, step: int, values: Mapping[str, float]) -> None:
+        names = sorted(values, key=lambda name: name != "loss")
+        bad = [name for name in names if not math.isfinite(values[name])]
+        first = bad[0] if bad else "grad_norm"
+        what = f"{first} is {values[first]:.5g} at step {step}"
+        if bad and not values.get("skipped"):
+            others = f" (also {', '.join(bad[1:])})" if bad[1:] else ""
+            raise NonFiniteError(f"{what}{others}")
+        in_a_row = values.get("skipped_in_a_row", 0)
+        if in_a_row <= 1:
+            self._first = what
+        if in_a_row > self._max_skipped:
+            raise TooManySkipsError(
+                f"{in_a_row:.0f} steps in a row were skipped up to step {step}, at most "
+                f"{self._max_skipped} may be; the first because {self._first}"
+            )
+        # A bad gradient of a good loss was thrown away. A loss that is itself not finite may come
+        # from this batch or from the state; only later steps can tell.
+        self.why_not_save = what if set(bad) - {"grad_norm"} else ""
 
 
 @jax.jit
@@ -230,10 +247,6 @@ def _check_state(step: int, state: TrainState) -> None:
         raise NonFiniteError(
             f"{bad[0]} is not finite after step {step}, nor are {len(bad) - 1} others; not saved"
         )
-
-
-def _finite(value: float) -> bool:
-    return math.isfinite(value)
 
 
 class _StopFlag:

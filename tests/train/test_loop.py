@@ -178,7 +178,8 @@ def test_too_many_skips_in_a_row_stop_the_run(tmp_path):
     state, step = make(bad_at(bad, in_loss=True), tx)
     saved = Checkpointer(tmp_path)
     with pytest.raises(
-        train.TooManySkipsError, match=r"4 steps in a row .* up to step 10, at most 3"
+        train.TooManySkipsError,
+        match=r"4 steps in a row .* up to step 10, at most 3 .* because loss is nan at step 7",
     ):
         train.fit(
             state,
@@ -190,6 +191,14 @@ def test_too_many_skips_in_a_row_stop_the_run(tmp_path):
             checkpoint_every=3,
         )
     assert saved.steps == [3, 6, 9]
+
+
+def test_a_state_whose_loss_is_not_finite_is_not_saved(tmp_path):
+    tx = optim.skip_large_updates(optax.sgd(-1.0))
+    state, step = make(bad_at([4, 6], in_loss=True), tx)
+    saved = Checkpointer(tmp_path)
+    train.fit(state, step, Counter(), num_steps=7, checkpointer=saved, checkpoint_every=2)
+    assert saved.steps == [2, 7]
 
 
 def test_a_finished_state_comes_back_untouched():
