@@ -16,6 +16,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlab.models.nvae.cells import Cell, Op, arch
 from jaxlab.models.nvae.latents import GroupInput, GroupOutput, LatentGroup
@@ -293,6 +294,7 @@ class NVAE(nn.Module):
         if size is None:
             raise ValueError("batch is None and nothing else gives the number of images")
         inferred = 0 if features is None else len(shapes) if num_inferred is None else num_inferred
+        draws = _group_noise(shapes, size, key, noise)
         temperatures = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), (len(shapes),))
         s = jnp.zeros((size, *shapes[0][:2], self.dec_channels * 2 ** (self.blocks + self._top)))
         s = s + self.h if self.num_groups > 1 else s
@@ -305,7 +307,7 @@ class NVAE(nn.Module):
                 s, output = group(
                     s,
                     GroupInput(
-                        noise=_noise(i, (size, *shapes[i]), key, noise),
+                        noise=draws[i],
                         temperature=temperatures[i],
                         feature=features[i] if features is not None and i < inferred else None,
                         given=latents[i] if i < len(latents) else None,
@@ -401,12 +403,16 @@ def for_images(spec: Any, **kwargs: Any) -> NVAE:
     )
 
 
-def _noise(index: int, shape, key, noise) -> jax.Array:
+def _group_noise(shapes, size: int, key, noise) -> Sequence[jax.Array]:
+    """Standard normal noise of every group: given, from one draw with the key, or none."""
     if noise is not None:
-        return noise[index]
+        return noise
     if key is None:
-        return jnp.zeros(shape)
-    return jax.random.normal(jax.random.fold_in(key, index), shape)
+        return [jnp.zeros((size, *shape)) for shape in shapes]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    draw = jax.random.normal(key, (size, int(ends[-1])))
+    parts = jnp.split(draw, ends[:-1].tolist(), axis=1)
+    return [part.reshape(size, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _spherical(a: jax.Array, b: jax.Array, weights: jax.Array) -> jax.Array:

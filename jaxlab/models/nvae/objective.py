@@ -106,6 +106,9 @@ def init_variables(model: NVAE, key: jax.Array, images: jax.Array, *, spectral: 
     Returns:
         (params, model_state); model_state has "batch_stats" and, if asked, "spectral".
     """
+    # A hundred threefry draws of different shapes take half a minute to compile on CPU; the
+    # hardware-style generator compiles at once, and initial values need no more.
+    key = jax.random.wrap_key_data(jax.random.bits(key, (4,), jnp.uint32), impl="unsafe_rbg")
     init, noise, binary, power = jax.random.split(key, 4)
     x = prepare_images(model, images, binary)
     variables = model.init(init, x, key=noise, train=True)

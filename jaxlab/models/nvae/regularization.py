@@ -47,14 +47,17 @@ def _iterate(matrices: jax.Array, u: jax.Array, v: jax.Array, iterations: int):
 
 def init_spectral(kernels: Any, key: jax.Array, *, iterations: int = 40) -> Vectors:
     """Singular vectors after `iterations` power iterations from a random start."""
-    vectors = {}
-    for i, (shape, matrices) in enumerate(stack_matrices(kernels).items()):
-        count, rows, columns = matrices.shape
-        u, v = jax.random.split(jax.random.fold_in(key, i))
-        u = _normalize(jax.random.normal(u, (count, rows)))
-        v = _normalize(jax.random.normal(v, (count, columns)))
+    stacked = stack_matrices(kernels)
+    sizes = {shape: m.shape[0] * (m.shape[1] + m.shape[2]) for shape, m in stacked.items()}
+    draws = jax.random.normal(key, (sum(sizes.values()),))  # one draw compiles faster than many
+    vectors, start = {}, 0
+    for shape, matrices in stacked.items():
+        count, rows, _ = matrices.shape
+        draw = draws[start : start + sizes[shape]].reshape(count, -1)
+        u, v = _normalize(draw[:, :rows]), _normalize(draw[:, rows:])
         u, v = _iterate(matrices, u, v, iterations)
         vectors[shape] = {"u": u, "v": v}
+        start += sizes[shape]
     return vectors
 
 
