@@ -41,7 +41,10 @@ def verify(path: str) -> int:
 
 def describe(path: str) -> int:
     """Imports a checkpoint and prints its model."""
-    arrays, flag_values = reference.read_checkpoint(path)
+    try:
+        arrays, flag_values = reference.read_checkpoint(path)
+    except ImportError as error:
+        raise ValueError(str(error)) from error
     model, variables = reference.load_reference(arrays, flag_values)
     print(model)
     print(f"{parameter_count(variables['params']):,} parameters in {model.num_groups} groups")

@@ -6,6 +6,7 @@ does not know, or misses, are an error.
 """
 
 import argparse
+import pickle
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,8 +23,19 @@ _DEFAULTS = {
     "use_se": False,
     "res_dist": False,
     "num_x_bits": 8,
+    "num_latent_scales": 1,
+    "num_groups_per_scale": 10,
+    "num_latent_per_group": 20,
     "ada_groups": False,
     "min_groups_per_scale": 1,
+    "num_channels_enc": 32,
+    "num_channels_dec": 32,
+    "num_preprocess_blocks": 2,
+    "num_preprocess_cells": 3,
+    "num_cell_per_cond_enc": 1,
+    "num_postprocess_blocks": 2,
+    "num_postprocess_cells": 3,
+    "num_cell_per_cond_dec": 1,
     "num_mixture_dec": 10,
     "num_nf": 0,
     "arch_instance": "res_mbconv",
@@ -36,34 +48,28 @@ def model_from_flags(flags: Mapping[str, Any], *, image_size: int | None = None)
     """The model that the reference builds from its command-line flags.
 
     Args:
-        flags: Flags by name, without dashes; what is missing has the reference's default.
+        flags: Flags by name, without dashes; what is missing has the reference's default, what is
+            not about the model is ignored. "groups_per_scale" (finest first), where given, must
+            agree with the flags that determine it.
         image_size: Of the padded input; None takes it from the name of the data set.
 
     Raises:
-        ValueError: For a flag that is missing and has no default, or unknown values.
+        ValueError: For values that contradict each other or are unknown.
     """
     flags = {**_DEFAULTS, **flags}
-    needed = [
-        "num_latent_scales",
-        "num_groups_per_scale",
-        "num_latent_per_group",
-        "num_channels_enc",
-        "num_channels_dec",
-        "num_preprocess_blocks",
-        "num_preprocess_cells",
-        "num_cell_per_cond_enc",
-        "num_postprocess_blocks",
-        "num_postprocess_cells",
-        "num_cell_per_cond_dec",
-    ]
-    missing = [name for name in needed if name not in flags]
-    if missing:
-        raise ValueError(f"flags lack {', '.join(missing)}")
     if flags["num_preprocess_blocks"] != flags["num_postprocess_blocks"]:
         raise ValueError(
             f"num_preprocess_blocks is {flags['num_preprocess_blocks']} and "
             f"num_postprocess_blocks {flags['num_postprocess_blocks']}; they must be equal"
         )
+    groups = groups_per_scale(
+        flags["num_latent_scales"],
+        flags["num_groups_per_scale"],
+        adaptive=flags["ada_groups"],
+        minimum=flags["min_groups_per_scale"],
+    )
+    if tuple(flags.get("groups_per_scale", groups)) != groups:
+        raise ValueError(f"groups_per_scale is {flags['groups_per_scale']}, flags give {groups}")
     binary = flags["dataset"] in BINARY_SETS
     normal = flags["num_mixture_dec"] == 1
     return NVAE(
@@ -74,12 +80,7 @@ def model_from_flags(flags: Mapping[str, Any], *, image_size: int | None = None)
         num_mixtures=flags["num_mixture_dec"],
         edge="reference",
         crop=2 if binary else 0,
-        groups=groups_per_scale(
-            flags["num_latent_scales"],
-            flags["num_groups_per_scale"],
-            adaptive=flags["ada_groups"],
-            minimum=flags["min_groups_per_scale"],
-        ),
+        groups=groups,
         latents=flags["num_latent_per_group"],
         enc_channels=flags["num_channels_enc"],
         dec_channels=flags["num_channels_dec"],
@@ -244,8 +245,8 @@ def to_ours(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     array = np.asarray(array, np.float32)
     if array.ndim == 4 and len(shape) == 4:
         return array.transpose(2, 3, 1, 0)
-    if array.ndim == 4 and len(shape) == 1:
-        return array.reshape(array.shape[0])
+    if array.shape[1:] == (1, 1, 1) and len(shape) == 1:
+        return array.reshape(-1)
     if array.ndim == 3:
         return array.transpose(1, 2, 0)
     return array.T if array.ndim == 2 else array
@@ -254,16 +255,18 @@ def to_ours(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def canonical_names(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Strips prefixes and wrappers that depend on how the reference was run.
 
-    Dropped are batch counters, aliases of weights, and the prefixes "state/" and "module.";
-    a synchronised batch norm's inner ".bn" disappears.
+    Dropped are batch counters, aliases of weights, and the prefixes "state/", "module." and
+    "_orig_mod."; a synchronised batch norm's inner ".bn" disappears.
     """
     names = {}
     for name, array in arrays.items():
-        short = name.removeprefix("state/").removeprefix("module.")
-        if short.endswith((".num_batches_tracked", ".weight_normalized")):
+        if name.endswith((".num_batches_tracked", ".weight_normalized")):
             continue
-        parts = short.split(".")
-        if parts[-2:-1] == ["bn"] and (parts[-3] == "bn" or parts[-4] == "conv"):
+        parts = name.removeprefix("state/").split(".")
+        while parts[0] in ("module", "_orig_mod"):
+            parts.pop(0)
+        # "_ops.0.bn.weight" is a batch norm of its own, in a cell of the BN-ELU kind.
+        if parts[-2:-1] == ["bn"] and parts[-4:-3] != ["_ops"]:
             parts.pop(-2)
         names[".".join(parts)] = array
     return names
@@ -296,7 +299,8 @@ def load_reference(arrays: Mapping[str, Any], flags: Mapping[str, Any]) -> tuple
         wanted = shapes[collection, path]
         array = to_ours(arrays[name], wanted)
         if array.shape != wanted:
-            problems.append(f"{name} has shape {np.shape(arrays[name])}, here {wanted} is needed")
+            shape = np.shape(arrays[name])
+            problems.append(f"{name} has shape {shape}, which becomes {array.shape}, not {wanted}")
         _insert(variables[collection], path, array)
     if problems:
         shown = "; ".join(problems[:8]) + ("; ..." if len(problems) > 8 else "")
@@ -308,6 +312,7 @@ def _image_size(arrays, flags) -> int | None:
     """The learned tensor h tells the size of the images, whatever the data set was called."""
     if "prior_ftr0" not in arrays:
         return None
+    flags = {**_DEFAULTS, **flags}
     halvings = int(flags["num_preprocess_blocks"]) + int(flags["num_latent_scales"]) - 1
     return int(np.shape(arrays["prior_ftr0"])[-1]) * 2**halvings
 
@@ -335,17 +340,20 @@ def read_checkpoint(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
     Raises:
         ImportError: Without torch.
-        ValueError: If the file has no "state_dict" or no "args".
+        ValueError: If the file cannot be read, or has no "state_dict" or no "args".
     """
     try:
         import torch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(f"reading {path} needs torch, which is not installed") from error
     # The reference stores its argparse namespace beside the weights; nothing else is unpickled.
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is not a readable checkpoint: {error}") from error
     for key in ("state_dict", "args"):
-        if key not in content:
+        if not isinstance(content, dict) or key not in content:
             raise ValueError(f"{path} has no {key!r}; a checkpoint of the reference has one")
     arrays = {name: tensor.float().numpy() for name, tensor in content["state_dict"].items()}
     return arrays, vars(content["args"])
