@@ -7,6 +7,7 @@ which lets a run that was saved by one process go on with two.
 """
 
 import base64
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from orbax.checkpoint import v1 as ocp
 from jaxlab import mesh as mesh_lib
 
 State = TypeVar("State")
+_MOST_LISTED = 12  # leaves named in a message
 _OURS = "jaxlab"  # key in a checkpoint's metadata; a folder without it is not one of ours
 
 
@@ -48,6 +50,7 @@ class Checkpointer:
       keep_latest: how many of the latest checkpoints to keep, >= 1.
       best_metric: name of a metric given to `save`; the checkpoint where it was best is kept too.
       best_mode: "min" or "max".
+      read_only: leave alone what a run may be writing at this moment, and save nothing.
 
     >>> import tempfile, jax.numpy as jnp
     >>> saved = Checkpointer(tempfile.mkdtemp(), keep_latest=2, best_metric="loss")
@@ -66,6 +69,7 @@ class Checkpointer:
         keep_latest: int = 3,
         best_metric: str | None = None,
         best_mode: Literal["min", "max"] = "min",
+        read_only: bool = False,
     ):
         if keep_latest < 1:
             raise ValueError(f"keep_latest is {keep_latest}, must be at least 1")
@@ -74,6 +78,7 @@ class Checkpointer:
         name = os.fspath(directory)
         self.directory = epath.Path(name if "://" in name else os.path.abspath(name))
         self._best_metric, self._best_mode = best_metric, best_mode
+        self._read_only = read_only
         policies: Any = ocp.training.preservation_policies
         keep: list[Any] = [policies.LatestN(keep_latest)]
         if best_metric is not None:
@@ -85,7 +90,7 @@ class Checkpointer:
         self._orbax = ocp.training.Checkpointer(
             self.directory,
             preservation_policy=policies.AnyPreservationPolicy(keep),
-            cleanup_tmp_directories=True,  # left by a process killed while saving
+            cleanup_tmp_directories=not read_only,  # left by a process killed while saving
         )
 
     @property
@@ -113,6 +118,8 @@ class Checkpointer:
           data: iterator with `get_state()`, JSON or bytes.
           metrics: figures of this step, read by `best_metric`.
         """
+        if self._read_only:
+            raise ValueError(f"{self.directory} was opened read-only: it cannot be saved to")
         step = int(state["step"] if isinstance(state, Mapping) else state.step)
         self._orbax.save_checkpointables(
             step,
@@ -150,15 +157,18 @@ class Checkpointer:
             # A file may be unreadable in one process only; all must take the same checkpoint.
             if mesh_lib.all_processes(error is None):
                 for bad, why in passed.items():
-                    aside = self._set_aside(bad)
-                    logging.warning("checkpoint %d not used, now %s: %s", bad, aside, why)
+                    aside = "left alone" if self._read_only else f"now {self._set_aside(bad)}"
+                    logging.warning("checkpoint %d not used, %s: %s", bad, aside, why)
                 if passed:
                     self._orbax.reload()
                 return restored
             passed[step] = error or _UnreadableError("unreadable in another process")
         if passed:
-            lines = "; ".join(f"checkpoint {step}: {why}" for step, why in passed.items())
-            raise CheckpointMismatchError(f"no usable checkpoint in {self.directory}: {lines}")
+            reasons: dict[str, list[str]] = {}
+            for step, why in passed.items():
+                reasons.setdefault(str(why), []).append(str(step))
+            text = "; ".join(f"{', '.join(steps)}: {why}" for why, steps in reasons.items())
+            raise CheckpointMismatchError(f"no usable checkpoint in {self.directory}: {text}")
         return None
 
     def restore(
@@ -225,26 +235,29 @@ class Checkpointer:
     def _stored(self, step: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Returns names, shapes and dtypes of the leaves of a checkpoint."""
         try:
-            leaves = self._orbax.checkpointables_metadata(step).metadata["state"]
+            with _quiet_orbax():
+                leaves = self._orbax.checkpointables_metadata(step).metadata["state"]
             return {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in leaves.items()}
         except Exception as error:  # orbax raises many types on broken files
-            raise _UnreadableError(f"truncated or foreign ({_first_line(error)})") from error
+            raise _UnreadableError("truncated or foreign: its arrays cannot be listed") from error
 
     def _read(self, step: int, stored: Mapping, wanted: Mapping) -> dict[str, jax.Array]:
         """Reads the leaves `wanted` out of those `stored`."""
         ask = {n: wanted.get(n, ocp.PLACEHOLDER) for n in stored}
         try:
-            read = self._orbax.load_checkpointables(step, {"state": ask})["state"]
+            with _quiet_orbax():
+                read = self._orbax.load_checkpointables(step, {"state": ask})["state"]
         except Exception as error:
-            raise _UnreadableError(f"truncated ({_first_line(error)})") from error
+            raise _UnreadableError("truncated: its arrays cannot be read") from error
         return {n: read[n] for n in wanted}
 
     def _load(self, step: int, state: State, data: Any) -> State:
         stored = self._stored(step)
-        custom: Any = self._orbax.checkpointables_metadata(step).custom_metadata
+        with _quiet_orbax():
+            custom: Any = self._orbax.checkpointables_metadata(step).custom_metadata
         extra = (custom or {}).get(_OURS)
         if extra is None:
-            raise _UnreadableError("truncated or foreign (its metadata are not ours)")
+            raise _UnreadableError("truncated or foreign: its metadata are not those of a run")
         wanted = _flatten(state)
         differences = _differences(stored, wanted)
         if differences:
@@ -291,7 +304,8 @@ def load_params(
     """
     if not epath.Path(directory).exists():
         raise FileNotFoundError(f"no checkpoints: {directory} does not exist")
-    with Checkpointer(directory, best_metric=best_metric, best_mode=best_mode) as saved:
+    best: Any = {"best_metric": best_metric, "best_mode": best_mode}
+    with Checkpointer(directory, **best, read_only=True) as saved:
         try:
             return saved.load_params(step=step, ema=ema)
         except _UnreadableError as error:
@@ -327,6 +341,8 @@ def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[s
         )
         if seen != want:
             found.append(f"{name} seen {seen}, wanted {want}")
+    if len(found) > _MOST_LISTED:
+        found[_MOST_LISTED:] = [f"and {len(found) - _MOST_LISTED} more"]
     return found
 
 
@@ -357,6 +373,13 @@ def _set_iterator(data: Any, states: list[Any] | None) -> None:
     data.set_state(state)
 
 
-def _first_line(error: Exception) -> str:
-    text = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {text[:120]}"
+@contextlib.contextmanager
+def _quiet_orbax():
+    """Drops what orbax logs about broken files, pages long; our warning says it in a line."""
+    quiet = lambda record: "orbax" not in record.pathname
+    logger = logging.get_absl_logger()
+    logger.addFilter(quiet)
+    try:
+        yield
+    finally:
+        logger.removeFilter(quiet)

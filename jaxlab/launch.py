@@ -236,11 +236,14 @@ def _start_logging() -> None:
     logging.set_verbosity(logging.INFO if jax.process_index() == 0 else logging.WARNING)
     handler = logging.get_absl_handler()
     handler.setFormatter(_LineFormatter())
-    handler.addFilter(lambda record: record.levelno >= std_logging.WARNING or _ours(record))
+    handler.addFilter(_worth_showing)
 
 
-def _ours(record) -> bool:
-    return f"{os.sep}site-packages{os.sep}" not in record.pathname
+def _worth_showing(record) -> bool:
+    if record.name == "asyncio":
+        return False  # pages from orbax's abandoned tasks after a broken file; we warn ourselves
+    ours = f"{os.sep}site-packages{os.sep}" not in record.pathname
+    return ours or record.levelno >= std_logging.WARNING
 
 
 class _LineFormatter(std_logging.Formatter):

@@ -176,7 +176,7 @@ def test_another_model_is_an_error_that_lists_the_leaves(tmp_path):
     assert "params/dense/kernel seen float32[2, 5], wanted float32[2, 3]" in text
     assert "params/extra seen absent, wanted float32[2]" in text
     assert "opt_state/1/0/mu/dense/bias" in text
-    assert "checkpoint 10" in text
+    assert "30, 20, 10: does not fit" in text
     assert "\n" not in text
     assert sorted(str(p) for p in tmp_path.rglob("*")) == before
 
@@ -208,6 +208,21 @@ def test_what_a_killed_save_left_is_swept_away(tmp_path):
     assert int(saved.restore_latest(make_state()).step) == 30
     saved.save(make_state(40))
     assert not left.exists()
+
+
+def test_reading_disturbs_no_running_save(tmp_path, warnings):
+    fill(tmp_path)
+    writing = tmp_path / "40.orbax-checkpoint-tmp"
+    writing.mkdir()
+    load_params(tmp_path)
+    damage(tmp_path / "30" / "state" / "manifest.ocdbt", "truncate")
+    saved = Checkpointer(tmp_path, read_only=True)
+    assert int(saved.restore_latest(make_state()).step) == 20
+    assert any("checkpoint 30 not used, left alone" in text for text in warnings())
+    assert writing.exists()
+    assert (tmp_path / "30").exists()
+    with pytest.raises(ValueError, match="read-only"):
+        saved.save(make_state(50))
 
 
 @pytest.mark.parametrize("ema", [True, False])

@@ -165,8 +165,8 @@ def fit(
                 _profile(profile_dir, step - start, num_steps - start, state)
             evaluating = eval_fn is not None and due(eval_every, step)
             saving = checkpointer is not None and (due(checkpoint_every, step) or stopping)
+            progress.advance(step)
             if not (evaluating or saving or stopping or step == num_steps):
-                progress.advance(step)
                 continue
 
             read(*unread)  # what is saved must be known to be finite
