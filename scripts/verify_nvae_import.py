@@ -53,9 +53,11 @@ def describe(path: str) -> int:
 
 def main(config, workdir) -> None:
     del config, workdir
-    if (ARRAYS.value is None) == (CHECKPOINT.value is None):
-        raise ValueError("give one of --arrays=FILE.npz and --checkpoint=FILE.pt")
-    sys.exit(verify(ARRAYS.value) if ARRAYS.value else describe(CHECKPOINT.value))
+    if ARRAYS.value and not CHECKPOINT.value:
+        sys.exit(verify(ARRAYS.value))
+    if CHECKPOINT.value and not ARRAYS.value:
+        sys.exit(describe(CHECKPOINT.value))
+    raise ValueError("give one of --arrays=FILE.npz and --checkpoint=FILE.pt")
 
 
 if __name__ == "__main__":
