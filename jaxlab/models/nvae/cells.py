@@ -149,7 +149,7 @@ class InvertedResidual(nn.Module):
 
 
 class Cell(nn.Module):
-    """Residual cell: skip(x) + 0.1 * gate(branch(x)).
+    """Residual cell: skip(x) + branch_scale * gate(branch(x)).
 
     kind "normal" keeps shape, "down" halves the resolution and doubles the channels, "up" the
     reverse. Only the first op of the branch changes shape.
@@ -158,6 +158,7 @@ class Cell(nn.Module):
     ops: tuple[Op, ...]
     kind: str = "normal"
     squeeze_excitation: bool = True
+    branch_scale: float = 0.1
     dtype: Dtype = None
 
     @nn.compact
@@ -183,4 +184,4 @@ class Cell(nn.Module):
             )(x, train)
         if self.squeeze_excitation:
             x = layers.SqueezeExcitation(name="gate")(x)
-        return skip + 0.1 * x
+        return skip + self.branch_scale * x

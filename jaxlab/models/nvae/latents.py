@@ -67,6 +67,7 @@ class LatentGroup(nn.Module):
     first: bool = False
     merge: str = "concat"
     squeeze_excitation: bool = True
+    branch_scale: float = 0.1
     residual: bool = True
     flows: int = 0
     clamp: float = 5.0
@@ -78,7 +79,12 @@ class LatentGroup(nn.Module):
         if not self.first:
             for c in range(self.cells):
                 cell = Cell(
-                    self.ops, "normal", self.squeeze_excitation, dtype=self.dtype, name=f"cell_{c}"
+                    self.ops,
+                    "normal",
+                    self.squeeze_excitation,
+                    self.branch_scale,
+                    dtype=self.dtype,
+                    name=f"cell_{c}",
                 )
                 s = cell(s, train)
         prior_raw = self._prior(s, inputs)
