@@ -1,0 +1,189 @@
+"""Layers against convolutions of the backend, NumPy, and the definition of the operation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlab.models.depthwise import depthwise_conv
+from jaxlab.models.nvae import layers
+from jaxlab.models.nvae.flows import FlowPair, autoregressive_mask
+
+
+def convolve(x, kernel, stride=1, dilation=1, groups=1):
+    pad = dilation * (kernel.shape[0] - 1) // 2
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        [(pad, pad)] * 2,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def random(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)])
+@pytest.mark.parametrize("height", [6, 7])
+def test_depthwise_and_its_gradients_equal_the_backends(size, stride, dilation, height):
+    x, kernel = random(0, 2, height, 8, 3), random(1, size, size, 1, 3)
+    ours = lambda x, k: depthwise_conv(x, k, stride, dilation)
+    theirs = lambda x, k: convolve(x, k, stride, dilation, groups=3)
+    y, pull = jax.vjp(ours, x, kernel)
+    wanted, pull_wanted = jax.vjp(theirs, x, kernel)
+    np.testing.assert_allclose(y, wanted, atol=1e-5)
+    for a, b in zip(pull(y), pull_wanted(y), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_depthwise_refuses_a_kernel_of_other_channels():
+    with pytest.raises(ValueError, match=r"needs \(k, k, 1, 3\)"):
+        depthwise_conv(jnp.zeros((1, 4, 4, 3)), jnp.zeros((3, 3, 1, 2)))
+
+
+def test_conv_normalises_each_output_channel():
+    conv = layers.Conv(4)
+    x = random(0, 2, 6, 6, 3)
+    variables = conv.init(jax.random.key(1), x)
+    params = {k: v + 0.3 for k, v in variables["params"].items()}
+    kernel, g = np.asarray(params["kernel"], np.float64), np.asarray(params["g"], np.float64)
+    norm = np.sqrt((kernel**2).sum((0, 1, 2)))
+    effective = np.exp(g) * kernel / (norm + 1e-5)
+    y, sown = conv.apply({"params": params}, x, mutable=["kernels"])
+    np.testing.assert_allclose(sown["kernels"]["kernel"], effective, rtol=1e-5)
+    wanted = convolve(x, jnp.asarray(effective, jnp.float32)) + params["bias"]
+    np.testing.assert_allclose(y, wanted, atol=1e-5)
+
+
+def test_conv_starts_a_hundredth_longer_than_its_kernel():
+    variables = layers.Conv(4).init(jax.random.key(1), random(0, 2, 6, 6, 3))
+    norms = np.sqrt((np.asarray(variables["params"]["kernel"]) ** 2).sum((0, 1, 2)))
+    np.testing.assert_allclose(np.exp(variables["params"]["g"]), norms + 0.01, rtol=1e-5)
+    bound = 1 / np.sqrt(27)
+    assert np.abs(variables["params"]["kernel"]).max() <= bound
+    assert np.abs(variables["params"]["bias"]).max() <= bound
+
+
+def test_data_dependent_init_centres_the_first_batch():
+    conv = layers.Conv(5, data_init=True)
+    x = 3 * random(0, 16, 6, 6, 2) + 1
+    y = conv.apply(conv.init(jax.random.key(1), x), x)
+    np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-3)
+    np.testing.assert_allclose(y.std((0, 1, 2)), 0.2, rtol=1e-3)
+
+
+def test_strided_conv_pads_both_sides():
+    conv = layers.Conv(2, stride=2, weight_norm=False, use_bias=False)
+    x = random(0, 1, 4, 4, 1)
+    params = conv.init(jax.random.key(1), x)["params"]
+    wanted = convolve(x, params["kernel"])[:, ::2, ::2]
+    np.testing.assert_allclose(conv.apply({"params": params}, x), wanted, atol=1e-6)
+
+
+def test_batch_norm_keeps_the_unbiased_variance():
+    norm = layers.BatchNorm(momentum=0.9)
+    x = 2 * random(0, 2, 2, 2, 3) + 1
+    variables = norm.init(jax.random.key(0), x, True)
+    y, after = norm.apply(variables, x, True, mutable=["batch_stats"])
+    flat = np.asarray(x, np.float64).reshape(-1, 3)
+    np.testing.assert_allclose(
+        y.reshape(-1, 3), (flat - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-5), atol=1e-5
+    )
+    stats = after["batch_stats"]
+    np.testing.assert_allclose(stats["mean"], 0.1 * flat.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * flat.var(0, ddof=1), rtol=1e-5)
+    fixed = norm.apply({**variables, "batch_stats": stats}, x, False)
+    wanted = (flat - stats["mean"]) / np.sqrt(stats["var"] + 1e-5)
+    np.testing.assert_allclose(fixed.reshape(-1, 3), wanted, atol=1e-5)
+
+
+def test_batch_norm_before_nearest_upsampling_counts_every_copy():
+    x = random(0, 2, 2, 2, 3)
+    large = layers.upsample_nearest(x)
+    run = lambda norm, x: norm.apply(
+        norm.init(jax.random.key(0), x, True), x, True, mutable=["batch_stats"]
+    )
+    small_y, small_stats = run(layers.BatchNorm(copies=4), x)
+    large_y, large_stats = run(layers.BatchNorm(), large)
+    np.testing.assert_allclose(layers.upsample_nearest(small_y), large_y, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), small_stats, large_stats)
+
+
+def test_bilinear_upsampling_aligns_corners():
+    x = random(0, 2, 4, 5, 3)
+    y = layers.upsample_bilinear(x)
+    grid = lambda n: np.arange(2 * n) * (n - 1) / (2 * n - 1)
+    rows, columns = np.meshgrid(grid(4), grid(5), indexing="ij")
+    wanted = jax.vmap(
+        jax.vmap(lambda image: jax.scipy.ndimage.map_coordinates(image, (rows, columns), 1), -1, -1)
+    )(x)
+    np.testing.assert_allclose(y, wanted, atol=1e-5)
+    np.testing.assert_allclose(
+        y[:, [0, 0, -1, -1], [0, -1, 0, -1]], x[:, [0, 0, -1, -1], [0, -1, 0, -1]], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        layers.upsample_bilinear(x[:, :1, :1]), x[:, :1, :1].repeat(2, 1).repeat(2, 2)
+    )
+
+
+def test_down_skip_takes_the_four_phases_in_order():
+    skip = layers.DownSkip(8)
+    x = random(0, 1, 4, 4, 4)
+    variables = skip.init(jax.random.key(0), x)
+    y = skip.apply(variables, x)
+    assert y.shape == (1, 2, 2, 8)
+    for i, (row, column) in enumerate([(0, 0), (1, 1), (0, 1), (1, 0)]):
+        x_moved = jnp.zeros_like(x).at[:, row::2, column::2].set(x[:, row::2, column::2])
+        part = slice(2 * i, 2 * i + 2)
+        np.testing.assert_allclose(
+            skip.apply(variables, x_moved)[..., part], y[..., part], atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_flow_masks_hide_what_comes_later(mirror):
+    mask = autoregressive_mask(5, 2, 6, depthwise=False, strict=True, mirror=mirror)
+    mask = mask[::-1, ::-1] if mirror else mask
+    assert mask[:2].all()
+    assert mask[2, :2].all()
+    assert not mask[2, 3:].any()
+    assert not mask[3:].any()
+    centre = mask[2, 2]  # [in, out]: outputs 0-2 belong to channel 0, 3-5 to channel 1
+    np.testing.assert_array_equal(centre, [[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0]])
+    back = autoregressive_mask(1, 6, 2, depthwise=False, strict=False, mirror=False)[0, 0]
+    np.testing.assert_array_equal(back.T, [[1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1]])
+
+
+def test_flow_pair_has_determinant_one():
+    flow = FlowPair()
+    z = random(0, 1, 3, 3, 2)
+    params = flow.init(jax.random.key(1), z)["params"]
+    params = jax.tree.map(lambda p: p + 0.2 * jnp.sin(jnp.arange(p.size)).reshape(p.shape), params)
+    run = lambda z: flow.apply({"params": params}, z.reshape(1, 3, 3, 2)).reshape(-1)
+    jacobian = np.asarray(jax.jacobian(run)(z.reshape(-1)), np.float64)
+    assert np.abs(jacobian - np.eye(18)).max() > 1e-3  # it is a flow, not the identity
+    np.testing.assert_allclose(np.linalg.det(jacobian), 1, rtol=1e-4)
+
+
+def test_each_flow_cell_is_triangular_in_its_order():
+    from jaxlab.models.nvae.flows import FlowCell
+
+    z = random(0, 1, 3, 3, 2)
+    position = np.arange(9).repeat(2)  # raster index of every (pixel, channel)
+    channel = np.tile(np.arange(2), 9)
+    for mirror in (False, True):
+        cell = FlowCell(mirror=mirror)
+        params = cell.init(jax.random.key(1), z)["params"]
+        run = lambda z, cell=cell, params=params: cell.apply(
+            {"params": params}, z.reshape(1, 3, 3, 2)
+        ).reshape(-1)
+        jacobian = np.asarray(jax.jacobian(run)(z.reshape(-1)))
+        order = np.lexsort((channel, -position if mirror else position))
+        ordered = jacobian[np.ix_(order, order)]
+        np.testing.assert_allclose(np.triu(ordered, 1), 0, atol=1e-7)
+        np.testing.assert_allclose(np.diag(ordered), 1, rtol=1e-6)

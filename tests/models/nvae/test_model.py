@@ -1,0 +1,273 @@
+"""The model's ways in and out: encode, decode, reconstruct, sample, interpolate, and its bound."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlab.models import nvae
+from jaxlab.models.nvae import NVAE, groups_per_scale
+
+
+@pytest.fixture(scope="module")
+def run(small):
+    """Calls a method of the small model, compiled."""
+    model, variables, _ = small
+    variables = {k: variables[k] for k in ("params", "batch_stats")}
+
+    def call(*args, method=None, static=(), **kwargs):
+        names = dict(static)
+        return jax.jit(lambda v, a, k: model.apply(v, *a, **k, **names, method=method))(
+            variables, args, kwargs
+        )
+
+    return call
+
+
+KEY = jax.random.key(7)
+SMALL = {
+    "image_size": 8,
+    "enc_channels": 4,
+    "dec_channels": 4,
+    "blocks": 1,
+    "pre_cells": 1,
+    "post_cells": 1,
+    "arch": "res_bnswish",
+}
+
+
+def test_groups_per_scale():
+    assert groups_per_scale(2, 10, adaptive=True) == (10, 5)
+    assert groups_per_scale(4, 5, adaptive=True) == (5, 2, 1, 1)
+    assert groups_per_scale(3, 4) == (4, 4, 4)
+
+
+def test_decoding_what_was_encoded_gives_the_same_image(small, run):
+    _, _, x = small
+    encoded = run(x, key=KEY, method="encode")
+    decoded = run(encoded.latents, method="decode")
+    np.testing.assert_allclose(decoded.parameters, encoded.parameters, atol=1e-4)
+    assert encoded.kl.shape == (4, 3)
+    assert [z.shape for z in encoded.latents] == [(4, 2, 2, 3), (4, 4, 4, 3), (4, 4, 4, 3)]
+
+
+def test_whitened_latents_lead_back_to_the_latents(small, run):
+    _, _, x = small
+    encoded = run(x, key=KEY, method="encode")
+    whitened = [g.whitened for g in encoded.groups]
+    decoded = run(whitened=whitened, method="top_down")
+    for a, b in zip(decoded.latents, encoded.latents, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_decode_from_a_group_keeps_the_ones_above(small, run):
+    _, _, x = small
+    latents = run(x, method="encode").latents
+    decoded = run(latents, key=KEY, method="decode", static=[("from_group", 1)])
+    np.testing.assert_array_equal(decoded.latents[0], latents[0])
+    assert np.abs(decoded.latents[1] - latents[1]).max() > 0.1
+
+
+def test_reconstruct_with_no_groups_is_a_sample(small, run):
+    _, _, x = small
+    sample = run(key=KEY, method="sample", static=[("batch", 4)])
+    none = run(x, key=KEY, method="reconstruct", static=[("num_groups", 0)])
+    np.testing.assert_allclose(none.parameters, sample.parameters, atol=1e-5)
+    np.testing.assert_array_equal(none.kl, 0)
+    every = run(x, key=KEY, method="reconstruct")
+    np.testing.assert_allclose(every.parameters, run(x, key=KEY).parameters, atol=1e-5)
+
+
+def test_interpolation_starts_and_ends_at_the_images(small, run):
+    _, _, x = small
+    path = run(x[0], x[1], method="interpolate", static=[("steps", 5)])
+    ends = run(x[:2], method="encode")
+    np.testing.assert_allclose(path.parameters[0], ends.parameters[0], atol=1e-3)
+    np.testing.assert_allclose(path.parameters[-1], ends.parameters[1], atol=1e-3)
+    steps = np.abs(np.diff(path.parameters, axis=0)).sum((1, 2, 3))
+    assert steps.min() > 0
+
+
+def test_posterior_means_need_no_key(small, run):
+    _, _, x = small
+    np.testing.assert_array_equal(run(x).parameters, run(x).parameters)
+    assert np.abs(run(x).parameters - run(x, key=KEY).parameters).max() > 1e-3
+
+
+def test_a_lower_temperature_lowers_the_variance_of_each_group(run):
+    spread = lambda t: [
+        float(jnp.std(z))
+        for z in run(
+            key=KEY, temperature=jnp.asarray(t), method="sample", static=[("batch", 64)]
+        ).latents
+    ]
+    hot, cold, mixed = spread([1.0] * 3), spread([0.5] * 3), spread([1.0, 0.5, 0.5])
+    # The first prior is fixed with sigma 1.01, so its spread is the temperature's.
+    assert hot[0] == pytest.approx(1.01, rel=0.1)
+    assert cold[0] == pytest.approx(hot[0] / 2, rel=1e-4)
+    assert mixed[0] == pytest.approx(hot[0], rel=1e-6)
+    assert all(c < h for c, h in zip(cold, hot, strict=True))
+    frozen = run(key=KEY, temperature=jnp.zeros(()), method="sample", static=[("batch", 2)])
+    np.testing.assert_allclose(frozen.parameters[0], frozen.parameters[1], atol=1e-6)
+
+
+def test_training_moves_only_running_statistics(small):
+    model, variables, x = small
+    _, after = jax.jit(lambda v: model.apply(v, x, key=KEY, train=True, mutable=["batch_stats"]))(
+        {k: variables[k] for k in ("params", "batch_stats")}
+    )
+    moved = jax.tree.map(
+        lambda a, b: bool(np.any(a != b)), after["batch_stats"], variables["batch_stats"]
+    )
+    assert all(jax.tree.leaves(moved))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": 10}, "image_size is 10"),
+        ({"groups": (0, 1)}, "every scale needs at least 1"),
+        ({"arch": "res_mbcon"}, "arch is 'res_mbcon', known are res_mbconv"),
+        ({"likelihood": "poisson"}, "likelihood is 'poisson'"),
+        ({"latents": 0}, "latents is 0"),
+    ],
+)
+def test_wrong_arguments_are_named(change, message):
+    model = NVAE(**{"image_size": 8, "blocks": 1, **change})
+    size = model.image_size
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, size, size, 1))), KEY)
+
+
+def test_images_of_another_size_are_refused(small):
+    model, variables, _ = small
+    with pytest.raises(ValueError, match=r"x has shape \(2, 16, 16, 1\), the model needs"):
+        model.apply(variables, jnp.zeros((2, 16, 16, 1)))
+
+
+VARIANTS = {
+    "one scale, one group": {"groups": (1,)},
+    "three scales": {"groups": (1, 1, 1)},
+    "flows": {"groups": (2,), "flows": 1},
+    "plain posterior": {"groups": (2,), "residual_posterior": False},
+    "patches": {"groups": (1, 1), "patch": 2, "image_size": 16},
+    "mixture": {"groups": (2,), "likelihood": "mixture", "channels": 3, "num_mixtures": 2},
+    "normal": {"groups": (2,), "likelihood": "normal", "channels": 3},
+    "inverted residuals": {"groups": (2,), "arch": "res_mbconv"},
+    "remat": {"groups": (2,), "remat": True},
+    "bfloat16": {"groups": (2,), "dtype": jnp.bfloat16},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_has_a_finite_loss_with_gradients_everywhere(name):
+    base = {"image_size": 8, "latents": 2, "enc_channels": 4, "dec_channels": 4, "blocks": 1}
+    model = NVAE(
+        **{**base, "pre_cells": 1, "post_cells": 1, "arch": "res_bnswish"} | VARIANTS[name]
+    )
+    shape = (3, model.image_size, model.image_size, model.channels)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    loss_fn = nvae.make_loss(model, total_steps=10)
+
+    def step(key):
+        params, state = nvae.init_variables(model, key, jnp.asarray(images))
+        run = lambda p: loss_fn(p, state, {"image": images}, key=key, step=jnp.int32(5))
+        (loss, (state, _)), grads = jax.value_and_grad(run, has_aux=True)(params)
+        return loss, grads, state
+
+    # Values matter here, not speed: compile with as little optimization as there is.
+    compiled = jax.jit(step).lower(KEY).compile({"xla_backend_optimization_level": 0})
+    loss, grads, state = compiled(KEY)
+    assert np.isfinite(loss)
+    assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(state))
+    silent = [
+        jax.tree_util.keystr(path)
+        for path, g in jax.tree_util.tree_leaves_with_path(grads)
+        if not np.any(np.abs(g) > 0)
+    ]
+    assert not silent
+
+
+def test_remat_changes_nothing(small):
+    model, variables, x = small
+    loss = lambda m: jax.jit(
+        jax.value_and_grad(
+            lambda p: (
+                -m.observation.log_prob(
+                    x, m.apply({**variables, "params": p}, x, key=KEY).parameters
+                ).mean()
+            )
+        )
+    )(variables["params"])
+    plain, again = loss(model), loss(model.clone(remat=True))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), plain, again)
+
+
+def test_bound_of_one_sample_is_an_elbo_and_falls_with_more(small):
+    model, variables, x = small
+    variables = {k: variables[k] for k in ("params", "batch_stats")}
+    mean = {k: nvae.importance_bound(model, num_samples=k, chunk=c)(variables, x, KEY)
+            for k, c in ((64, 16), (1, 1))}  # fmt: skip
+    output = jax.jit(lambda v, key: model.apply(v, x, key=key))
+    elbo = []
+    for i in range(64):
+        out = output(variables, jax.random.fold_in(KEY, 100 + i))
+        elbo.append(out.log_q - out.log_p - model.observation.log_prob(x, out.parameters))
+    elbo = np.asarray(elbo)
+    assert mean[1].shape == (4,)
+    assert (mean[64] < elbo.mean(0)).all()
+    # Against the definition: the same weights, summed at once in float64.
+    direct = -np.log(np.mean(np.exp(-(elbo - elbo.min(0)).astype(np.float64)), 0)) + elbo.min(0)
+    np.testing.assert_allclose(mean[64], direct, atol=3 * elbo.std(0).max())
+
+
+def test_bound_does_not_depend_on_the_chunk_when_weights_are_equal(small):
+    model, variables, x = small
+    # A model whose decoder ignores z and whose posterior is its prior has equal weights.
+    zero = jax.tree.map(jnp.zeros_like, variables["params"])
+    flat = {"params": zero, "batch_stats": variables["batch_stats"]}
+    bounds = [nvae.importance_bound(model, num_samples=4, chunk=c)(flat, x, KEY) for c in (1, 2, 4)]
+    # Zero parameters: logits 0 and sigma 1.01 everywhere, so every pixel costs log 2.
+    for bound in bounds:
+        np.testing.assert_allclose(bound, 64 * np.log(2), rtol=1e-5)
+    with pytest.raises(ValueError, match="chunk must divide"):
+        nvae.importance_bound(model, num_samples=10, chunk=4)
+
+
+def test_active_channels_sum_to_the_kl(small):
+    model, variables, x = small
+    channels = nvae.active_channels(model)(variables, x, KEY)
+    kl = model.apply(variables, x, key=KEY).kl
+    np.testing.assert_allclose(channels.sum(1), kl.mean(0), rtol=1e-4)
+    assert nvae.count_active(np.array([[0.2, 0.0], [0.05, 0.05]])) == (1, 1)
+
+
+def test_statistics_measured_anew_match_one_large_batch(small):
+    model, variables, x = small
+    fresh = nvae.refresh_statistics(model, variables, [x, x], KEY)
+    stem = model.apply(variables, 2 * x - 1, method=lambda m, y: m.stem(y))
+    first = next(iter(fresh["pre_0"].values()))["norm"]
+    np.testing.assert_allclose(first["mean"], stem.mean((0, 1, 2)), atol=1e-4)
+    np.testing.assert_allclose(first["var"], np.asarray(stem).var((0, 1, 2), ddof=1), rtol=1e-3)
+    with pytest.raises(ValueError, match="no batches"):
+        nvae.refresh_statistics(model, variables, [], KEY)
+
+
+def test_sampling_statistics_leave_the_encoder_alone(small):
+    model, variables, _ = small
+    stats = nvae.reestimate_sampling_statistics(
+        model, variables, KEY, temperature=0.5, batch=8, num_batches=3
+    )
+    old = variables["batch_stats"]
+    assert stats.keys() == old.keys()
+    for name in old:
+        same = all(
+            bool(np.array_equal(a, b))
+            for a, b in zip(jax.tree.leaves(stats[name]), jax.tree.leaves(old[name]), strict=True)
+        )
+        assert same != name.startswith(("group_", "up_", "post_")), name
+    broken = jax.tree.map(lambda p: p * jnp.nan, variables["params"])
+    with pytest.raises(FloatingPointError, match="is not finite after 1 batches"):
+        nvae.reestimate_sampling_statistics(
+            model, {**variables, "params": broken}, KEY, temperature=1.0, batch=2, num_batches=1
+        )

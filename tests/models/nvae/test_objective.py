@@ -1,0 +1,173 @@
+"""Schedules, balancing and penalties against closed forms and NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlab.models.nvae import NVAE, init_variables, make_loss, make_metrics, prepare_images
+from jaxlab.models.nvae.objective import (
+    balance,
+    balance_alphas,
+    kl_coefficient,
+    penalty_coefficient,
+)
+from jaxlab.models.nvae.regularization import (
+    batch_norm_penalty,
+    init_spectral,
+    spectral_penalty,
+    stack_matrices,
+)
+
+
+@pytest.mark.parametrize("total", [1000, 60000])
+def test_kl_warm_up_over_a_whole_run(total):
+    steps = np.arange(0, total, 7)
+    wanted = np.clip((steps - 1e-4 * total) / (0.3 * total), 1e-4, 1.0)
+    np.testing.assert_allclose(kl_coefficient(jnp.asarray(steps), total), wanted, rtol=1e-4)
+
+
+def test_kl_warm_up_of_no_length_is_one():
+    assert float(kl_coefficient(0, 100, portion=0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("groups", "wanted"),
+    [
+        ((10, 5), [1] * 5 + [2] * 10),
+        ((20, 10, 5), [1] * 5 + [2] * 10 + [4] * 20),
+        ((16, 8, 4, 4, 4), [1] * 4 + [4] * 4 + [16] * 4 + [32] * 8 + [64] * 16),
+        ((30,), [1] * 30),
+    ],
+)
+def test_square_alphas_of_the_published_models(groups, wanted):
+    np.testing.assert_allclose(balance_alphas(groups), wanted)
+
+
+def test_alphas_of_the_other_kinds_and_an_unknown_one():
+    np.testing.assert_allclose(balance_alphas((1, 1, 1), "linear"), [1, 2, 4])
+    np.testing.assert_allclose(balance_alphas((1, 1, 1), "sqrt"), [1, 2**0.5, 2])
+    np.testing.assert_allclose(balance_alphas((1, 1, 1), "equal"), 1)
+    with pytest.raises(ValueError, match="balance is 'cube', known are equal, linear"):
+        balance_alphas((1,), "cube")
+
+
+def test_balance_averages_to_one_and_carries_no_gradient():
+    kl = jax.random.normal(jax.random.key(0), (6, 3)) * jnp.array([1.0, 10.0, 30.0])
+    alphas = np.array([1.0, 2.0, 2.0])
+    size = np.abs(np.asarray(kl)).mean(0) + 0.01
+    wanted = size / alphas / (size / alphas).mean()
+    np.testing.assert_allclose(balance(kl, alphas), wanted, rtol=1e-6)
+    assert not np.any(jax.grad(lambda k: jnp.sum(balance(k, alphas) * jnp.arange(3.0)))(kl))
+
+
+def test_penalty_coefficient_is_geometric_in_beta():
+    for beta in (0.0, 0.25, 1.0):
+        wanted = 10 ** ((1 - beta) * 1 + beta * -2)
+        np.testing.assert_allclose(
+            penalty_coefficient(beta, final=0.01, initial=10.0), wanted, rtol=1e-5
+        )
+    assert float(penalty_coefficient(0.5, final=0.02)) == pytest.approx(0.02)
+    assert float(penalty_coefficient(0.5, final=0.0, initial=1.0)) == 0
+
+
+def test_spectral_penalty_is_the_sum_of_largest_singular_values():
+    kernels = {
+        "a": jax.random.normal(jax.random.key(0), (3, 3, 4, 8)),
+        "b": {"c": jax.random.normal(jax.random.key(1), (3, 3, 4, 8))},
+        "depthwise": jax.random.normal(jax.random.key(2), (5, 5, 1, 6)),
+    }
+    assert {k: v.shape for k, v in stack_matrices(kernels).items()} == {
+        "25x6": (1, 25, 6),
+        "36x8": (2, 36, 8),
+    }
+    vectors = init_spectral(kernels, jax.random.key(3), iterations=300)
+    value, gradient = jax.value_and_grad(lambda k: spectral_penalty(k, vectors)[0])(kernels)
+    total = 0.0
+    for kernel, slope in zip(jax.tree.leaves(kernels), jax.tree.leaves(gradient), strict=True):
+        u, s, v = np.linalg.svd(np.asarray(kernel, np.float64).reshape(-1, kernel.shape[-1]))
+        total += s[0]
+        np.testing.assert_allclose(
+            slope.reshape(-1, kernel.shape[-1]), np.outer(u[:, 0], v[0]), atol=2e-3
+        )
+    np.testing.assert_allclose(value, total, rtol=1e-4)
+
+
+def test_spectral_vectors_go_on_from_where_they_were():
+    kernels = {"a": jax.random.normal(jax.random.key(0), (3, 3, 4, 8))}
+    vectors = init_spectral(kernels, jax.random.key(3), iterations=1)
+    before = spectral_penalty(kernels, vectors, iterations=0)[0]
+    for _ in range(30):
+        value, vectors = spectral_penalty(kernels, vectors)
+    top = np.linalg.svd(np.asarray(kernels["a"]).reshape(-1, 8))[1][0]
+    assert float(before) < float(value)
+    np.testing.assert_allclose(value, top, rtol=1e-4)
+    with pytest.raises(ValueError, match="differ in the matrix shapes"):
+        spectral_penalty({"b": jnp.ones((1, 1, 2, 2))}, vectors)
+
+
+def test_batch_norm_penalty_counts_the_norms_at_the_start(small):
+    _, variables, _ = small
+    scales = [
+        p for p, _ in jax.tree_util.tree_leaves_with_path(variables["params"]) if "scale" in str(p)
+    ]
+    assert float(batch_norm_penalty(variables["params"])) == len(scales) > 5
+    bent = {"n": {"scale": jnp.array([1.0, -3.0])}, "m": {"scale": jnp.array([2.0])}}
+    assert float(batch_norm_penalty(bent)) == 5
+
+
+def test_loss_is_the_stated_sum(small):
+    model, variables, x = small
+    state = {"batch_stats": variables["batch_stats"], "spectral": variables["spectral"]}
+    key = jax.random.key(5)
+    loss_fn = make_loss(model, total_steps=100, penalty=0.03)
+    run = jax.jit(
+        lambda step: loss_fn(variables["params"], state, {"image": x}, key=key, step=step)
+    )
+    loss, (_, metrics) = run(jnp.int32(50))  # the KL coefficient is 1: no balancing
+    total = metrics["reconstruction"] + metrics["kl"]
+    np.testing.assert_allclose(metrics["nelbo"], total, rtol=1e-6)
+    penalty = 0.03 * (metrics["spectral"] + metrics["batch_norm"])
+    np.testing.assert_allclose(loss, total + penalty, rtol=1e-6)
+    early, (_, metrics) = run(jnp.int32(10))
+    assert float(metrics["kl_coefficient"]) == pytest.approx((10 - 0.01) / 30, rel=1e-4)
+    penalty = 0.03 * (metrics["spectral"] + metrics["batch_norm"])
+    weighted = float(early - penalty - metrics["reconstruction"])
+    # Balancing leaves the mean weight at 1, so the KL part stays between its extremes.
+    assert 0 < weighted < 3 * float(metrics["kl_coefficient"] * metrics["kl"])
+
+
+def test_metrics_are_per_example_and_sum_up(small):
+    model, variables, x = small
+    values = jax.jit(
+        lambda: make_metrics(model)(
+            variables["params"], variables, {"image": x}, key=jax.random.key(0)
+        )
+    )()
+    assert all(v.shape == (4,) for v in values.values())
+    np.testing.assert_allclose(values["nelbo"], values["reconstruction"] + values["kl"], rtol=1e-6)
+    groups = sum(values[f"kl_{i:02d}"] for i in range(3))
+    np.testing.assert_allclose(groups, values["kl"], rtol=1e-5)
+
+
+def test_images_are_prepared_as_the_likelihood_wants():
+    key = jax.random.key(0)
+    grey = jnp.full((2, 8, 8, 1), 128, jnp.uint8)
+    binary = prepare_images(NVAE(8), grey, key)
+    assert set(np.unique(binary)) == {0.0, 1.0}
+    np.testing.assert_allclose(prepare_images(NVAE(8), grey), 128 / 255, rtol=1e-6)
+    colour = NVAE(8, likelihood="mixture", channels=3, bits=5)
+    values = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
+    np.testing.assert_allclose(
+        np.asarray(prepare_images(colour, values)).ravel(), (np.arange(256) // 8) / 31, atol=1e-6
+    )
+
+
+def test_initial_values_repeat_and_depend_on_the_key():
+    model = NVAE(8, groups=(1,), latents=2, enc_channels=4, dec_channels=4, blocks=1,
+                 pre_cells=1, post_cells=1, arch="res_bnswish")  # fmt: skip
+    init = jax.jit(lambda key: init_variables(model, key, jnp.zeros((2, 8, 8, 1))))
+    a, b, c = (init(jax.random.key(s))[0]["stem"]["kernel"] for s in (0, 0, 1))
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, c)
+    assert 0.2 < np.abs(a).max() <= 1 / 3
