@@ -49,7 +49,8 @@ def main(config, workdir):
         batches = (jnp.asarray(b["image"]) for b in data.eval_batches(training, config.batch_size))
         variables["batch_stats"] = nvae.refresh_statistics(model, variables, batches, key)
 
-    binarize = "fixed" if model.likelihood == "bernoulli" else None
+    mode = "static" if config.loss.get("static_binarization") else "fixed"
+    binarize = mode if model.likelihood == "bernoulli" else None
     batches = data.eval_batches(images, BATCH_SIZE.value, binarize=binarize, seed=SEED.value)
     eval_step = train.make_eval_step(nvae.make_metrics(model))
     figures = train.evaluate(eval_step, params, variables, batches, key=key)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import logging
+from absl import flags, logging
 
 from jaxlab import data, launch, optim, plots, train
 from jaxlab import mesh as mesh_lib
@@ -19,6 +19,7 @@ from jaxlab.models import nvae
 from jaxlab.models.nvae.objective import elbo_terms
 
 GRID = 64  # images in a picture
+SUMMARY = flags.DEFINE_bool("summary", False, "Print the model's parts and sizes, and stop.")
 
 
 def make_optimizer(config) -> optax.GradientTransformation:
@@ -45,7 +46,8 @@ def make_optimizer(config) -> optax.GradientTransformation:
 def make_eval_fn(config, model, held_out, mesh, workdir):
     """Builds state -> figures: NELBO with averaged and raw parameters, and pictures."""
     process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    binarize = "fixed" if model.likelihood == "bernoulli" else None
+    mode = "static" if config.loss.get("static_binarization") else "fixed"
+    binarize = mode if model.likelihood == "bernoulli" else None
     batches = data.eval_batches(held_out, config.eval_batch_size, binarize=binarize, **process)
     shown = next(iter(data.eval_batches(held_out, GRID // 2, binarize=binarize)))["image"]
     eval_step = train.make_eval_step(nvae.make_metrics(model), mesh=mesh)
@@ -94,6 +96,9 @@ def main(config, workdir):
         limit=config.num_eval_images,
     )
     model = nvae.for_images(train_set.spec, **config.model)
+    if SUMMARY.value:
+        print(nvae.summary(model))
+        return
     loss_fn = nvae.make_loss(model, total_steps=config.num_steps, **config.loss)
     tx = make_optimizer(config)
 

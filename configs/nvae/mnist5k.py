@@ -33,6 +33,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             "arch": "res_bnswish",
             "flows": 0,
             "patch": 2,
+            "branch_scale": 1.0,
         }
     )
 
@@ -45,7 +46,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.learning_rate = 1e-2
     config.final_learning_rate = 1e-4
     config.warmup_steps = 50
-    config.weight_decay = 3e-4
+    config.weight_decay = 1e-3
 
     # Keyword arguments of jaxlab.train.make_train_step.
     config.step = ml_collections.ConfigDict({"ema_decay": 0.995, "accumulate": 1})

