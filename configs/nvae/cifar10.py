@@ -7,14 +7,15 @@ The authors used 8 V100 of 16 GB and 55 hours.
 130.85 million parameters; 78,000 steps of 256 images. This reads the JPEG
 packing `cifar10_jpeg`, whose bits per dimension do not compare with the published number; give
 original pixels as train.npz and test.npz with --config.data.name=npz.
-Presets: `cifar10.py:tiny` shrinks model and run to seconds, on the same data.
+Presets: `cifar10.py:tiny` shrinks model and run to seconds, on the same data; `cifar10.py:cpu` is
+a small model for some minutes on two CPU cores.
 """
 
 import ml_collections
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """Presets: "" and "tiny"."""
+    """Presets: "", "tiny" and "cpu"."""
     config = ml_collections.ConfigDict()
     config.seed = 1
     config.num_steps = 78000  # 400 epochs of 195
@@ -40,6 +41,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             "dec_cells": 2,
             "arch": "res_mbconv",
             "flows": 1,
+            "num_mixtures": 10,
+            "patch": 1,
+            "branch_scale": 0.1,
             "remat": True,
             "dtype": None,
         }
@@ -71,6 +75,17 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.model.update(remat=False, dtype=None)
         config.eval_batch_size = config.num_eval_images = 8
         config.log_every = config.eval_every = config.checkpoint_every = 5
+    elif preset == "cpu":
+        config.num_steps = 1500
+        config.batch_size = 32
+        config.warmup_steps = 50
+        config.model.update(enc_channels=24, dec_channels=24, groups=(3, 2), latents=8, flows=0)
+        config.model.update(enc_cells=1, dec_cells=1, pre_cells=1, post_cells=1, arch="res_bnswish")
+        config.model.update(num_mixtures=5, patch=2, branch_scale=1.0, remat=False)
+        config.step.ema_decay = 0.995
+        config.num_eval_images = 500
+        config.log_every = 50
+        config.eval_every = config.checkpoint_every = 250
     elif preset:
-        raise ValueError(f"preset is {preset!r}, known is 'tiny'")
+        raise ValueError(f"preset is {preset!r}, known are 'tiny' and 'cpu'")
     return config
