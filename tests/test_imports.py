@@ -11,6 +11,7 @@ FILES = sorted((ROOT / "jaxlab").rglob("*.py"))
 
 # A module may import jaxlab modules of lower levels (and its own package). Others are at 2.
 LEVELS = {
+    "checks": -1,
     **dict.fromkeys(("losses", "regularizers", "distributions", "embedding_dim"), 0),
     **dict.fromkeys(("mesh", "metrics", "data"), 0),
     **dict.fromkeys(("optim", "checkpoints", "plots", "theseus", "decoding"), 1),
@@ -42,7 +43,7 @@ ONLY_IN = {
     "configs": (),
     "tests": (),
 }
-PURE = ("losses", "regularizers", "distributions", "embedding_dim")
+PURE = ("checks", "losses", "regularizers", "distributions", "embedding_dim")
 PURE_MAY_IMPORT = ("jax", "chex", "numpy", "optax.losses", "jaxlab")
 
 # Names that must not be used at all, or only in one file.
@@ -111,6 +112,8 @@ def test_layers(path):
         ("optim", "from jaxlab.train import fit"),
         ("losses", "import optax"),
         ("losses", "from jaxlab import optim"),
+        ("checks", "from jaxlab import losses"),
+        ("regularizers", "from jaxlab.losses import flood"),
         ("data", "import tensorflow as tf"),
         ("data", "from absl import flags"),
         ("models", "from jax._src import core"),

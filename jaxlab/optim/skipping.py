@@ -1,4 +1,4 @@
-"""Optax gradient transformations that training needs beyond optax itself."""
+"""Skipping updates that would break a run."""
 
 import math
 from typing import NamedTuple

@@ -1,0 +1,81 @@
+"""Checks of arguments whose values may be unknown while JAX traces a function.
+
+Shapes and dtypes are always known and always checked by the callers. Values are checked when they
+are concrete: given from outside `jit`, `vmap` and `grad`, or closed over as constants.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+
+def concrete(x: Any) -> np.ndarray | None:
+    """The value of `x` as a NumPy array, or None where it cannot be read.
+
+    Args:
+      x: an array, a number, or nested lists of numbers.
+
+    Returns:
+      The value; None for a traced value and for an array that is spread over other processes.
+
+    Example:
+      >>> print(concrete(jnp.ones(2)))
+      [1. 1.]
+      >>> jax.jit(lambda x: x + (concrete(x) is None))(jnp.zeros(())).item()
+      1.0
+    """
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(x)):
+        return None
+    if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
+        return None
+    return np.asarray(x)
+
+
+def check_scalar(
+    name: str, value: Any, *, at_least: float | None = None, above: float | None = None
+) -> None:
+    """Raises unless `value` is a finite number in its range, which is checked when concrete.
+
+    Args:
+      name: what the message calls it.
+      value: a number or an array of shape [].
+      at_least: smallest value allowed, or None.
+      above: value that must be exceeded, or None.
+
+    Raises:
+      ValueError: `value` is not a number, not a scalar, not finite or out of range.
+
+    Example:
+      >>> check_scalar("level", -1.0, at_least=0.0)
+      Traceback (most recent call last):
+      ValueError: level is -1.0, must be at least 0.0
+    """
+    if np.shape(value) != ():
+        raise ValueError(f"{name} has shape {np.shape(value)}, must be a scalar")
+    array = concrete(value)
+    if array is None:
+        return
+    try:
+        number = float(array)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {value!r}, must be a number") from None
+    if not np.isfinite(number):
+        raise ValueError(f"{name} is {value}, must be finite")
+    if at_least is not None and number < at_least:
+        raise ValueError(f"{name} is {value}, must be at least {at_least}")
+    if above is not None and not number > above:
+        raise ValueError(f"{name} is {value}, must be above {above}")
+
+
+def at_least_float32(x: Any) -> jax.Array:
+    """`x` as float32, or as float64 if it is that: the dtype that losses and norms compute in.
+
+    Example:
+      >>> at_least_float32(jnp.ones(2, jnp.bfloat16)).dtype
+      dtype('float32')
+    """
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

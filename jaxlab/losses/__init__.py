@@ -1,0 +1,68 @@
+"""Losses of labels and logits, per example and never reduced; class priors; flooding.
+
+Hyper-parameters are keyword-only. All arithmetic is float32 (float64 for float64 inputs), whatever
+the dtype of the logits. Values are checked when concrete; inside `jit` a bad label or prior shows
+as NaN. Take the mean yourself: `losses.logit_adjusted_cross_entropy(...).mean()`.
+"""
+
+from jaxlab.losses.cross_entropies import (
+    adjust_logits,
+    cosine_logits,
+    focal_cross_entropy,
+    ldam_cross_entropy,
+    logit_adjusted_cross_entropy,
+    logit_adjusted_soft_cross_entropy,
+    logits_for_prior,
+    pairwise_margin_cross_entropy,
+    tau_normalized_kernel,
+)
+from jaxlab.losses.flooding import (
+    adaflood_levels,
+    flood,
+    flood_level_from_noise,
+    value_and_flood_grad,
+)
+from jaxlab.losses.priors import (
+    check_class_prior,
+    class_balanced_weights,
+    class_prior_from_counts,
+    equalized_margins,
+    estimate_class_prior,
+    initial_bias,
+    inverse_prior_weights,
+    ldam_margins,
+    log_class_prior,
+    logit_adjustment_margins,
+    update_class_prior,
+)
+from jaxlab.losses.reports import BalancedError, balanced_error, error_by_frequency
+
+__all__ = [
+    "BalancedError",
+    "adaflood_levels",
+    "adjust_logits",
+    "balanced_error",
+    "check_class_prior",
+    "class_balanced_weights",
+    "class_prior_from_counts",
+    "cosine_logits",
+    "equalized_margins",
+    "error_by_frequency",
+    "estimate_class_prior",
+    "flood",
+    "flood_level_from_noise",
+    "focal_cross_entropy",
+    "initial_bias",
+    "inverse_prior_weights",
+    "ldam_cross_entropy",
+    "ldam_margins",
+    "log_class_prior",
+    "logit_adjusted_cross_entropy",
+    "logit_adjusted_soft_cross_entropy",
+    "logit_adjustment_margins",
+    "logits_for_prior",
+    "pairwise_margin_cross_entropy",
+    "tau_normalized_kernel",
+    "update_class_prior",
+    "value_and_flood_grad",
+]

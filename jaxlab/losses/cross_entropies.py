@@ -1,0 +1,410 @@
+"""Cross-entropy and its relatives for unequal classes: labels and logits to per-example losses."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from optax import losses as optax_losses
+
+from jaxlab.checks import at_least_float32, check_scalar, concrete
+from jaxlab.losses.priors import check_class_prior, check_labels, log_class_prior
+
+
+def _check_pair(logits: Any, labels: Any) -> int:
+    """Raises unless labels fit logits; returns the number of classes."""
+    if not np.shape(logits):
+        raise ValueError("logits has shape (), must have shape (..., K)")
+    if np.shape(labels) != np.shape(logits)[:-1]:
+        raise ValueError(
+            f"labels has shape {np.shape(labels)}, "
+            f"logits need labels of shape {np.shape(logits)[:-1]}"
+        )
+    check_labels(labels, np.shape(logits)[-1])
+    return np.shape(logits)[-1]
+
+
+def _safe(labels: ArrayLike, num_classes: int) -> tuple[jax.Array, jax.Array]:
+    """Labels that may index, and which of them were in range."""
+    labels = jnp.asarray(labels)
+    valid = (labels >= 0) & (labels < num_classes)
+    return jnp.where(valid, labels, 0), valid
+
+
+def _cross_entropy(logits, labels, valid):
+    loss = optax_losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    # A label of -1 would wrap around to the last class.
+    return jnp.where(valid, loss, jnp.nan)
+
+
+def _class_weights(weights, labels, num_classes, dtype):
+    if np.shape(weights) != (num_classes,):
+        raise ValueError(f"weights has shape {np.shape(weights)}, must have shape {(num_classes,)}")
+    values = concrete(weights)
+    if values is not None and not (np.isfinite(values) & (values >= 0)).all():
+        raise ValueError(f"weights is {values}, must be finite and at least 0")
+    return jnp.asarray(weights).astype(dtype)[labels]
+
+
+def logit_adjusted_cross_entropy(
+    logits: ArrayLike, labels: ArrayLike, *, class_prior: ArrayLike, tau: float = 1.0
+) -> jax.Array:
+    r"""Cross-entropy of logits to which the log prior was added, for training only.
+
+    .. math:: \ell(y, f) = -\log \frac{e^{f_y + \tau \log \pi_y}}{\sum_j e^{f_j + \tau \log \pi_j}}
+
+    The prior explains what it can and the network learns the rest, so the raw logits `f` predict
+    for balanced classes: `argmax f` afterwards, without `adjust_logits`. Tau = 1 is consistent for
+    the balanced error. With a free bias in the last layer this is cross-entropy from another
+    start: see `initial_bias`.
+
+    Args:
+      logits: [..., K].
+      labels: int [...], in [0, K). Checked when concrete; under `jit` a label out of range gives a
+        loss of NaN.
+      class_prior: [K], positive, sums to 1 within 1e-4 (checked when concrete; under `jit` a prior
+        that is not positive gives NaN).
+      tau: strength, finite and >= 0; 0 is cross-entropy.
+
+    Returns:
+      float32 [...] in nats, not reduced (float64 for float64 logits).
+
+    Raises:
+      ValueError: shapes do not fit, labels are not integer or out of range, or the prior or tau is
+        out of range.
+
+    Example:
+      >>> logits, labels = jnp.zeros((2, 3)), jnp.array([0, 2])
+      >>> prior = jnp.array([0.5, 0.3, 0.2])
+      >>> loss = logit_adjusted_cross_entropy(logits, labels, class_prior=prior)
+      >>> print(np.asarray(loss).round(4))
+      [0.6931 1.6094]
+
+    Source: Menon et al., 2021, arXiv:2007.07314, equation 10; kexue.fm/archives/7615.
+
+    Departures: no epsilon. The published code adds 1e-12 to pi^tau, which bends the offset of rare
+    classes (-27.63 instead of -41.45 for pi = 1e-6, tau = 3); here a zero prior is refused.
+    """
+    num_classes = _check_pair(logits, labels)
+    check_scalar("tau", tau, at_least=0.0)
+    x = at_least_float32(logits)
+    offset = (tau * log_class_prior(class_prior, num_classes)).astype(x.dtype)
+    return _cross_entropy(x + offset, *_safe(labels, num_classes))
+
+
+def logit_adjusted_soft_cross_entropy(
+    logits: ArrayLike, targets: ArrayLike, *, class_prior: ArrayLike, tau: float = 1.0
+) -> jax.Array:
+    r"""The logit-adjusted loss for target probabilities (mixup, label smoothing, distillation).
+
+    .. math:: -\sum_y t_y \log \mathrm{softmax}(f + \tau \log \pi)_y
+
+    Args:
+      logits: [..., K].
+      targets: [..., K], probabilities.
+      class_prior: [K], positive, sums to 1 (checked when concrete).
+      tau: strength, >= 0.
+
+    Returns:
+      float32 [...] in nats, not reduced.
+
+    Raises:
+      ValueError: shapes do not fit, or the prior or tau is out of range.
+
+    Example:
+      >>> loss = logit_adjusted_soft_cross_entropy(
+      ...     jnp.zeros(2), jnp.array([0.5, 0.5]), class_prior=jnp.array([0.8, 0.2]))
+      >>> print(np.asarray(loss).round(4))
+      0.9163
+    """
+    if np.shape(targets) != np.shape(logits) or not np.shape(logits):
+        raise ValueError(
+            f"targets has shape {np.shape(targets)}, logits need targets of {np.shape(logits)}"
+        )
+    check_scalar("tau", tau, at_least=0.0)
+    x = at_least_float32(logits)
+    offset = (tau * log_class_prior(class_prior, x.shape[-1])).astype(x.dtype)
+    return optax_losses.softmax_cross_entropy(x + offset, jnp.asarray(targets).astype(x.dtype))
+
+
+def adjust_logits(logits: ArrayLike, *, class_prior: ArrayLike, tau: float = 1.0) -> jax.Array:
+    r"""Post-hoc adjustment of a model trained with cross-entropy, :math:`f_y - \tau \log \pi_y`.
+
+    The argmax predicts for balanced classes. A model trained with `logit_adjusted_cross_entropy`
+    does so already: never do both.
+
+    Args:
+      logits: [..., K], of a model trained with plain cross-entropy.
+      class_prior: [K] of its training set, positive, sums to 1 (checked when concrete).
+      tau: strength, >= 0.
+
+    Returns:
+      float32 [..., K].
+
+    Raises:
+      ValueError: shapes do not fit, or the prior or tau is out of range.
+
+    Example:
+      >>> adjusted = adjust_logits(jnp.array([1.0, 0.0]), class_prior=jnp.array([0.9, 0.1]))
+      >>> print(np.asarray(adjusted).round(4))
+      [1.1054 2.3026]
+
+    Source: Menon et al., 2021, arXiv:2007.07314, equation 9.
+    """
+    check_scalar("tau", tau, at_least=0.0)
+    if not np.shape(logits):
+        raise ValueError("logits has shape (), must have shape (..., K)")
+    x = at_least_float32(logits)
+    return x - (tau * log_class_prior(class_prior, x.shape[-1])).astype(x.dtype)
+
+
+def logits_for_prior(
+    logits: ArrayLike, *, test_prior: ArrayLike, class_prior: ArrayLike | None = None
+) -> jax.Array:
+    r"""Logits for test data whose class prior q is known, :math:`f_y - \log \pi_y + \log q_y`.
+
+    Args:
+      logits: [..., K].
+      test_prior: q [K], >= 0, sums to 1 (checked when concrete). A class with 0 gets logit -inf.
+      class_prior: pi [K] of the training set of a model trained with cross-entropy, positive; None
+        for a model trained with the logit-adjusted loss (tau = 1), whose logits hold no prior.
+
+    Returns:
+      float32 [..., K]; their softmax is the posterior under q.
+
+    Raises:
+      ValueError: shapes do not fit or a prior is out of range.
+
+    Example:
+      >>> shifted = logits_for_prior(jnp.array([1.0, 0.0]), test_prior=jnp.array([0.1, 0.9]))
+      >>> print(np.asarray(shifted).round(4))
+      [-1.3026 -0.1054]
+    """
+    if not np.shape(logits):
+        raise ValueError("logits has shape (), must have shape (..., K)")
+    x = at_least_float32(logits)
+    check_class_prior(test_prior, x.shape[-1], name="test_prior", zeros=True)
+    if class_prior is not None:
+        x = adjust_logits(x, class_prior=class_prior)
+    return x + jnp.log(at_least_float32(test_prior)).astype(x.dtype)
+
+
+def pairwise_margin_cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    margins: ArrayLike | None = None,
+) -> jax.Array:
+    r"""Cross-entropy with a weight for every class and a margin for every pair of classes.
+
+    .. math:: \ell(y, f) = \alpha_y \log \Big[ 1 + \sum_{j \ne y} e^{D_{yj}} e^{f_j - f_y} \Big]
+
+    Members: cross-entropy (neither), weighting (`inverse_prior_weights`, `class_balanced_weights`),
+    LDAM-style margins (`ldam_margins`), the equalised loss (`equalized_margins`) and logit
+    adjustment (`logit_adjustment_margins`). With :math:`\alpha_y = \delta_y / \pi_y` and
+    :math:`D_{yj} = \log(\delta_j / \delta_y)` it is consistent for the balanced error, for any
+    positive delta; full weights and full margins together are not.
+
+    Args:
+      logits: [..., K].
+      labels: int [...], in [0, K). Checked when concrete; under `jit` a label out of range gives a
+        loss of NaN.
+      weights: alpha [K], >= 0 (checked when concrete); None for ones.
+      margins: D [K, K], row y for examples of class y, the diagonal not used; None for zeros.
+
+    Returns:
+      float32 [...] in nats, not reduced (float64 for float64 logits).
+
+    Raises:
+      ValueError: shapes do not fit, labels are not integer or out of range, or a weight is
+        negative.
+
+    Example:
+      >>> margins = jnp.array([[0.0, 1.0], [0.0, 0.0]])
+      >>> loss = pairwise_margin_cross_entropy(
+      ...     jnp.zeros((2, 2)), jnp.array([0, 1]), weights=jnp.array([1.0, 2.0]), margins=margins)
+      >>> print(np.asarray(loss).round(4))
+      [1.3133 1.3863]
+
+    Source: Menon et al., 2021, arXiv:2007.07314, equation 11 and theorem 1.
+    """
+    num_classes = _check_pair(logits, labels)
+    x = at_least_float32(logits)
+    labels, valid = _safe(labels, num_classes)
+    if margins is not None:
+        square = (num_classes, num_classes)
+        if np.shape(margins) != square:
+            raise ValueError(f"margins has shape {np.shape(margins)}, must have shape {square}")
+        rows = jnp.asarray(margins).astype(x.dtype)[labels]
+        others = jnp.arange(num_classes) != labels[..., None]
+        x = x + jnp.where(others, rows, 0.0)
+    loss = _cross_entropy(x, labels, valid)
+    if weights is not None:
+        loss = loss * _class_weights(weights, labels, num_classes, x.dtype)
+    return loss
+
+
+def focal_cross_entropy(logits: ArrayLike, labels: ArrayLike, *, gamma: float = 2.0) -> jax.Array:
+    r"""Softmax focal loss, :math:`(1 - p_y)^\gamma (-\log p_y)`, by optax's sigmoid focal loss.
+
+    The log odds of the true class are :math:`z = f_y - \log \sum_{j \ne y} e^{f_j}` and
+    :math:`p_y = \sigma(z)`, so the binary loss of z is the loss of the softmax.
+
+    Args:
+      logits: [..., K], K >= 2.
+      labels: int [...], in [0, K). Checked when concrete; under `jit` a label out of range gives a
+        loss of NaN.
+      gamma: focus, >= 0; 0 is cross-entropy.
+
+    Returns:
+      float32 [...] in nats, not reduced.
+
+    Raises:
+      ValueError: shapes do not fit, labels are not integer or out of range, or gamma is negative.
+
+    Example:
+      >>> print(np.asarray(focal_cross_entropy(jnp.zeros((1, 2)), jnp.array([1]))).round(4))
+      [0.1733]
+
+    Source: Lin et al., 2017, arXiv:1708.02002.
+    """
+    num_classes = _check_pair(logits, labels)
+    if num_classes < 2:
+        raise ValueError(f"logits has shape {np.shape(logits)}, the focal loss needs K >= 2")
+    check_scalar("gamma", gamma, at_least=0.0)
+    x = at_least_float32(logits)
+    labels, valid = _safe(labels, num_classes)
+    others = jnp.arange(num_classes) != labels[..., None]
+    log_odds = jnp.take_along_axis(x, labels[..., None], -1)[..., 0] - jax.nn.logsumexp(
+        x, axis=-1, where=others
+    )
+    loss = optax_losses.sigmoid_focal_loss(log_odds, jnp.ones_like(log_odds), gamma=gamma)
+    return jnp.where(valid, loss, jnp.nan)
+
+
+def cosine_logits(features: ArrayLike, kernel: ArrayLike, *, eps: float = 1e-6) -> jax.Array:
+    r"""Cosines between features and class vectors, the logits of `ldam_cross_entropy`.
+
+    Args:
+      features: [..., D].
+      kernel: [D, K], a class vector a column (the layout of Linen's `Dense`).
+      eps: norms below this count as this.
+
+    Returns:
+      float32 [..., K] in [-1, 1].
+
+    Raises:
+      ValueError: shapes do not fit.
+
+    Example:
+      >>> print(np.asarray(cosine_logits(jnp.array([3.0, 4.0]), jnp.eye(2))).round(4))
+      [0.6 0.8]
+    """
+    if not np.shape(features) or len(np.shape(kernel)) != 2:
+        raise ValueError(
+            f"features has shape {np.shape(features)}, kernel {np.shape(kernel)}, "
+            "must be (..., D) and (D, K)"
+        )
+    if np.shape(features)[-1] != np.shape(kernel)[0]:
+        raise ValueError(
+            f"features has shape {np.shape(features)}, must end in {np.shape(kernel)[0]}, "
+            "the rows of kernel"
+        )
+    unit = lambda x, axis: (
+        x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, axis, keepdims=True), eps**2))
+    )
+    return unit(at_least_float32(features), -1) @ unit(at_least_float32(kernel), 0)
+
+
+def ldam_cross_entropy(
+    cosines: ArrayLike,
+    labels: ArrayLike,
+    *,
+    class_prior: ArrayLike,
+    max_margin: float = 0.5,
+    scale: float = 30.0,
+    weights: ArrayLike | None = None,
+) -> jax.Array:
+    r"""LDAM: cosine logits, less a margin for the true class that grows as classes get rarer.
+
+    .. math:: \ell = \alpha_y\,\mathrm{CE}\big(s\,(c - m_y \mathrm{onehot}_y),\, y\big), \quad
+              m_y = m_{\max} (\pi_y / \min_j \pi_j)^{-1/4}
+
+    Deferred reweighting is `weights=None` for most of training, then
+    `weights=class_balanced_weights(counts)`.
+
+    Args:
+      cosines: [..., K] of `cosine_logits`, in [-1, 1] (checked when concrete). On raw logits this
+        is another method: `pairwise_margin_cross_entropy` with `ldam_margins`.
+      labels: int [...], in [0, K). Checked when concrete; under `jit` a label out of range gives a
+        loss of NaN.
+      class_prior: [K], positive, sums to 1 (checked when concrete).
+      max_margin: margin of the rarest class, >= 0, in units of cosines.
+      scale: s > 0.
+      weights: alpha [K], >= 0, or None for ones.
+
+    Returns:
+      float32 [...] in nats, not reduced.
+
+    Raises:
+      ValueError: shapes do not fit or an argument is out of range.
+
+    Example:
+      >>> cosines = jnp.array([[0.9, 0.1], [0.1, 0.9]])
+      >>> prior = jnp.array([16 / 17, 1 / 17])
+      >>> loss = ldam_cross_entropy(cosines, jnp.array([0, 1]), class_prior=prior, scale=5.0)
+      >>> print(np.asarray(loss).round(4))
+      [0.062  0.2014]
+
+    Source: Cao et al., 2019, arXiv:1906.07413, and its published code.
+    """
+    num_classes = _check_pair(cosines, labels)
+    check_scalar("max_margin", max_margin, at_least=0.0)
+    check_scalar("scale", scale, above=0.0)
+    values = concrete(cosines)
+    if values is not None and values.size and not np.abs(values.astype(np.float32)).max() <= 1.01:
+        raise ValueError(
+            f"cosines has value {np.abs(values).max()}, must be in [-1, 1]: use cosine_logits"
+        )
+    x = at_least_float32(cosines)
+    log_prior = log_class_prior(class_prior, num_classes).astype(x.dtype)
+    class_margins = max_margin * jnp.exp(-0.25 * (log_prior - log_prior.min()))
+    labels, valid = _safe(labels, num_classes)
+    hit = jnp.arange(num_classes) == labels[..., None]
+    loss = _cross_entropy(scale * (x - jnp.where(hit, class_margins, 0.0)), labels, valid)
+    if weights is not None:
+        loss = loss * _class_weights(weights, labels, num_classes, x.dtype)
+    return loss
+
+
+def tau_normalized_kernel(kernel: ArrayLike, *, tau: float = 1.0) -> jax.Array:
+    r"""Class vectors of a trained classifier, :math:`w_y / \lVert w_y \rVert^\tau`.
+
+    Drop the bias with it. It relies on rare classes having smaller norms, which holds for SGD with
+    momentum but not for Adam.
+
+    Args:
+      kernel: [D, K], a class vector a column (the layout of Linen's `Dense`).
+      tau: strength, >= 0; 1 makes all norms 1.
+
+    Returns:
+      float32 [D, K]; a column of zeros stays so.
+
+    Raises:
+      ValueError: kernel is no matrix or tau is out of range.
+
+    Example:
+      >>> print(np.asarray(tau_normalized_kernel(jnp.array([[3.0, 0.5], [4.0, 0.0]]))).round(4))
+      [[0.6 1. ]
+       [0.8 0. ]]
+
+    Source: Kang et al., 2020, arXiv:1910.09217.
+    """
+    check_scalar("tau", tau, at_least=0.0)
+    if len(np.shape(kernel)) != 2:
+        raise ValueError(f"kernel has shape {np.shape(kernel)}, must have shape (D, K)")
+    w = at_least_float32(kernel)
+    squared = jnp.sum(w**2, 0)
+    return w * jnp.where(squared > 0, squared, 1.0) ** (-0.5 * tau)

@@ -1,0 +1,24 @@
+"""Optax gradient transformations that training needs beyond optax itself."""
+
+from jaxlab.optim.flooding import AlternatingState, FloodState, alternating_rates, flood_updates
+from jaxlab.optim.penalties import adamw_weissi, add_penalty, add_weissi, weissi_decay
+from jaxlab.optim.skipping import SkipState, skip_large_updates
+from jaxlab.regularizers import all_of, matrices_only, named, none_of, vectors_only
+
+__all__ = [
+    "AlternatingState",
+    "FloodState",
+    "SkipState",
+    "adamw_weissi",
+    "add_penalty",
+    "add_weissi",
+    "all_of",
+    "alternating_rates",
+    "flood_updates",
+    "matrices_only",
+    "named",
+    "none_of",
+    "skip_large_updates",
+    "vectors_only",
+    "weissi_decay",
+]

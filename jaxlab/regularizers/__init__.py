@@ -1,0 +1,49 @@
+"""Penalties: parameter tree to scalar; masks that say which leaves; the scale of layers.
+
+Norms are float32 whatever the dtype of the parameters (float64 for float64). By default `weissi`
+and its kin take leaves with two or more axes and leave biases and scales alone.
+"""
+
+from jaxlab.regularizers.masks import (
+    Mask,
+    Params,
+    all_of,
+    expand_mask,
+    matrices_only,
+    named,
+    none_of,
+    select,
+    vectors_only,
+)
+from jaxlab.regularizers.norms import (
+    gradient_norm_penalty,
+    l2,
+    log_norm_sum,
+    squared_gradient_norm,
+    squared_norm,
+    weissi,
+    weissi_grad,
+)
+from jaxlab.regularizers.scale import balanced_gains, rescale_layers, residual_log_bound
+
+__all__ = [
+    "Mask",
+    "Params",
+    "all_of",
+    "balanced_gains",
+    "expand_mask",
+    "gradient_norm_penalty",
+    "l2",
+    "log_norm_sum",
+    "matrices_only",
+    "named",
+    "none_of",
+    "rescale_layers",
+    "residual_log_bound",
+    "select",
+    "squared_gradient_norm",
+    "squared_norm",
+    "vectors_only",
+    "weissi",
+    "weissi_grad",
+]
