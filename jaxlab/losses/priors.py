@@ -59,7 +59,7 @@ def check_labels(labels: ArrayLike, num_classes: int, *, name: str = "labels") -
       Traceback (most recent call last):
       ValueError: labels has value 3, must be in [0, 3)
     """
-    dtype = jnp.result_type(labels)
+    dtype = getattr(labels, "dtype", None) or jnp.asarray(labels).dtype
     if not jnp.issubdtype(dtype, jnp.integer):
         raise ValueError(f"{name} has dtype {dtype}, must be integer")
     values = concrete(labels)
