@@ -18,7 +18,8 @@ from jaxlab.metrics import read_metrics
 from jaxlab.models import nvae
 from jaxlab.models.nvae.objective import elbo_terms
 
-GRID = 64  # images in a picture
+GRID = 64  # samples in a picture
+NUM_SHOWN = 30  # held-out images beside their reconstructions
 SUMMARY = flags.DEFINE_bool("summary", False, "Print the model's parts and sizes, and stop.")
 
 
@@ -49,7 +50,7 @@ def make_eval_fn(config, model, held_out, mesh, workdir):
     mode = "static" if config.loss.get("static_binarization") else "fixed"
     binarize = mode if model.likelihood == "bernoulli" else None
     batches = data.eval_batches(held_out, config.eval_batch_size, binarize=binarize, **process)
-    shown = next(iter(data.eval_batches(held_out, GRID // 2, binarize=binarize)))["image"]
+    shown = next(iter(data.eval_batches(held_out, NUM_SHOWN, binarize=binarize)))["image"]
     eval_step = train.make_eval_step(nvae.make_metrics(model), mesh=mesh)
     key = jax.random.key(config.seed)
 

@@ -173,16 +173,19 @@ def fit(
             unread = None
             progress.pause()
             figures = None
+            if (evaluating or saving) and guard.why_not_save:
+                if step == num_steps:
+                    raise NonFiniteError(f"{guard.why_not_save}, the last; not saved")
+                logging.warning("step %d not evaluated, not saved: %s", step, guard.why_not_save)
+                evaluating = saving = False
+            if evaluating or saving:
+                _check_state(step, state)
             if evaluating:
                 figures = {k: float(v) for k, v in eval_fn(state).items()}  # type: ignore[misc]
                 if writer is not None:
                     writer.write(step, figures)
                 logging.info("step %d  %s", step, _format(figures))
-            if saving and guard.why_not_save:
-                logging.warning("step %d not saved: %s", step, guard.why_not_save)
-                saving = False
             if saving:
-                _check_state(step, state)
                 checkpointer.save(state, data, metrics=figures)  # type: ignore[union-attr]
             progress.resume()
             if stopping and step < num_steps:
@@ -235,7 +238,7 @@ def _all_finite(leaves: list[jax.Array]) -> jax.Array:
 
 
 def _check_state(step: int, state: TrainState) -> None:
-    """Raises if any floating leaf is not finite: the last update may have overflowed."""
+    """Raises if a floating leaf is not finite: the last update may have overflowed."""
     named = [
         (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
         for path, leaf in jax.tree.leaves_with_path(state)
