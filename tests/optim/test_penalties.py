@@ -113,9 +113,10 @@ def test_the_strength_follows_the_schedule():
 def test_coupled_is_the_penalty_in_the_loss():
     loss = lambda p: jnp.sum(jnp.tanh(p["w"]) ** 2) + jnp.sum(p["b"] ** 4) + jnp.sum(p["stack"])
     weissi = lambda p: regularizers.weissi(p, log_norm=0.3, direction=0.2, stacked=STACKED)
+    both = jax.jit(jax.grad(lambda p: loss(p) + weissi(p)))(PARAMS)
+    grads = jax.jit(jax.grad(loss))(PARAMS)
     for optimizer in (optax.sgd(0.1), optax.adam(0.1)):
-        inside = one_step(optimizer, updates=jax.grad(lambda p: loss(p) + weissi(p))(PARAMS))
-        grads = jax.grad(loss)(PARAMS)
+        inside = one_step(optimizer, updates=both)
         for term in (
             optim.add_weissi(0.3, 0.2, stacked=STACKED),
             optim.add_penalty(weissi, 1.0),
@@ -249,7 +250,7 @@ def test_under_multi_steps(name):
     for g in grads:
         updates, state = update(g, state, PARAMS)
     mean = jax.tree.map(lambda a, b: (a + b) / 2, *grads)
-    expected, _ = tx.update(mean, tx.init(PARAMS), PARAMS)
+    expected, _ = jax.jit(tx.update)(mean, tx.init(PARAMS), PARAMS)
     chex.assert_trees_all_close(updates, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -276,7 +277,7 @@ def test_inject_hyperparams_with_schedules():
             optim.add_penalty(regularizers.l2, 1.0),
         ),
     ):
-        expected, _ = first.update(PARAMS, first.init(PARAMS), PARAMS)
+        expected, _ = jax.jit(first.update)(PARAMS, first.init(PARAMS), PARAMS)
         updates, _ = jax.jit(make.update)(PARAMS, make.init(PARAMS), PARAMS)
         chex.assert_trees_all_close(updates, expected, rtol=1e-5, atol=1e-6)
 
