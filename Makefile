@@ -23,7 +23,7 @@ test-slow: $(VENV)/dev.done  ## everything that takes minutes
 lint: $(VENV)/dev.done
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 data: $(VENV)/demo.done  ## fetch the full sets into $$JAXLAB_DATA or the user's cache folder
 	$(BIN)/python scripts/fetch_data.py mnist fashion_mnist

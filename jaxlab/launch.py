@@ -83,8 +83,8 @@ def options() -> Options:
     )
 
 
-def read_config(workdir: epath.PathLike) -> ml_collections.ConfigDict:
-    """Returns the config that the run in `workdir` was started with.
+def read_config(workdir: epath.PathLike) -> Any:
+    """Returns the config (a ConfigDict) that the run in `workdir` was started with.
 
     Raises:
       FileNotFoundError: there is no run in that folder.

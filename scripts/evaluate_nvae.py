@@ -69,7 +69,7 @@ def main(config, workdir):
         figures["bound_se"] = float(values.std(ddof=1) / np.sqrt(len(values)))
     x = nvae.prepare_images(model, jnp.asarray(next(iter(batches))["image"]), key)
     channels = nvae.active_channels(model)(variables, x, key)
-    figures["active_groups"], figures["active_channels"] = nvae.count_active(channels)
+    figures["active_groups"], figures["active_channels"] = nvae.count_active(np.asarray(channels))
 
     figures |= {"step": step, "weights": WEIGHTS.value, "split": SPLIT.value, "images": len(images)}
     figures["bound_samples"] = NUM_SAMPLES.value

@@ -9,6 +9,8 @@ Writes to WORKDIR/samples (or --out):
   neighbours.png     each sample beside the training images nearest to it: is it a copy?
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,7 +77,7 @@ class Painter:
 
     def run(self, *args, variables=None, **kwargs):
         """Mean images of a model call."""
-        output = self.model.apply(variables or self.variables, *args, **kwargs)
+        output: Any = self.model.apply(variables or self.variables, *args, **kwargs)
         return np.asarray(self.model.observation.mean(output.parameters))
 
 

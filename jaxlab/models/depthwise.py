@@ -49,7 +49,7 @@ def _out_shape(x, stride):
 
 def _shifted_forward(x, kernel, stride, dilation):
     taps = _taps(x, kernel.shape[:2], stride, dilation, _out_shape(x, stride))
-    return sum(kernel[i, j, 0] * view for i, j, view in taps)
+    return sum((kernel[i, j, 0] * view for i, j, view in taps), jnp.zeros((), x.dtype))
 
 
 def _shifted_input_gradient(x, kernel, gradient, stride, dilation):

@@ -41,12 +41,12 @@ def importance_bound(
 
     @jax.jit
     def features_of(variables, x):
-        features = model.apply(variables, x, method="bottom_up")
+        features: Any = model.apply(variables, x, method="bottom_up")
         return tuple(jnp.repeat(f, chunk, axis=0) for f in features), jnp.repeat(x, chunk, axis=0)
 
     @jax.jit
     def advance(variables, features, x, key, total):
-        output = model.apply(variables, features, key=key, method="top_down")
+        output: Any = model.apply(variables, features, key=key, method="top_down")
         log_w = model.observation.log_prob(x, output.parameters) + output.log_p - output.log_q
         log_w = jax.nn.logsumexp(log_w.reshape(-1, chunk), axis=1)
         return jnp.logaddexp(total, log_w)
@@ -71,7 +71,7 @@ def active_channels(model: NVAE) -> Callable[[Any, jax.Array, jax.Array], jax.Ar
 
     @jax.jit
     def kl_per_channel(variables, x, key):
-        output = model.apply(variables, x, key=key)
+        output: Any = model.apply(variables, x, key=key)
         return jnp.stack([jnp.mean(g.kl_per_channel, axis=0) for g in output.groups])
 
     return kl_per_channel

@@ -105,7 +105,7 @@ class LatentGroup(nn.Module):
         raw = Conv(2 * self.latents, size=1, dtype=self.dtype, name="prior")(nn.elu(s))
         return jnp.split(raw.astype(jnp.float32), 2, axis=-1)
 
-    def _gaussian(self, raw, temperature=1.0):
+    def _gaussian(self, raw, temperature: float | jax.Array = 1.0):
         mean, log_sigma = (distributions.soft_clamp(r, self.clamp) for r in raw)
         return mean, (jnp.exp(log_sigma) + self.sigma_floor) * temperature
 

@@ -74,7 +74,8 @@ class Conv(nn.Module):
             bias = self.param("bias", b_init) if self.use_bias else None
         elif self.use_bias:
             bias = self.param("bias", _bias_init(math.prod(shape[:3])), (self.features,))
-        self.sow("kernels", "kernel", kernel, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+        newest: Any = lambda _, new: new
+        self.sow("kernels", "kernel", kernel, init_fn=lambda: None, reduce_fn=newest)
         y = self._convolve(x, kernel)
         return y if bias is None else y + bias.astype(y.dtype)
 

@@ -48,12 +48,12 @@ class NVAEOutput:
     @property
     def log_q(self) -> jax.Array:
         """[batch], log-density of all latents under the posterior."""
-        return sum(g.log_q for g in self.groups)
+        return sum((g.log_q for g in self.groups), jnp.zeros(()))
 
     @property
     def log_p(self) -> jax.Array:
         """[batch], log-density of all latents under the prior."""
-        return sum(g.log_p for g in self.groups)
+        return sum((g.log_p for g in self.groups), jnp.zeros(()))
 
 
 def groups_per_scale(scales: int, groups: int, *, adaptive: bool = False, minimum: int = 1):
