@@ -63,7 +63,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.num_steps = 20
         config.batch_size = 8
         config.warmup_steps = 2
-        config.model.update(enc_channels=8, dec_channels=8, groups=(1, 1), latents=4)
+        config.model.update(enc_channels=8, dec_channels=8, groups=(2,), latents=4)
         config.log_every = 5
         config.eval_every = 10
         config.checkpoint_every = 10
