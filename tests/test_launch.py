@@ -56,7 +56,7 @@ def test_wrong_input(toy, tmp_path, name):
 
 
 def run(toy, args, script=None, **env):
-    from conftest import ROOT, TOY
+    from processes import ROOT, TOY
 
     result = subprocess.run(
         [sys.executable, str(script or TOY), *args, f"--compile_cache={toy.cache}"],

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from conftest import wait
+from processes import wait
 
 from jaxlab.metrics import read_metrics
 

@@ -1,0 +1,73 @@
+"""Real processes for tests: the toy run that is started, killed and started again."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+TOY = ROOT / "tests" / "toy" / "train_toy.py"
+
+
+class Toy:
+    """Starts tests/toy/train_toy.py as real processes."""
+
+    def __init__(self, cache: pathlib.Path):
+        self.cache = cache
+
+    def start(self, workdir, *args, kill="", sleep=0.0, devices=1):
+        """Starts one process; its standard error is a text stream."""
+        env = {
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "TOY_KILL": kill,
+            "TOY_SLEEP": str(sleep),
+        }
+        command = [sys.executable, str(TOY), f"--workdir={workdir}", *args]
+        return subprocess.Popen(
+            [*command, f"--compile_cache={self.cache}"],
+            env=env,
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def run(self, workdir, *args, **kwargs) -> tuple[int, str]:
+        """Runs one process to its end; returns exit code and standard error."""
+        process = self.start(workdir, *args, **kwargs)
+        _, errors = process.communicate(timeout=180)
+        return process.returncode, errors
+
+    def start_group(self, workdir, *args, count=2, **kwargs):
+        """Starts `count` processes that train together, on a port chosen by the system."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        return [
+            self.start(
+                workdir,
+                *args,
+                f"--coordinator_address=127.0.0.1:{port}",
+                f"--num_processes={count}",
+                f"--process_id={i}",
+                **kwargs,
+            )
+            for i in range(count)
+        ]
+
+    def run_group(self, workdir, *args, **kwargs) -> list[tuple[int, str]]:
+        """Runs a group to its end."""
+        return wait(self.start_group(workdir, *args, **kwargs))
+
+
+def wait(processes) -> list[tuple[int, str]]:
+    """Waits for processes; ends all of them if one hangs."""
+    try:
+        errors = [p.communicate(timeout=180)[1] for p in processes]
+        return [(p.returncode, e) for p, e in zip(processes, errors, strict=True)]
+    finally:
+        for process in processes:
+            process.kill()
