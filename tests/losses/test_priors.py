@@ -1,0 +1,142 @@
+"""Priors, weights, other losses and reports."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlab import losses
+
+K = 5
+COUNTS = np.array([100, 40, 20, 5, 1])
+PRIOR = (COUNTS / COUNTS.sum()).astype(np.float32)
+RNG = np.random.default_rng(0)
+LOGITS = (3 * RNG.normal(size=(7, K))).astype(np.float32)
+LABELS = np.array([0, 1, 2, 3, 4, 0, 4])
+
+
+def log_softmax(x):
+    x = np.float64(x)
+    x = x - x.max(-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def cross_entropy(logits, labels):
+    return -np.take_along_axis(log_softmax(logits), labels[..., None], -1)[..., 0]
+
+
+# --- Priors and weights ---------------------------------------------------------------------------
+
+
+def test_prior_estimates():
+    labels = np.repeat(np.arange(K), COUNTS)
+    np.testing.assert_allclose(losses.estimate_class_prior(labels, K), PRIOR, rtol=1e-6)
+    smooth = losses.estimate_class_prior(labels.reshape(2, -1), K + 1, smoothing=2.0)
+    expected = (np.append(COUNTS, 0) + 2.0) / (COUNTS.sum() + 12)
+    np.testing.assert_allclose(smooth, expected, rtol=1e-6)
+    kept = labels != 0
+    masked = losses.estimate_class_prior(labels, K, where=kept)
+    np.testing.assert_allclose(masked, np.append(0, COUNTS[1:]) / 66, rtol=1e-6)
+    nothing = losses.estimate_class_prior(labels, K, where=np.zeros(166, bool))
+    np.testing.assert_allclose(nothing, np.full(K, 0.2), rtol=1e-6)
+    counted = losses.class_prior_from_counts(COUNTS, smoothing=2.0)
+    np.testing.assert_allclose(counted, (COUNTS + 2) / 176, rtol=1e-6)
+
+
+def test_under_jit_labels_out_of_range_are_left_out_of_the_prior():
+    estimate = jax.jit(lambda labels: losses.estimate_class_prior(labels, 2))
+    np.testing.assert_array_equal(estimate(jnp.array([0, 1, 1, 1, -1, 2])), [0.25, 0.75])
+
+
+def test_running_prior():
+    batches = jax.random.categorical(jax.random.key(0), jnp.log(PRIOR), shape=(400, 64))
+    step = lambda prior, labels: (
+        losses.update_class_prior(prior, labels, decay=0.99),
+        None,
+    )
+    prior = jax.jit(lambda: jax.lax.scan(step, jnp.full(K, 1 / K), batches)[0])()
+    np.testing.assert_allclose(prior, PRIOR, atol=0.02)
+    np.testing.assert_allclose(prior.sum(), 1, rtol=1e-5)
+    same = losses.update_class_prior(PRIOR, [0, 1], decay=0.5, where=np.zeros(2, bool))
+    np.testing.assert_array_equal(same, PRIOR)
+
+
+def test_class_balanced_weights():
+    reference = (1 - 0.999) / (1 - 0.999 ** np.float64(COUNTS))
+    np.testing.assert_allclose(
+        losses.class_balanced_weights(COUNTS, beta=0.999), reference / reference.mean(), rtol=1e-5
+    )
+    np.testing.assert_array_equal(losses.class_balanced_weights(COUNTS, beta=0.0), np.ones(K))
+    inverse = losses.class_balanced_weights(COUNTS, beta=1 - 1e-9)
+    np.testing.assert_allclose(inverse * COUNTS, inverse[0] * COUNTS[0], rtol=1e-5)
+
+
+# --- Focal, LDAM, tau-normalisation ---------------------------------------------------------------
+
+
+def test_focal():
+    p = np.exp(-cross_entropy(LOGITS, LABELS))
+    for gamma in (0.0, 0.5, 2.0):
+        np.testing.assert_allclose(
+            losses.focal_cross_entropy(LOGITS, LABELS, gamma=gamma),
+            (1 - p) ** gamma * -np.log(p),
+            rtol=2e-5,
+            atol=1e-6,
+        )
+    extreme = jnp.array([[1e4, 0, 0, 0, 0], [-1e4, 0, 0, 0, 0]], jnp.float32)
+    total = lambda x, gamma: losses.focal_cross_entropy(x, LABELS[[0, 0]], gamma=gamma).sum()
+    for gamma in (0.5, 2.0):
+        assert np.isfinite(jax.jit(jax.grad(total))(extreme, gamma)).all()
+
+
+def test_ldam_against_the_published_rule():
+    rng = np.random.default_rng(1)
+    features, kernel = rng.normal(size=(7, 3)), rng.normal(size=(3, K))
+    cosines = losses.cosine_logits(features, kernel)
+    unit = lambda x, axis: x / np.linalg.norm(x, axis=axis, keepdims=True)
+    np.testing.assert_allclose(cosines, unit(features, 1) @ unit(kernel, 0), atol=1e-6)
+    margins = COUNTS**-0.25
+    margins = margins * (0.5 / margins.max())
+    x = np.float64(cosines)
+    x[np.arange(7), LABELS] -= margins[LABELS]
+    weights = np.arange(1.0, K + 1)
+    loss = losses.ldam_cross_entropy(cosines, LABELS, class_prior=PRIOR, weights=weights)
+    expected = weights[LABELS] * cross_entropy(30 * x, LABELS)
+    np.testing.assert_allclose(loss, expected, rtol=1e-4, atol=1e-5)
+    zero = jax.grad(lambda f: losses.cosine_logits(f, kernel).sum())(jnp.zeros(3))
+    assert np.isfinite(zero).all()
+
+
+def test_tau_normalisation():
+    kernel = RNG.normal(size=(3, K)).astype(np.float32)
+    kernel[:, 2] = 0
+    norms = np.linalg.norm(losses.tau_normalized_kernel(kernel, tau=0.5), axis=0)
+    np.testing.assert_allclose(norms, np.linalg.norm(kernel, axis=0) ** 0.5, rtol=1e-5)
+    np.testing.assert_array_equal(losses.tau_normalized_kernel(kernel, tau=0.0), kernel)
+
+
+# --- Reports --------------------------------------------------------------------------------------
+
+
+def test_balanced_error():
+    rng = np.random.default_rng(0)
+    labels, predictions = rng.integers(0, 4, 50), rng.integers(0, 5, 50)
+    where = rng.random(50) < 0.7
+    error, per_class, present = jax.jit(lambda p, y, w: losses.balanced_error(p, y, 5, where=w))(
+        predictions, labels, where
+    )
+    expected = [(predictions != y)[where & (labels == y)].mean() for y in range(4)]
+    np.testing.assert_allclose(per_class, [*expected, 0], rtol=1e-6)
+    np.testing.assert_array_equal(present, [True] * 4 + [False])
+    np.testing.assert_allclose(error, np.mean(expected), rtol=1e-6)
+    nothing = losses.balanced_error(predictions, labels, 5, where=np.zeros(50, bool))
+    assert float(nothing.error) == 0
+    assert not nothing.present.any()
+
+
+def test_error_by_frequency():
+    report = losses.BalancedError(
+        jnp.float32(0), jnp.array([0.1, 0.2, 0.3, 0.5]), jnp.array([True, True, True, False])
+    )
+    errors = losses.error_by_frequency(report, [101, 100, 20, 19])
+    assert list(errors) == ["many", "medium", "few"]
+    np.testing.assert_allclose(list(errors.values()), [0.1, 0.25, 0], rtol=1e-6)
