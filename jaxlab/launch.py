@@ -16,6 +16,9 @@ and is started as
 
     python scripts/train.py --config=configs/nvae/mnist5k.py:tiny --config.lr=1e-3 --workdir=runs/a
 
+A config with `fast_compile = True` compiles with as little optimization as there is: for tiny runs,
+which compile longer than they train.
+
 A script without a config passes none, defines its own flags with `absl.flags` before `run`, and
 gets `main(None, workdir)`. Where there is a config, `workdir/config.json` records it with the
 overrides, the versions and the git commit, and a later run in the same folder must have the same
@@ -128,7 +131,7 @@ def _run(main, default_config, needs_workdir, argv) -> int:
             return 0
         config = _parse(default_config, needs_workdir, argv)
         f = flags.FLAGS
-        _start_jax(f)
+        _start_jax(f, config)
         _start_logging()
         workdir = _make_workdir(f.workdir) if f.workdir else None
         if config is not None:
@@ -221,7 +224,11 @@ def _overrides() -> dict[str, Any]:
     return dict(config_flags.get_override_values(flags.FLAGS["config"]))
 
 
-def _start_jax(f) -> None:
+def _start_jax(f, config) -> None:
+    if config is not None and config.get("fast_compile"):
+        # XLA reads its flags when the first device is used, which is later than this.
+        flag = "--xla_backend_optimization_level=0"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     if f.compile_cache:
         jax.config.update("jax_compilation_cache_dir", f.compile_cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

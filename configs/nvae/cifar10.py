@@ -67,6 +67,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.checkpoint_every = 1000
 
     if preset == "tiny":
+        config.fast_compile = True
         config.num_steps = 10
         config.batch_size = 8
         config.warmup_steps = 2

@@ -60,10 +60,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.num_eval_images = 500
 
     if preset == "tiny":
+        config.fast_compile = True
         config.num_steps = 20
         config.batch_size = 8
         config.warmup_steps = 2
         config.model.update(enc_channels=8, dec_channels=8, groups=(2,), latents=4)
+        config.model.update(enc_cells=0, squeeze_excitation=False)  # quick to compile
         config.log_every = 5
         config.eval_every = 10
         config.checkpoint_every = 10

@@ -159,7 +159,7 @@ VARIANTS = {
 }
 
 
-FAST = ("one scale, one group", "flows", "mixture", "patches")  # the rest compiles for minutes
+FAST = ("one scale, one group", "flows", "mixture")  # the rest compiles for minutes
 
 
 @pytest.mark.parametrize(
