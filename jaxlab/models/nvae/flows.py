@@ -78,7 +78,6 @@ class FlowCell(nn.Module):
             hidden,
             use_bias=False,
             mask=mask(3, channels, hidden, True),
-            log_gain=0.0,
             dtype=self.dtype,
             name="expand",
         )(z)

@@ -22,7 +22,9 @@ _kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 def _bias_init(fan_in: int) -> Callable:
     bound = 1 / math.sqrt(fan_in)
-    return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
+        key, shape, dtype, minval=-bound, maxval=bound
+    )
 
 
 def _norm(kernel: jax.Array) -> jax.Array:
@@ -146,18 +148,13 @@ class SqueezeExcitation(nn.Module):
 
         def dense(features, fan_in, name):
             return nn.Dense(
-                features, kernel_init=_kernel_init, bias_init=_bias_init_dense(fan_in), name=name
+                features, kernel_init=_kernel_init, bias_init=_bias_init(fan_in), name=name
             )
 
         gate = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
         gate = nn.relu(dense(hidden, channels, "squeeze")(gate))
         gate = nn.sigmoid(dense(channels, hidden, "excite")(gate))
         return x * gate[:, None, None, :].astype(x.dtype)
-
-
-def _bias_init_dense(fan_in: int) -> Callable:
-    init = _bias_init(fan_in)
-    return lambda key, shape, dtype=jnp.float32: init(key, shape).astype(dtype)
 
 
 class DownSkip(nn.Module):
