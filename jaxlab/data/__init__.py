@@ -6,6 +6,13 @@ here: `scripts/fetch_data.py` brings the files.
 """
 
 from jaxlab.data.images import SPECS, SPLITS, ImageSet, ImageSpec, data_folder, load
+from jaxlab.data.labels import (
+    flip_labels,
+    long_tail_counts,
+    long_tail_indices,
+    sinusoid,
+    split_indices,
+)
 from jaxlab.data.pipeline import EvalBatches, eval_batches, train_pipeline
 
 __all__ = [
@@ -16,6 +23,11 @@ __all__ = [
     "ImageSpec",
     "data_folder",
     "eval_batches",
+    "flip_labels",
     "load",
+    "long_tail_counts",
+    "long_tail_indices",
+    "sinusoid",
+    "split_indices",
     "train_pipeline",
 ]
