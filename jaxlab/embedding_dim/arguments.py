@@ -1,0 +1,39 @@
+"""Checks of host-side numbers: what is no number of the right kind raises in one line."""
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+
+def integer(name: str, value: Any, *, at_least: int) -> int:
+    """`value` as a Python int, or TypeError (also for a bool) or ValueError."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value}, must be an integer")
+    try:
+        found = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}, must be an integer") from None
+    if found < at_least:
+        raise ValueError(f"{name} is {found}, must be at least {at_least}")
+    return found
+
+
+def number(
+    name: str, value: Any, *, at_least: float | None = None, above: float | None = None
+) -> float:
+    """`value` as a finite float, or TypeError (also for a bool or a text) or ValueError."""
+    if isinstance(value, bool | np.bool_ | str | bytes):
+        raise TypeError(f"{name} is {value!r}, must be a number")
+    try:
+        found = float(value)
+    except (TypeError, OverflowError):
+        raise TypeError(f"{name} is {value!r}, must be a number") from None
+    if not math.isfinite(found):
+        raise ValueError(f"{name} is {found}, must be finite")
+    if at_least is not None and found < at_least:
+        raise ValueError(f"{name} is {value}, must be at least {at_least}")
+    if above is not None and not found > above:
+        raise ValueError(f"{name} is {value}, must be above {above}")
+    return found
