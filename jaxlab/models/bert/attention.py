@@ -1,0 +1,131 @@
+"""Attention of BERT: what may be looked at (masks), and two equal ways to compute it."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+ATTENTIONS = ("auto", "einsum", "fused")
+
+
+def attention_mask(mask: ArrayLike | None, batch: int, length: int) -> jax.Array | None:
+    """The mask as bool [batch, 1, 1 or query, key], True where a query may look at a key.
+
+    Args:
+      mask: [batch, length], nonzero for the tokens all queries may see (padding is 0), or
+        [batch, query, key] with query = key = length; None lets all see all.
+      batch: rows of the input.
+      length: its positions.
+
+    Raises:
+      ValueError: the mask has another shape.
+
+    Example:
+      >>> attention_mask(jnp.array([[1, 1, 0]]), 1, 3).shape
+      (1, 1, 1, 3)
+    """
+    if mask is None:
+        return None
+    shape = np.shape(mask)
+    if shape == (batch, length):
+        return jnp.asarray(mask)[:, None, None, :] != 0
+    if shape == (batch, length, length):
+        return jnp.asarray(mask)[:, None, :, :] != 0
+    raise ValueError(
+        f"attention_mask has shape {shape}, input_ids of shape {(batch, length)} need "
+        f"{(batch, length)} or {(batch, length, length)}"
+    )
+
+
+def choose_attention(name: str, *, dropout: bool) -> str:
+    """Which way to compute attention: the one place where that is decided.
+
+    `jax.nn.dot_product_attention` ("fused") has no dropout of the attention weights, so "einsum"
+    serves where that is on. On CPU "auto" is "einsum", which was measured the faster there;
+    on other backends it is "fused" whenever possible.
+
+    Args:
+      name: "auto", "einsum" or "fused".
+      dropout: whether attention weights are dropped in this call.
+
+    Raises:
+      ValueError: the name is unknown.
+
+    Example:
+      >>> choose_attention("fused", dropout=True)
+      'einsum'
+    """
+    if name not in ATTENTIONS:
+        raise ValueError(f"attention is {name!r}, known are {ATTENTIONS}")
+    if name == "einsum" or dropout or (name == "auto" and jax.default_backend() == "cpu"):
+        return "einsum"
+    return "fused"
+
+
+def einsum_attention(
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None, drop=None
+) -> jax.Array:
+    r"""Attention written out, with softmax in float32.
+
+    .. math:: \text{softmax}(Q K^T / \sqrt{d} + \text{mask}) V
+
+    Args:
+      query: [batch, length, heads, d].
+      key: the same shape.
+      value: the same shape.
+      mask: bool [batch, 1, 1 or length, length], or None.
+      drop: function applied to the weights [batch, heads, length, length], or None.
+
+    Returns:
+      [batch, length, heads, d].
+
+    Example:
+      >>> x = jnp.ones((1, 2, 1, 4))
+      >>> einsum_attention(x, x, x, None).shape
+      (1, 2, 1, 4)
+    """
+    logits = jnp.einsum("bqhd,bkhd->bhqk", query * (query.shape[-1] ** -0.5), key)
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    if mask is not None:
+        # The smallest number, not -inf: a row that may see nothing must not become NaN.
+        logits = jnp.where(mask, logits, jnp.finfo(logits.dtype).min)
+    weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
+    if drop is not None:
+        weights = drop(weights)
+    return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention, up to the merged heads; the output projection is the layer's.
+
+    Attributes:
+      num_heads: heads; divides the hidden size.
+      dropout: rate on the attention weights.
+      attention: "auto", "einsum" or "fused", see `choose_attention`.
+      init_scale: standard deviation of new kernels.
+      dtype: of the computation; None for that of the parameters.
+    """
+
+    num_heads: int
+    dropout: float = 0.0
+    attention: str = "auto"
+    init_scale: float = 0.02
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array | None, *, train: bool) -> jax.Array:
+        batch, length, hidden = x.shape
+        heads = (batch, length, self.num_heads, hidden // self.num_heads)
+        init = nn.initializers.normal(self.init_scale)
+        query, key, value = (
+            nn.Dense(hidden, dtype=self.dtype, kernel_init=init, name=name)(x).reshape(heads)
+            for name in ("query", "key", "value")
+        )
+        dropping = train and self.dropout > 0
+        if choose_attention(self.attention, dropout=dropping) == "fused":
+            out = jax.nn.dot_product_attention(query, key, value, mask=mask)
+        else:
+            drop = nn.Dropout(self.dropout, deterministic=False) if dropping else None
+            out = einsum_attention(query, key, value, mask, drop)
+        return out.reshape(batch, length, hidden)
