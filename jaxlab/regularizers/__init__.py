@@ -4,6 +4,12 @@ Norms are float32 whatever the dtype of the parameters (float64 for float64). By
 and its kin take leaves with two or more axes and leave biases and scales alone.
 """
 
+from jaxlab.regularizers.baselines import (
+    SpectralVectors,
+    init_spectral_vectors,
+    path_norm,
+    spectral_norm_penalty,
+)
 from jaxlab.regularizers.masks import (
     Mask,
     Params,
@@ -29,18 +35,22 @@ from jaxlab.regularizers.scale import balanced_gains, rescale_layers, residual_l
 __all__ = [
     "Mask",
     "Params",
+    "SpectralVectors",
     "all_of",
     "balanced_gains",
     "expand_mask",
     "gradient_norm_penalty",
+    "init_spectral_vectors",
     "l2",
     "log_norm_sum",
     "matrices_only",
     "named",
     "none_of",
+    "path_norm",
     "rescale_layers",
     "residual_log_bound",
     "select",
+    "spectral_norm_penalty",
     "squared_gradient_norm",
     "squared_norm",
     "vectors_only",
