@@ -192,7 +192,8 @@ def weissi_grad(
     n2 = squared_norm(x, stacked=stacked) + jnp.square(eps)
     grad = jnp.multiply(log_norm, x) / n2
     if not _is_zero(direction):
-        l1 = jnp.sum(x * jnp.sign(x), axis=tuple(range(int(stacked), x.ndim)), keepdims=True)
+        # abs, not x * sign(x) as in the penalty: the compiler would store the signs, used twice.
+        l1 = jnp.sum(jnp.abs(x), axis=tuple(range(int(stacked), x.ndim)), keepdims=True)
         grad = grad + direction * (jnp.sign(x) - x * (l1 / n2)) * jax.lax.rsqrt(n2)
     return grad.astype(jnp.result_type(w))
 
