@@ -1,0 +1,262 @@
+"""Named text sets: reading them from the data folder, splitting them, turning them into tokens.
+
+- `headlines`: news headlines, 1 = sarcastic; `headlines-sarcasm.tsv.gz`, label TAB text.
+- `rotten_tomatoes`: snippets of film reviews, 1 = fresh; `rotten-tomatoes-snippets.csv.gz`.
+- `iflytek`: descriptions of Chinese apps, 119 classes, few a class; `iflytek-*.jsonl.gz`.
+
+Texts that are equal up to case and spaces are kept once, and left out altogether when their labels
+differ, before anything is split. Splits depend on nothing but the file and `split_seed`.
+"""
+
+import csv
+import dataclasses
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxlab.data.images import data_folder
+
+SPLITS = ("train", "validation", "test")
+HELD_OUT = 0.1  # share of each of validation and test
+
+
+class _Row(NamedTuple):
+    text: str
+    label: int
+    group: Hashable  # rows of one group go to the same split
+    split: str | None  # where the set itself says so
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TextSet:
+    """Texts in memory.
+
+    Attributes:
+      texts: N texts.
+      labels: int32 [N].
+      label_names: a name for each class.
+
+    Raises:
+      ValueError: if there are not as many labels as texts, or a label has no name.
+
+    Example:
+      >>> len(TextSet(["good", "bad"], np.array([1, 0], np.int32), ("no", "yes")))
+      2
+    """
+
+    texts: Sequence[str]
+    labels: np.ndarray
+    label_names: tuple[str, ...]
+
+    def __post_init__(self):
+        if self.labels.shape != (len(self.texts),):
+            raise ValueError(
+                f"labels have shape {self.labels.shape}, {len(self.texts)} texts need "
+                f"({len(self.texts)},)"
+            )
+        if len(self.texts) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
+            raise ValueError(
+                f"labels are {self.labels.min()} to {self.labels.max()}, must be in "
+                f"[0, {self.num_classes})"
+            )
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.label_names)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TokenSet:
+    """Tokenised texts in memory.
+
+    Attributes:
+      ids: N int32 vectors, special tokens included.
+      labels: int32 [N].
+
+    Example:
+      >>> TokenSet([np.array([2, 8, 3]), np.array([2, 3])], np.array([0, 1])).lengths
+      array([3, 2])
+    """
+
+    ids: Sequence[np.ndarray]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.array([len(ids) for ids in self.ids])
+
+
+def load_text(
+    name: str,
+    data_dir: str | Path | None = None,
+    split: str = "train",
+    *,
+    split_seed: int = 0,
+    limit: int | None = None,
+) -> TextSet:
+    """Reads one split of a text set.
+
+    Headlines are split at random, 80 % / 10 % / 10 %; review snippets likewise, but by film, so
+    that no film is on two sides; iflytek comes split. Each split is in a random order.
+
+    Args:
+      name: "headlines", "rotten_tomatoes" or "iflytek".
+      data_dir: the data folder; by default $JAXLAB_DATA, else the user's cache folder.
+      split: "train", "validation" or "test".
+      split_seed: of the random split and order, >= 0.
+      limit: keep only the first so many (a random subset, since the order is).
+
+    Raises:
+      FileNotFoundError: the set is not in the data folder.
+      ValueError: an argument is unknown or out of range, or a file is not what it should be.
+    """
+    if name not in _READERS:
+        raise ValueError(f"text set is {name!r}, known are {tuple(_READERS)}")
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}, known are {SPLITS}")
+    if split_seed < 0:
+        raise ValueError(f"split_seed is {split_seed}, must be at least 0")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}, must be at least 1")
+    rows, names = _READERS[name](data_folder(data_dir))
+    rows = _distinct(rows)
+    splits = _splits(rows, split_seed)
+    chosen = [row for row, where in zip(rows, splits, strict=True) if where == split]
+    order = np.random.default_rng((split_seed, 1)).permutation(len(chosen))[:limit]
+    labels = np.array([chosen[i].label for i in order], np.int32)
+    return TextSet([chosen[i].text for i in order], labels, names)
+
+
+def encode(
+    text_set: TextSet, tokenizer: Any, *, max_length: int, truncate: bool = False
+) -> TokenSet:
+    """Tokenises a set, with the special tokens that the tokenizer adds.
+
+    Args:
+      text_set: the texts.
+      tokenizer: a `tokenizers.Tokenizer` that neither pads nor truncates, such as
+        `wordpiece.load_tokenizer` and `wordpiece.train_wordpiece` return.
+      max_length: most tokens of a text, special tokens included, >= 3.
+      truncate: cut longer texts (the last special token stays) rather than raise.
+
+    Raises:
+      ValueError: a text is too long and shall not be cut.
+    """
+    if max_length < 3:
+        raise ValueError(f"max_length is {max_length}, must be at least 3")
+    ids = []
+    for row, encoding in enumerate(tokenizer.encode_batch(list(text_set.texts))):
+        tokens = np.asarray(encoding.ids, np.int32)
+        if len(tokens) > max_length:
+            if not truncate:
+                raise ValueError(
+                    f"text {row} has {len(tokens)} tokens, max_length is {max_length}: cut texts "
+                    "with truncate=True"
+                )
+            tokens = np.append(tokens[: max_length - 1], tokens[-1])
+        ids.append(tokens)
+    return TokenSet(ids, text_set.labels)
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _distinct(rows: list[_Row]) -> list[_Row]:
+    """The first row of each text, none where labels differ, test before training."""
+    labels: dict[str, set[int]] = {}
+    for row in rows:
+        labels.setdefault(_normal(row.text), set()).add(row.label)
+    # A text of the test split that is in the training split too stays in the test split.
+    place = lambda row: -SPLITS.index(row.split) if row.split else 0
+    kept: dict[str, _Row] = {}
+    for row in sorted(rows, key=place):
+        key = _normal(row.text)
+        if key and len(labels[key]) == 1:
+            kept.setdefault(key, row)
+    return list(kept.values())
+
+
+def _splits(rows: list[_Row], seed: int) -> list[str]:
+    """Where each row goes: where its set says, or by groups in random order."""
+    groups = list(dict.fromkeys(row.group for row in rows))
+    sizes = dict.fromkeys(groups, 0)
+    for row in rows:
+        sizes[row.group] += 1
+    where, taken = {}, 0
+    for i in np.random.default_rng((seed, 0)).permutation(len(groups)):
+        share = taken / len(rows)
+        where[groups[i]] = SPLITS[2 if share < HELD_OUT else 1 if share < 2 * HELD_OUT else 0]
+        taken += sizes[groups[i]]
+    return [row.split or where[row.group] for row in rows]
+
+
+def _open(folder: Path, file: str) -> str:
+    path = folder / file
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: put it there, or name the folder that has it with --data_dir or "
+            "$JAXLAB_DATA"
+        )
+    try:
+        return gzip.decompress(path.read_bytes()).decode("utf8")
+    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not gzipped UTF-8: {error}") from error
+
+
+def _headlines(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
+    file, rows = "headlines-sarcasm.tsv.gz", []
+    for number, line in enumerate(_open(folder, file).splitlines(), 1):
+        label, tab, text = line.partition("\t")
+        if label not in ("0", "1") or not tab:
+            raise ValueError(f"{folder / file}, line {number}: {line[:40]!r}, needs 0|1 TAB text")
+        rows.append(_Row(text, int(label), number, None))
+    return rows, ("serious", "sarcastic")
+
+
+def _rotten_tomatoes(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
+    file, names = "rotten-tomatoes-snippets.csv.gz", ("rotten", "fresh")
+    rows = []
+    reader = csv.DictReader(io.StringIO(_open(folder, file), newline=""))
+    if not {"category", "text", "movie_name"} <= set(reader.fieldnames or ()):
+        raise ValueError(f"{folder / file} has columns {reader.fieldnames}")
+    for row in reader:
+        if row["category"] in names:  # "plot" is no opinion
+            label = names.index(row["category"])
+            rows.append(_Row(row["text"], label, row["movie_name"], None))
+    return rows, names
+
+
+def _iflytek(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
+    files = {"train": "train-few-all", "validation": "dev-few-all", "test": "test-public"}
+    rows, names = [], {}
+    for split, part in files.items():
+        file = f"iflytek-{part}.jsonl.gz"
+        for number, line in enumerate(_open(folder, file).splitlines(), 1):
+            try:
+                row = json.loads(line)
+                label = int(row["label"])
+                names[label] = row["label_des"]
+                rows.append(_Row(row["sentence"], label, (split, number), split))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{folder / file}, line {number}: {line[:40]!r}") from error
+    return rows, tuple(names.get(i, f"class {i}") for i in range(max(names) + 1))
+
+
+_READERS: dict[str, Callable[[Path], tuple[list[_Row], tuple[str, ...]]]] = {
+    "headlines": _headlines,
+    "rotten_tomatoes": _rotten_tomatoes,
+    "iflytek": _iflytek,
+}
