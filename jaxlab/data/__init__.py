@@ -5,6 +5,7 @@ position can be saved, `eval_batches` into the padded batches of one pass. Nothi
 here: `scripts/fetch_data.py` brings the files.
 """
 
+from jaxlab.data.classification import ClassificationSplits, load_classification
 from jaxlab.data.images import SPECS, SPLITS, ImageSet, ImageSpec, data_folder, load
 from jaxlab.data.labels import (
     flip_labels,
@@ -13,19 +14,29 @@ from jaxlab.data.labels import (
     sinusoid,
     split_indices,
 )
-from jaxlab.data.pipeline import EvalBatches, eval_batches, train_pipeline
+from jaxlab.data.pipeline import (
+    EvalBatches,
+    array_pipeline,
+    epoch_order,
+    eval_batches,
+    train_pipeline,
+)
 from jaxlab.data.tables import load_table, standardize
 
 __all__ = [
     "SPECS",
     "SPLITS",
+    "ClassificationSplits",
     "EvalBatches",
     "ImageSet",
     "ImageSpec",
+    "array_pipeline",
     "data_folder",
+    "epoch_order",
     "eval_batches",
     "flip_labels",
     "load",
+    "load_classification",
     "load_table",
     "long_tail_counts",
     "long_tail_indices",

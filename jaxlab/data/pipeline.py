@@ -6,7 +6,7 @@ data of a step does not depend on how many processes share it.
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import grain.python as grain
@@ -66,34 +66,107 @@ def train_pipeline(
       [0 1 2 3 4 5]
     """
     rows = _process_rows(batch_size, process_index, process_count)
-    if seed < 0:
-        raise ValueError(f"seed is {seed}, needs to be at least 0")
-    if not len(image_set):
-        raise ValueError("the image set is empty, training needs at least one image")
-    size = len(image_set)
 
-    @functools.lru_cache(maxsize=4)
-    def order(epoch: int) -> np.ndarray:
-        return np.random.default_rng((seed, _ORDER, epoch)).permutation(size)
-
-    def batch(step: int) -> dict[str, np.ndarray]:
-        first = step * batch_size
-        position = np.arange(first + rows.start, first + rows.stop)
-        epochs = position // size
-        indices = np.concatenate(
-            [
-                order(epoch)[position[epochs == epoch] - epoch * size]
-                for epoch in range(epochs[0], epochs[-1] + 1)
-            ]
-        )
+    def batch(step: int, indices: np.ndarray) -> dict[str, np.ndarray]:
         images = _gather(image_set, indices)
         if flip:
             draw = np.random.default_rng((seed, _FLIP, step)).random(batch_size)[rows] < 0.5
             images[draw] = images[draw, :, ::-1]
         return _with_labels(image_set, images, indices)
 
+    return _endless(len(image_set), batch_size, rows, seed, batch, num_threads, prefetch)
+
+
+def array_pipeline(
+    arrays: Mapping[str, np.ndarray],
+    batch_size: int,
+    *,
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_threads: int = 1,
+    prefetch: int = 4,
+) -> grain.DatasetIterator:
+    """Endless shuffled batches of rows of arrays, in the order of `train_pipeline`.
+
+    Args:
+      arrays: name -> [N, ...], as many rows each.
+      batch_size: rows of the global batch; see `train_pipeline`, as for the other arguments.
+      seed: >= 0.
+      process_index: this process.
+      process_count: processes that share the batch.
+      num_threads: threads that build batches ahead.
+      prefetch: batches built ahead.
+
+    Returns:
+      A grain iterator (`get_state`, `set_state`) of `{name: [b, ...]}`.
+
+    Raises:
+      ValueError: if an argument is out of range, or the arrays differ in length.
+
+    Example:
+      >>> batches = array_pipeline({"x": np.arange(4), "label": np.arange(4) * 2}, 2, seed=0)
+      >>> batch = next(batches)
+      >>> bool((batch["label"] == 2 * batch["x"]).all())
+      True
+    """
+    sizes = {name: len(values) for name, values in arrays.items()}
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f"arrays have {sizes} rows, need to have as many each")
+    rows = _process_rows(batch_size, process_index, process_count)
+
+    def batch(step: int, indices: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: values[indices] for name, values in arrays.items()}
+
+    size = next(iter(sizes.values()))
+    return _endless(size, batch_size, rows, seed, batch, num_threads, prefetch)
+
+
+def epoch_order(size: int, first: int, count: int, *, seed: int) -> np.ndarray:
+    """Indices that `train_pipeline` visits at the positions first .. first + count.
+
+    Position p lies in epoch p // size, whose order is a permutation drawn from (seed, epoch).
+
+    Args:
+      size: N, the examples.
+      first: position of the first index, >= 0.
+      count: number of indices.
+      seed: >= 0.
+
+    Returns:
+      int64 [count].
+
+    Example:
+      >>> np.sort(epoch_order(4, 0, 4, seed=0)).tolist()
+      [0, 1, 2, 3]
+    """
+    position = np.arange(first, first + count)
+    epochs = position // size
+    parts = [
+        _permutation(size, seed, epoch)[position[epochs == epoch] - epoch * size]
+        for epoch in range(epochs[0], epochs[-1] + 1)
+    ]
+    return np.concatenate(parts)
+
+
+@functools.lru_cache(maxsize=8)
+def _permutation(size: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, _ORDER, epoch)).permutation(size)
+
+
+def _endless(size, batch_size, rows, seed, batch, num_threads, prefetch) -> grain.DatasetIterator:
+    """Batches `batch(step, indices)` without end."""
+    if seed < 0:
+        raise ValueError(f"seed is {seed}, needs to be at least 0")
+    if not size:
+        raise ValueError("the training set is empty, training needs at least one example")
+
+    def make(step: int) -> dict[str, np.ndarray]:
+        first = step * batch_size + rows.start
+        return batch(step, epoch_order(size, first, rows.stop - rows.start, seed=seed))
+
     # grain's own shuffle and batch call Python once an image; one call a batch is far cheaper.
-    steps = grain.MapDataset.range(MAX_STEPS).map(batch)
+    steps = grain.MapDataset.range(MAX_STEPS).map(make)
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
     return iter(steps.to_iter_dataset(options))
 

@@ -38,9 +38,11 @@ def make_train_step(
       loss_fn: `(params, model_state, batch, *, key, step) -> (loss, (model_state, metrics))`, the
         loss a mean over the examples, metrics a flat dict of scalars. `key` is
         `fold_in(state.key, state.step)`; `step` is the int32 number of steps done before it.
-      tx: any optax transformation; its `update` is offered `value=loss` and `grad_norm=`, the norm
-        before clipping. If it is `optim.skip_large_updates(...)`, a step that it skips keeps
-        params, model_state, EMA and optimizer state and only advances `step`.
+      tx: any optax transformation; its `update` is offered `value=loss`, `grad_norm=`, the norm
+        before clipping, and `grad_fn(params, _)`, the gradient on this batch at other parameters,
+        for `optax.contrib.sam(..., opaque_mode=True)` (without accumulation or clipping). If it is
+        `optim.skip_large_updates(...)`, a step that it skips keeps params, model_state, EMA and
+        optimizer state and only advances `step`.
       mesh: devices to split the batch over; None for one device. Sums over the batch, batch
         statistics included, are over all devices.
       ema_decay: d, in [0, 1).
@@ -94,7 +96,12 @@ def make_train_step(
             scale = jnp.where(grad_norm > clip_norm, clip_norm / grad_norm, 1.0)
             grads = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
         updates, opt_state = update_fn(
-            grads, state.opt_state, state.params, value=loss, grad_norm=grad_norm
+            grads,
+            state.opt_state,
+            state.params,
+            value=loss,
+            grad_norm=grad_norm,
+            grad_fn=lambda params, _: _elsewhere(grad_fn, state, params, batch, key),
         )
         params = optax.apply_updates(state.params, updates)
         ema_params = state.ema_params
@@ -126,6 +133,11 @@ def make_train_step(
     return jax.jit(
         step_fn, in_shardings=(whole, rows), out_shardings=(whole, whole), donate_argnums=0
     )
+
+
+def _elsewhere(grad_fn, state, params, batch, key):
+    """The gradient on the same batch and key at other parameters."""
+    return grad_fn(params, state.model_state, batch, key=key, step=state.step)[0]
 
 
 def _accumulated(grad_fn, state, batch, key, count, mesh):

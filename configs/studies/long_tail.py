@@ -1,0 +1,127 @@
+"""Long tails: logit adjustment beside what it is compared with.
+
+    python scripts/compare.py --config=configs/studies/long_tail.py:ir100 --workdir=runs/lt100
+
+Presets: `ir10`, `ir50`, `ir100` (Fashion-MNIST with an exponential tail, MLP), `cifar100`
+(`cifar10_jpeg` at ratio 100, ResNet), `shuttle` (a natural tail, 45,586 to 10), `tiny`.
+Two CPU cores: 4 minutes each, `cifar100` 25. Five seeds; a seed draws its own examples.
+
+Every method has four candidates and is chosen on a balanced validation set (of `shuttle`: a
+stratified one) that no model was trained on.
+"""
+
+import ml_collections
+
+TAUS = tuple(0.25 * i for i in range(13))
+
+
+def get_config(preset: str = "ir100") -> ml_collections.ConfigDict:
+    """Presets: "ir10", "ir50", "ir100", "cifar100", "shuttle", "tiny"."""
+    rates = (0.02, 0.05, 0.1, 0.2)
+    base = {
+        # Arguments of jaxlab.data.load_classification.
+        "data": {"name": "fashion_mnist", "largest": 2000, "num_validation": 2000},
+        # Of jaxlab.models.classifiers.make_classifier.
+        "model": {"kind": "mlp", "features": (128, 128)},
+        # Of jaxlab.classification.make_loss and make_optimizer.
+        "objective": {"objective": "cross_entropy"},
+        "optimizer": {"name": "momentum", "l2": 1e-4, "learning_rate": 0.1},
+        "num_steps": 3000,
+        "batch_size": 64,
+        "eval_every": 500,
+    }
+    seeds = (0, 1, 2, 3, 4)
+    mode = "vmap"
+    taus = TAUS
+    if preset in ("ir10", "ir50", "ir100"):
+        base["data"]["imbalance"] = float(preset[2:])
+    elif preset == "cifar100":
+        base["data"] = {"name": "cifar10_jpeg", "imbalance": 100.0, "num_validation": 2000}
+        base["data"] |= {"num_test": 5000}
+        base["model"] = {"kind": "resnet", "widths": (16, 32, 64), "stem_stride": 2}
+        base |= {"num_steps": 1200, "eval_every": 1200}
+        rates = (0.1, 0.2)
+        mode = "map"  # convolutions fill two cores with one seed
+    elif preset == "shuttle":
+        base["data"] = {"name": "shuttle"}
+        base["model"] = {"kind": "mlp", "features": (64, 64)}
+    elif preset == "tiny":
+        base["data"] |= {"imbalance": 10.0, "largest": 40, "num_validation": 20, "num_test": 50}
+        base["data"]["name"] = "mnist5k"
+        base["model"]["features"] = (8,)
+        base |= {"num_steps": 6, "batch_size": 8, "eval_every": 3}
+        seeds, taus, rates = (0, 1), (0.0, 1.0), (0.1,)
+    else:
+        raise ValueError(f"preset is {preset!r}, known are ir10, ir50, ir100, cifar100, shuttle, tiny")
+
+    def arm(objective, head="linear", **numbers):
+        """Four candidates: rates, crossed with two values of the method's own number."""
+        set_ = {"objective": {"objective": objective}}
+        if head != "linear":
+            set_["model"] = {"head": head}
+        own = {name: v for name, v in numbers.items() if isinstance(v, tuple)}
+        set_["objective"] |= {name: v for name, v in numbers.items() if name not in own}
+        few = rates[:: max(1, len(rates) // 2)] if own else rates
+        return {"set": set_, "grid": {"optimizer": {"learning_rate": few}, "objective": own}}
+
+    plain = arm("cross_entropy")
+    arms = {
+        "cross-entropy": plain,
+        "post-hoc, tau 1": {**plain, "read": ("posthoc_1",)},
+        "tau-normalised, best tau": {
+            **plain,
+            "read": tuple(f"normalized_{tau:g}" for tau in taus),
+        },
+        "post-hoc, best tau": {**plain, "read": tuple(f"posthoc_{tau:g}" for tau in taus)},
+        "logit-adjusted, tau 1": arm("logit_adjusted", tau=1.0),
+        "inverse weights": arm("inverse_weights"),
+        "class-balanced": arm("class_balanced", beta=(0.99, 0.999)),
+        "focal": arm("focal", gamma=(1.0, 2.0)),
+        "LDAM": arm("ldam", head="cosine", max_margin=(0.3, 0.5)),
+        "equalised": arm("equalized", tau=1.0),
+    }
+    sweeps = [
+        {
+            "name": "posthoc_tau",
+            "number": "tau",
+            "figure": "test/posthoc_*",
+            "lines": {"post-hoc on cross-entropy": "cross-entropy"},
+        }
+    ]
+    if preset == "tiny":
+        arms = {name: arms[name] for name in ("cross-entropy", "post-hoc, tau 1", "LDAM")}
+    elif preset == "ir100":
+        arms["logit-adjusted, best tau"] = {
+            "set": {"objective": {"objective": "logit_adjusted"}},
+            "grid": {
+                "optimizer": {"learning_rate": (0.1,)},
+                "objective": {"tau": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)},
+            },
+        }
+        sweeps.append(
+            {
+                "name": "loss_tau",
+                "number": "tau",
+                "figure": "test/balanced_error",
+                "lines": {"logit-adjusted loss": "logit-adjusted, best tau"},
+            }
+        )
+
+    return ml_collections.ConfigDict(
+        {
+            "fast_compile": preset == "tiny",
+            "seeds": seeds,
+            "seeds_in_program": mode,
+            "base": base,
+            "arms": arms,
+            "order": tuple(arms),
+            "report": {"taus": taus},
+            "baseline": "cross-entropy",
+            "select": "balanced_error",
+            "read": "balanced_error",
+            "average_last": 1,
+            "columns": ("test/head_error", "test/tail_error", "test/error"),
+            "curves": {"figures": ("test/balanced_error",)},
+            "sweeps": sweeps,
+        }
+    )

@@ -1,0 +1,35 @@
+"""Supervised classification: objectives, optimizers and reports, from keyword arguments.
+
+Every argument that is a number may be traced, so that one compiled program serves a whole grid of
+them; the number 0 leaves its part out.
+"""
+
+from jaxlab.classification.objectives import (
+    FLOODING,
+    OBJECTIVES,
+    example_losses,
+    make_loss,
+    prepare,
+)
+from jaxlab.classification.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer
+from jaxlab.classification.reports import layer_log_norms, predict, report, tau_normalized
+from jaxlab.classification.runs import held_out_losses, make_contexts, make_program, split_numbers
+
+__all__ = [
+    "FLOODING",
+    "OBJECTIVES",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "example_losses",
+    "held_out_losses",
+    "layer_log_norms",
+    "make_contexts",
+    "make_loss",
+    "make_optimizer",
+    "make_program",
+    "predict",
+    "prepare",
+    "report",
+    "split_numbers",
+    "tau_normalized",
+]

@@ -1,0 +1,106 @@
+"""Optimizers with penalties, by name."""
+
+import jax
+import optax
+from optax import contrib
+
+from jaxlab import optim, regularizers
+from jaxlab.classification.numbers import Number, absent
+from jaxlab.models import classifiers
+
+OPTIMIZERS = ("sgd", "momentum", "adam")
+SCHEDULES = ("constant", "cosine")
+
+
+def make_optimizer(
+    name: str,
+    *,
+    learning_rate: Number,
+    num_steps: int,
+    schedule: str = "cosine",
+    momentum: Number = 0.9,
+    l2: Number = 0.0,
+    weissi: Number = 0.0,
+    weissi_direction: Number = 0.0,
+    path: Number = 0.0,
+    spectral: Number = 0.0,
+    weight_decay: Number = 0.0,
+    weissi_decay: Number = 0.0,
+    sharpness: Number = 0.0,
+) -> optax.GradientTransformation:
+    """Makes an optimizer with penalties; those on matrices leave biases and scales alone.
+
+    Args:
+      name: "sgd" (plain), "momentum" or "adam".
+      learning_rate: peak rate.
+      num_steps: length of the schedule.
+      schedule: "constant" or "cosine" (to zero).
+      momentum: of "momentum".
+      l2: coupled, lambda / 2 of the squared norms, added to the gradient.
+      weissi: coupled, lambda of the summed log norms.
+      weissi_direction: coupled, lambda of the direction term.
+      path: coupled, lambda of the path norm (an MLP only).
+      spectral: coupled, lambda / 2 of the summed squared spectral norms.
+      weight_decay: decoupled L2, as in AdamW.
+      weissi_decay: decoupled WEISSI, the exact flow.
+      sharpness: radius of sharpness-aware minimisation (two gradients a step).
+
+    Raises:
+      ValueError: unknown name or schedule.
+
+    >>> import jax.numpy as jnp
+    >>> tx = make_optimizer("sgd", learning_rate=0.5, num_steps=9, schedule="constant", l2=0.1)
+    >>> params = {"kernel": jnp.ones((1, 1)), "bias": jnp.ones(1)}
+    >>> zero = jax.tree.map(jnp.zeros_like, params)
+    >>> updates, _ = tx.update(zero, tx.init(params), params)
+    >>> print(updates["kernel"], updates["bias"])
+    [[-0.05]] [-0.]
+    """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"optimizer is {name!r}, must be one of {OPTIMIZERS}")
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule is {schedule!r}, must be one of {SCHEDULES}")
+    if schedule == "cosine":
+        rate = optax.cosine_decay_schedule(learning_rate, num_steps)
+    else:
+        rate = optax.constant_schedule(learning_rate)
+    chain = []
+    if not absent(l2):
+        chain.append(optax.add_decayed_weights(l2, optim.matrices_only))
+    if not (absent(weissi) and absent(weissi_direction)):
+        chain.append(optim.add_weissi(weissi, weissi_direction))
+    if not absent(path):
+        chain.append(
+            optim.add_penalty(lambda p: regularizers.path_norm(classifiers.kernels(p)), path)
+        )
+    if not absent(spectral):
+        chain.append(_add_spectral(spectral))
+    if name == "momentum":
+        chain.append(optax.trace(momentum))
+    elif name == "adam":
+        chain.append(optax.scale_by_adam())
+    if not absent(weight_decay):
+        chain.append(optax.add_decayed_weights(weight_decay, optim.matrices_only))
+    chain.append(optax.scale_by_learning_rate(rate))
+    if not absent(weissi_decay):
+        chain.append(optim.weissi_decay(weissi_decay, learning_rate=rate))
+    tx = optax.chain(*chain)
+    if absent(sharpness):
+        return tx
+    ascent = optax.chain(contrib.normalize(), optax.sgd(sharpness))
+    return contrib.sam(tx, ascent, sync_period=2, opaque_mode=True)
+
+
+def _add_spectral(strength: Number) -> optax.GradientTransformation:
+    """Half the summed squared spectral norms; the power iteration's vectors are the state."""
+
+    def init(params):
+        return regularizers.init_spectral_vectors(params, jax.random.key(0))
+
+    def update(updates, vectors, params=None):
+        penalty = lambda p: regularizers.spectral_norm_penalty(p, vectors)
+        grads, vectors = jax.grad(penalty, has_aux=True)(params)
+        add = lambda u, g: u + 0.5 * strength * g
+        return jax.tree.map(add, updates, grads), vectors
+
+    return optax.GradientTransformation(init, update)

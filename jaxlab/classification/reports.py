@@ -1,0 +1,101 @@
+"""What a trained classifier does on examples it has not seen."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxlab import losses, regularizers
+from jaxlab.classification.objectives import prepare
+
+
+def predict(
+    model: Any, params: Any, model_state: Any, x: jax.Array, *, batch_size: int = 500
+) -> jax.Array:
+    """Returns the logits [N, K] of inputs [N, ...] in evaluation mode, a batch at a time.
+
+    >>> from jaxlab.models import classifiers
+    >>> model = classifiers.MLP(3, (4,))
+    >>> params, state = classifiers.init_variables(model, jax.random.key(0), jnp.zeros((1, 2)))
+    >>> predict(model, params, state, jnp.zeros((7, 2)), batch_size=2).shape
+    (7, 3)
+    """
+    apply = lambda x: model.apply({"params": params, **model_state}, prepare(x))
+    return jax.lax.map(lambda x: apply(x[None])[0], x, batch_size=min(batch_size, len(x)))
+
+
+def report(
+    logits: jax.Array,
+    labels: jax.Array,
+    *,
+    class_counts: jax.Array,
+    taus: Sequence[float] = (),
+) -> dict[str, jax.Array]:
+    """Returns error, balanced error and cross-entropy of raw logits, and errors after adjustment.
+
+    Args:
+      logits: [N, K].
+      labels: int [N].
+      class_counts: [K], training examples of each class.
+      taus: strengths of post-hoc adjustment to report `posthoc_TAU` for.
+
+    Returns:
+      Scalars: `error`, `balanced_error`, `cross_entropy`, `tail_error` (mean over the rarest third
+      of the classes), `head_error` (over the most frequent third), `posthoc_TAU`.
+
+    >>> r = report(jnp.eye(2), jnp.array([0, 0]), class_counts=jnp.array([9.0, 1.0]))
+    >>> float(r["error"]), float(r["balanced_error"])
+    (0.5, 0.5)
+    """
+    num_classes = logits.shape[-1]
+    balanced = losses.balanced_error(logits.argmax(-1), labels, num_classes)
+    third = max(1, num_classes // 3)
+    order = jnp.argsort(class_counts)
+    group = lambda which: (
+        jnp.where(balanced.present[which], balanced.per_class[which], 0.0).sum()
+        / jnp.maximum(balanced.present[which].sum(), 1)
+    )
+    figures = {
+        "error": (logits.argmax(-1) != labels).mean(),
+        "balanced_error": balanced.error,
+        "cross_entropy": optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(),
+        "tail_error": group(order[:third]),
+        "head_error": group(order[-third:]),
+    }
+    prior = losses.class_prior_from_counts(class_counts)
+    for tau in taus:
+        adjusted = losses.adjust_logits(logits, class_prior=prior, tau=tau)
+        figures[f"posthoc_{tau:g}"] = losses.balanced_error(
+            adjusted.argmax(-1), labels, num_classes
+        ).error
+    return figures
+
+
+def tau_normalized(params: Any, tau: float) -> Any:
+    """Returns the parameters with tau-normalised class vectors and no bias in the head.
+
+    >>> p = {"head": {"kernel": jnp.array([[3.0], [4.0]]), "bias": jnp.ones(1)}}
+    >>> print(tau_normalized(p, 1.0)["head"]["kernel"].ravel())
+    [0.6 0.8]
+    """
+    head = {"kernel": losses.tau_normalized_kernel(params["head"]["kernel"], tau=tau)}
+    if "bias" in params["head"]:
+        head["bias"] = jnp.zeros_like(params["head"]["bias"])
+    return {**params, "head": head}
+
+
+def layer_log_norms(params: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """Returns the log Frobenius norm of every leaf with two or more axes, by its path.
+
+    >>> {k: float(v) for k, v in layer_log_norms({"head": {"kernel": jnp.ones((1, 1))}}).items()}
+    {'head/kernel': 0.0}
+    """
+    flat = jax.tree_util.tree_leaves_with_path(params)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): 0.5
+        * jnp.log(regularizers.squared_norm(leaf))
+        for path, leaf in flat
+        if jnp.ndim(leaf) >= 2
+    }

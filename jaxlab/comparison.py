@@ -1,0 +1,297 @@
+"""Records of compared runs: choosing on validation figures, paired differences, tables."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+from scipy import stats
+
+RESULTS = "results.jsonl"
+
+Record = dict[str, Any]
+
+
+def key_of(setting: Mapping[str, Any]) -> str:
+    """Returns a name for a setting that does not depend on the order of its entries.
+
+    >>> key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(setting, sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def record(rows: Sequence[Any], *, seconds: float) -> Record:
+    """Returns one JSON-able record of `sweep.Program.train`'s progress.
+
+    Args:
+      rows: all `sweep.Progress` of a candidate.
+      seconds: wall time, compilation included.
+
+    Returns:
+      {"steps": [E], "curves": {name: [E][seeds]}, "last": {name: [seeds]}, "seconds"}. Metrics of
+      training steps are curves named "train/NAME", NaN at step 0.
+    """
+    curves = {name: [row.figures[name] for row in rows] for name in rows[0].figures}
+    for name in rows[-1].metrics:
+        values = [row.metrics[name] for row in rows[1:]]
+        curves[f"train/{name}"] = [np.full_like(values[0], np.nan), *values]
+    scalars = {k: v for k, v in rows[-1].figures.items() if np.ndim(v) == 1}
+    plain = lambda v: np.asarray(v, np.float64).round(7).tolist()
+    return {
+        "steps": [row.step for row in rows],
+        "curves": {name: plain(np.stack(values)) for name, values in curves.items()},
+        "last": {name: plain(values) for name, values in scalars.items()},
+        "seconds": round(seconds, 2),
+    }
+
+
+def read_records(workdir: epath.PathLike) -> dict[str, Record]:
+    """Returns key -> record of the finished candidates; a last line cut short is left out.
+
+    Raises:
+      ValueError: another line is not a record.
+    """
+    path = epath.Path(workdir) / RESULTS
+    if not path.exists():
+        return {}
+    records = {}
+    lines = path.read_text().splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            records[entry.pop("key")] = entry
+        except (ValueError, KeyError, AttributeError) as error:
+            if number == len(lines) and not line.endswith("\n"):
+                path.write_text("".join(lines[:-1]))
+                break
+            raise ValueError(
+                f"{path} line {number} is no record ({error}): remove the line to train it again"
+            ) from error
+    return records
+
+
+def append_record(workdir: epath.PathLike, key: str, entry: Record) -> Record:
+    """Adds a record to the results, and returns it."""
+    path = epath.Path(workdir) / RESULTS
+    line = json.dumps({"key": key, **entry}) + "\n"
+    with path.open("a") as file:
+        file.write(line)
+    return entry
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Chosen:
+    """An arm's best candidate by validation.
+
+    Attributes:
+      name: of the arm.
+      choice: grid values, and `read` where there was more than one.
+      test: test figure of each seed, [seeds].
+      validation: the validation figure that chose it, mean over seeds.
+      record: of the candidate.
+      at: evaluation that counts for each seed, [seeds].
+      candidates: how many there were.
+    """
+
+    name: str
+    choice: dict[str, Any]
+    test: np.ndarray
+    validation: float
+    record: Record
+    at: np.ndarray
+    candidates: int
+
+
+def choose(
+    name: str,
+    runs: Sequence[tuple[Record, Mapping[str, Any]]],
+    *,
+    select: str,
+    reads: Sequence[str],
+    stop: str = "last",
+    average_last: int = 1,
+) -> Chosen:
+    """Chooses an arm's candidate with the lowest validation figure; test data is not looked at.
+
+    Args:
+      name: of the arm.
+      runs: (record, choice) of each candidate.
+      select: figure that early stopping looks at.
+      reads: figures, such as "error" or "posthoc_1", each one more candidate.
+      stop: "last", or "best": each seed at its lowest validation `select`.
+      average_last: evaluations averaged at the end, for stop "last", where a curve exists.
+
+    Raises:
+      ValueError: an unknown figure or `stop`.
+    """
+    if stop not in ("last", "best"):
+        raise ValueError(f"stop is {stop!r}, must be 'last' or 'best'")
+    best = None
+    for entry, choice in runs:
+        for read in reads:
+            if stop == "best":
+                at = _curve(entry, f"validation/{select}").argmin(0)
+                value = lambda split, entry=entry, read=read, at=at: np.take_along_axis(
+                    _curve(entry, f"{split}/{read}"), at[None], 0
+                )[0]
+            else:
+                at = np.full(len(next(iter(entry["last"].values()))), len(entry["steps"]) - 1)
+                value = lambda split, entry=entry, read=read: final(
+                    entry, f"{split}/{read}", average_last
+                )
+            score = float(np.mean(value("validation")))
+            # A run that diverged (NaN) is never the choice unless all did.
+            if best is None or score < best.validation or np.isnan(best.validation):
+                shown = dict(choice) | ({"read": read} if len(reads) > 1 else {})
+                count = len(runs) * len(reads)
+                best = Chosen(name, shown, value("test"), score, entry, at, count)
+    if best is None:
+        raise ValueError(f"arm {name!r} has no candidate")
+    return best
+
+
+def final(entry: Record, figure: str, average_last: int = 1) -> np.ndarray:
+    """Returns a figure of each seed at the end, the mean of the last evaluations of its curve."""
+    if figure in entry["curves"]:
+        return _curve(entry, figure)[-average_last:].mean(0)
+    if figure not in entry["last"]:
+        known = ", ".join((*entry["curves"], *entry["last"]))
+        raise ValueError(f"there is no figure {figure!r}, the record holds {known}")
+    return np.asarray(entry["last"][figure], float)
+
+
+def paired(ours: np.ndarray, baseline: np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
+    """Mean of the paired differences and half the width of its Student interval.
+
+    Args:
+      ours: [seeds].
+      baseline: [seeds], the same seeds.
+      level: of confidence.
+
+    >>> mean, half = paired(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, 0.0]))
+    >>> round(mean, 3), round(half, 3)  # t(0.975, 2) / sqrt(3) = 2.484
+    (2.0, 2.484)
+    """
+    if ours.shape != baseline.shape or ours.ndim != 1:
+        raise ValueError(f"shapes are {ours.shape} and {baseline.shape}, must be equal vectors")
+    difference = ours - baseline
+    count = len(difference)
+    if count < 2:
+        return float(difference.mean()), float("nan")
+    spread = difference.std(ddof=1) / np.sqrt(count)
+    return float(difference.mean()), float(stats.t.ppf(0.5 + level / 2, count - 1) * spread)
+
+
+def table(arms: Mapping[str, Chosen], *, baseline: str, columns: Sequence[str], seeds: int) -> str:
+    """Returns a Markdown table: chosen candidate, test figure, paired difference, more figures.
+
+    Args:
+      arms: name -> what `choose` returned.
+      baseline: name of the arm that differences refer to.
+      columns: further figures, such as "test/tail_error"; missing ones show as a dash.
+      seeds: their number, for the head.
+
+    Raises:
+      ValueError: there is no arm of the baseline's name.
+    """
+    if baseline not in arms:
+        raise ValueError(f"baseline is {baseline!r}, arms are {', '.join(arms)}")
+    base = arms[baseline].test
+    head = ["method", "chosen (candidates)", "validation %", f"test %, mean ± sd of {seeds}"]
+    head += [f"difference from {baseline} [95 %]", "better on", *columns]
+    lines = [head, ["---"] * len(head)]
+    for name, arm in arms.items():
+        chosen = ", ".join(f"{k} {_short(v)}" for k, v in arm.choice.items()) or "-"
+        row = [name, f"{chosen} ({arm.candidates})", f"{100 * arm.validation:.2f}"]
+        row.append(_spread(100 * arm.test))
+        if name == baseline:
+            row += ["", ""]
+        else:
+            mean, half = paired(100 * arm.test, 100 * base)
+            row += [f"{mean:+.2f} ± {half:.2f}", f"{(arm.test < base).sum()} of {len(base)}"]
+        row += [_column(arm, column) for column in columns]
+        lines.append(row)
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines) + "\n"
+
+
+def curve(entry: Record, figure: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns (steps [E], values [E, seeds]) of a figure, or None where there is none."""
+    if figure not in entry["curves"]:
+        return None
+    return np.asarray(entry["steps"]), _curve(entry, figure)
+
+
+def layer_curves(entry: Record) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Returns layer -> (steps, log norms [E, seeds])."""
+    names = [name for name in entry["curves"] if name.startswith("log_norm/")]
+    steps = np.asarray(entry["steps"])
+    return {name.removeprefix("log_norm/"): (steps, _curve(entry, name)) for name in names}
+
+
+def sweep_line(
+    runs: Sequence[tuple[Record, Mapping[str, Any]]], *, number: str, figure: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (numbers [M], values [M, seeds]): a figure against a number of the grid.
+
+    Where other numbers vary too, the best candidate (lowest validation counterpart) of each value
+    is shown. A `number` "tau" of figures "posthoc_TAU" is read from one record's last figures.
+
+    Raises:
+      ValueError: the number was not varied.
+    """
+    if "*" in figure:
+        prefix = figure.split("*")[0]
+        _, entry = min(
+            ((np.mean(final(e, "validation/balanced_error")), e) for e, _ in runs),
+            key=lambda pair: pair[0],
+        )
+        names = {*entry["curves"], *entry["last"]}
+        found = sorted((float(n[len(prefix) :]), n) for n in names if n.startswith(prefix))
+        return np.array([x for x, _ in found]), np.stack([final(entry, n) for _, n in found])
+    best: dict[float, tuple[float, np.ndarray]] = {}
+    for entry, choice in runs:
+        if number not in choice:
+            raise ValueError(f"{number!r} was not varied, only {', '.join(choice) or 'nothing'}")
+        chooser = figure.replace("test/", "validation/")
+        known = chooser in entry["curves"] or chooser in entry["last"]
+        score = float(np.mean(final(entry, chooser if known else figure)))
+        x = float(choice[number])
+        if x not in best or score < best[x][0]:
+            best[x] = score, final(entry, figure)
+    xs = sorted(best)
+    return np.array(xs), np.stack([best[x][1] for x in xs])
+
+
+def _curve(entry: Record, figure: str) -> np.ndarray:
+    if figure not in entry["curves"]:
+        raise ValueError(f"there is no curve {figure!r}, only {', '.join(entry['curves'])}")
+    return np.asarray(entry["curves"][figure], float)
+
+
+def _column(arm: Chosen, figure: str) -> str:
+    entry = arm.record
+    if figure in entry["curves"]:
+        values = np.take_along_axis(_curve(entry, figure), arm.at[None], 0)[0]
+    elif figure in entry["last"]:
+        values = np.asarray(entry["last"][figure])
+    else:
+        return "-"
+    share = figure.startswith("train/flooded") or any(
+        word in figure for word in ("error", "fgsm", "pgd", "posthoc", "normalized")
+    )
+    return _spread(100 * values) if share else _spread(values)
+
+
+def _spread(values: np.ndarray) -> str:
+    spread = values.std(ddof=1) if len(values) > 1 else float("nan")
+    digits = 2 if abs(values.mean()) < 1000 else 0
+    return f"{values.mean():.{digits}f} ± {spread:.{digits}f}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,239 @@
+"""Small classifiers for studies: an MLP and a residual network.
+
+Both map [batch, ...] to logits [batch, classes], end in a layer named "head", and keep running
+statistics, where they have any, in the collection "batch_stats".
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+
+from jaxlab import losses
+from jaxlab.models.convolution import Conv
+
+NORMS = ("none", "batch", "layer")
+HEADS = ("linear", "cosine")
+
+
+class Norm(nn.Module):
+    """Batch norm, layer norm or nothing.
+
+    Attributes:
+      kind: "none", "batch" or "layer".
+    """
+
+    kind: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        if self.kind == "none":
+            return x
+        if self.kind == "batch":
+            return nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+        if self.kind == "layer":
+            return nn.LayerNorm()(x)
+        raise ValueError(f"norm is {self.kind!r}, must be one of {NORMS}")
+
+
+class Head(nn.Module):
+    """The last layer: affine, or cosines between features and class vectors (for LDAM).
+
+    Attributes:
+      num_classes: classes.
+      kind: "linear" or "cosine".
+      use_bias: whether the linear head has a bias.
+    """
+
+    num_classes: int
+    kind: str = "linear"
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        if self.kind not in HEADS:
+            raise ValueError(f"head is {self.kind!r}, must be one of {HEADS}")
+        shape = (features.shape[-1], self.num_classes)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        if self.kind == "cosine":
+            return losses.cosine_logits(features, kernel)
+        logits = features @ kernel
+        if self.use_bias:
+            logits += self.param("bias", nn.initializers.zeros, (self.num_classes,))
+        return logits
+
+
+class MLP(nn.Module):
+    """Fully connected layers with ReLU over the flattened input.
+
+    Attributes:
+      num_classes: classes.
+      features: widths of the hidden layers.
+      norm: "none", "batch" or "layer", before each ReLU.
+      head: "linear" or "cosine".
+      use_bias: whether layers have biases.
+
+    >>> model = MLP(num_classes=3, features=(8,))
+    >>> params, state = init_variables(model, jax.random.key(0), jnp.zeros((1, 2, 2)))
+    >>> model.apply({"params": params}, jnp.zeros((5, 2, 2))).shape
+    (5, 3)
+    """
+
+    num_classes: int
+    features: Sequence[int] = (128, 128)
+    norm: str = "none"
+    head: str = "linear"
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        x = x.reshape(x.shape[0], -1)
+        for i, width in enumerate(self.features):
+            x = nn.Dense(
+                width,
+                use_bias=self.use_bias,
+                kernel_init=nn.initializers.he_normal(),
+                name=f"layer_{i}",
+            )(x)
+            x = nn.relu(Norm(self.norm, name=f"norm_{i}")(x, train))
+        return Head(self.num_classes, self.head, self.use_bias, name="head")(x)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where shapes change.
+
+    Attributes:
+      features: output channels.
+      stride: of the first convolution.
+      norm: see `Norm`.
+    """
+
+    features: int
+    stride: int
+    norm: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        branch = Conv(self.features, stride=self.stride, name="conv_0")(x)
+        branch = nn.relu(Norm(self.norm, name="norm_0")(branch, train))
+        # Without a norm the branch starts small, or the sum over blocks explodes.
+        init = nn.initializers.variance_scaling(
+            0.1 if self.norm == "none" else 2.0, "fan_in", "truncated_normal"
+        )
+        branch = Conv(self.features, kernel_init=init, name="conv_1")(branch)
+        branch = Norm(self.norm, name="norm_1")(branch, train)
+        if self.stride > 1 or x.shape[-1] != self.features:
+            x = Conv(self.features, kernel_size=1, stride=self.stride, name="shortcut")(x)
+        return nn.relu(x + branch)
+
+
+class ResNet(nn.Module):
+    """A residual network for small images, mean-pooled before its head.
+
+    Attributes:
+      num_classes: classes.
+      widths: channels of the stages; every stage but the first halves height and width.
+      blocks: residual blocks a stage.
+      stem_stride: stride of the first convolution; 2 costs a quarter.
+      norm: "none", "batch" or "layer".
+      head: "linear" or "cosine".
+
+    >>> model = ResNet(num_classes=3, widths=(4, 8))
+    >>> params, state = init_variables(model, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    >>> model.apply({"params": params, **state}, jnp.zeros((5, 8, 8, 1))).shape
+    (5, 3)
+    """
+
+    num_classes: int
+    widths: Sequence[int] = (16, 32, 64)
+    blocks: int = 1
+    stem_stride: int = 1
+    norm: str = "batch"
+    head: str = "linear"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        if x.ndim != 4:
+            raise ValueError(
+                f"x has shape {x.shape}, ResNet needs [batch, height, width, channels]"
+            )
+        x = Conv(self.widths[0], stride=self.stem_stride, name="stem")(x)
+        x = nn.relu(Norm(self.norm, name="stem_norm")(x, train))
+        for stage, width in enumerate(self.widths):
+            for block in range(self.blocks):
+                stride = 2 if stage > 0 and block == 0 else 1
+                name = f"block_{stage}_{block}"
+                x = ResidualBlock(width, stride, self.norm, name=name)(x, train)
+        return Head(self.num_classes, self.head, name="head")(x.mean(axis=(1, 2)))
+
+
+MODELS = {"mlp": MLP, "resnet": ResNet}
+
+
+def make_classifier(kind: str, num_classes: int, **kwargs: Any) -> MLP | ResNet:
+    """Returns `MLP` (kind "mlp") or `ResNet` ("resnet") with the given fields.
+
+    >>> make_classifier("mlp", 10, features=(32,)).features
+    (32,)
+    """
+    if kind not in MODELS:
+        raise ValueError(f"model is {kind!r}, must be one of {tuple(MODELS)}")
+    return MODELS[kind](num_classes=num_classes, **kwargs)
+
+
+def init_variables(model: MLP | ResNet, key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
+    """Returns (params, model_state) of a classifier for inputs of the shape of x.
+
+    Args:
+      model: the classifier.
+      key: typed key.
+      x: [batch, ...]; only its shape matters.
+
+    Returns:
+      params, and `{"batch_stats": ...}`, or `{}` for a model without running statistics.
+    """
+    variables = dict(model.init(key, jnp.asarray(x, jnp.float32)))
+    return variables.pop("params"), variables
+
+
+def kernels(params: Any) -> list[jax.Array]:
+    """Returns the kernels of an `MLP` from input to output, [in, out] each.
+
+    >>> params, _ = init_variables(MLP(3, (8,)), jax.random.key(0), jnp.zeros((1, 4)))
+    >>> [k.shape for k in kernels(params)]
+    [(4, 8), (8, 3)]
+    """
+    layers = sorted((n for n in params if n.startswith("layer_")), key=lambda n: int(n[6:]))
+    return [params[name]["kernel"] for name in (*layers, "head")]
+
+
+def scale_kernels(params: Any, gains: Sequence[float]) -> Any:
+    """Multiplies the kernels of an `MLP` and, cumulatively, its biases: see `rescale_layers`.
+
+    With gains whose product is 1 the function of a network without norm layers stays the same.
+
+    Args:
+      params: of an `MLP`.
+      gains: one a layer, the head last, each above 0.
+
+    Returns:
+      The scaled parameters.
+
+    Raises:
+      ValueError: not one gain a layer.
+    """
+    flat: dict[Any, Any] = dict(traverse_util.flatten_dict(params))
+    layers = sorted((n for n in params if n.startswith("layer_")), key=lambda n: int(n[6:]))
+    names = (*layers, "head")
+    if len(gains) != len(names):
+        raise ValueError(f"gains are {tuple(gains)}, the network has {len(names)} layers")
+    product = 1.0
+    for name, gain in zip(names, gains, strict=True):
+        product *= gain
+        flat[name, "kernel"] *= gain
+        if (name, "bias") in flat:
+            flat[name, "bias"] *= product
+    return traverse_util.unflatten_dict(flat)

@@ -1,0 +1,97 @@
+"""Figures of methods beside one another, with the spread over seeds."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from etils import epath
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from jaxlab.plots.files import save_figure
+
+
+def dots(
+    values: Mapping[str, ArrayLike], path: epath.PathLike, *, xlabel: str = "", title: str = ""
+) -> None:
+    """Save a row a method: a dot a seed, and a bar at their mean.
+
+    Args:
+      values: method -> [seeds], at least one.
+      path: the PNG file.
+      xlabel: text below, with the unit.
+      title: text above.
+
+    Raises:
+      ValueError: there is no method, or values are not vectors.
+    """
+    rows = {name: np.asarray(v, float) for name, v in values.items()}
+    if not rows or any(v.ndim != 1 or not len(v) for v in rows.values()):
+        raise ValueError(f"values have shapes {[v.shape for v in rows.values()]}, need (seeds,)")
+    figure = Figure(figsize=(6.4, 0.9 + 0.3 * len(rows)), layout="constrained", dpi=100)
+    panel = figure.subplots()
+    for y, row in enumerate(rows.values()):
+        panel.plot(row, np.full(len(row), y), "o", markersize=4, alpha=0.5, color="C0")
+        if np.isfinite(row.mean()):
+            panel.plot([row.mean()] * 2, [y - 0.32, y + 0.32], color="C3", linewidth=2)
+    panel.set_yticks(range(len(rows)), list(rows), fontsize=9)
+    panel.set_ylim(len(rows) - 0.5, -0.5)
+    panel.grid(alpha=0.25)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.set_xlabel(xlabel)
+    panel.set_title(title, fontsize=11)
+    save_figure(figure, path)
+
+
+def bands(
+    lines: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    path: epath.PathLike,
+    *,
+    xlabel: str = "",
+    ylabel: str = "",
+    title: str = "",
+    logx: bool = False,
+) -> None:
+    """Save lines of means over seeds, shaded by one standard deviation to both sides.
+
+    Args:
+      lines: label -> (x [E], values [E, seeds]); NaN leaves a gap.
+      path: the PNG file.
+      xlabel: text below.
+      ylabel: text at the side.
+      title: text above.
+      logx: whether x is logarithmic; x = 0 is then left out.
+
+    Raises:
+      ValueError: there is no line, or shapes do not fit.
+    """
+    if not lines:
+        raise ValueError("there are no lines to draw")
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained", dpi=100)
+    panel = figure.subplots()
+    styles = ("-", "--", "-.", ":")
+    for i, (label, (x, values)) in enumerate(lines.items()):
+        x, values = np.asarray(x, float), np.asarray(values, float)
+        if values.shape[:1] != x.shape or values.ndim != 2:
+            raise ValueError(f"{label}: x has shape {x.shape}, values {values.shape}")
+        kept = x > 0 if logx else np.full(len(x), True)
+        mean, spread = values.mean(1)[kept], values.std(1)[kept]
+        (line,) = panel.plot(
+            x[kept],
+            mean,
+            label=label,
+            linewidth=1.5,
+            linestyle=styles[i // 10 % 4],
+            marker="." if kept.sum() < 15 else "",
+        )
+        panel.fill_between(
+            x[kept], mean - spread, mean + spread, color=line.get_color(), alpha=0.15, linewidth=0
+        )
+    if logx:
+        panel.set_xscale("log")
+    panel.grid(alpha=0.25)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.set_xlabel(xlabel)
+    panel.set_ylabel(ylabel)
+    panel.set_title(title, fontsize=11)
+    figure.legend(loc="outside right upper", fontsize=8)
+    save_figure(figure, path)

@@ -1,0 +1,173 @@
+"""Compares methods over seeds: a grid of settings, one table, pictures.
+
+    python scripts/compare.py --config=configs/studies/long_tail.py --workdir=runs/long_tail
+
+Every method ("arm") has its own few candidates; the one with the best mean validation figure is
+reported on test data, beside the baseline. The seeds of a candidate train in one program. WORKDIR
+then holds results.jsonl (a line a candidate), table.md, comparison.png, curves.png and a picture of
+every swept number. The same command goes on with the candidates that are missing.
+"""
+
+import itertools
+import json
+import time
+
+import jax
+import numpy as np
+from absl import logging
+
+from jaxlab import classification, comparison, launch, losses, plots
+
+
+def arms_of(config):
+    """The arms in the order of the table (a ConfigDict sorts its keys)."""
+    return {name: config.arms[name] for name in config.order}
+
+
+def candidates(config, arm):
+    """Yields (setting, what was chosen from the grid) for an arm."""
+    sections = ("data", "model", "objective", "optimizer", "adaptive")
+    base = {name: config.base[name].to_dict() for name in sections if name in config.base}
+    for section, values in arm.get("set", {}).items():
+        base[section] = {**base.get(section, {}), **values.to_dict()}
+    grid = [(s, k, v) for s, values in arm.get("grid", {}).items() for k, v in values.items()]
+    for choice in itertools.product(*(values for _, _, values in grid)):
+        setting = {section: dict(values) for section, values in base.items()}
+        for (section, key, _), value in zip(grid, choice, strict=True):
+            setting[section][key] = value
+        yield setting, {key: value for (_, key, _), value in zip(grid, choice, strict=True)}
+
+
+class Trainer:
+    """Trains settings; keeps data and compiled programs, which candidates share."""
+
+    def __init__(self, config, data_dir):
+        self.config, self.data_dir = config, data_dir
+        self.contexts, self.programs = {}, {}
+
+    def data(self, setting):
+        key = json.dumps(setting["data"], sort_keys=True)
+        if key not in self.contexts:
+            self.contexts = {  # one at a time: five copies of an image set are large
+                key: classification.make_contexts(
+                    self.config.seeds, self.data_dir, **setting["data"]
+                )
+            }
+        return self.contexts[key]
+
+    def __call__(self, setting):
+        """Returns the record of a setting: steps, curves and last figures, all [.., seeds]."""
+        config, contexts = self.config, self.data(setting)
+        run = {name: config.base[name] for name in ("num_steps", "batch_size")}
+        if setting["objective"].get("flooding") == "adaptive":
+            contexts = self.with_levels(setting, contexts)
+        setting = {name: dict(setting[name]) for name in ("model", "objective", "optimizer")}
+        numbers, fixed = classification.split_numbers(setting)
+        key = json.dumps([fixed, sorted(numbers), jax.tree.map(np.shape, contexts)], default=str)
+        if key not in self.programs:
+            self.programs[key] = classification.make_program(
+                fixed,
+                contexts["counts"].shape[1],
+                num_steps=config.base.num_steps,
+                seeds=config.seeds_in_program,
+                **config.get("report", {}),
+            )
+        started, rows = time.perf_counter(), []
+        for progress in self.programs[key].train(
+            numbers, contexts, seeds=config.seeds, eval_every=config.base.eval_every, **run
+        ):
+            rows.append(progress)
+            if progress.step and not all(np.isfinite(v).all() for v in progress.metrics.values()):
+                logging.warning("step %d: a figure is not finite", progress.step)
+        return comparison.record(rows, seconds=time.perf_counter() - started)
+
+    def with_levels(self, setting, contexts):
+        """Adds the flood level of every example, from models that have not seen it."""
+        arguments = dict(setting["adaptive"])
+        gamma = arguments.pop("gamma")
+        plain = {**setting, "objective": {"objective": setting["objective"]["objective"]}}
+        plain = {name: plain[name] for name in ("model", "objective", "optimizer")}
+        key = ("levels", json.dumps([plain, arguments], sort_keys=True, default=str))
+        if key not in self.programs:
+            self.programs[key] = classification.held_out_losses(
+                plain,
+                contexts,
+                seeds=self.config.seeds,
+                batch_size=self.config.base.batch_size,
+                **arguments,
+            )
+        levels = losses.adaflood_levels(self.programs[key], gamma=gamma)
+        return {**contexts, "train": {**contexts["train"], "level": levels}}
+
+
+def main(config, workdir):
+    train = Trainer(config, launch.options().data_dir)
+    records = comparison.read_records(workdir)
+    plan = {
+        name: [(comparison.key_of(s), s, choice) for s, choice in candidates(config, arm)]
+        for name, arm in arms_of(config).items()
+    }
+    wanted = {key: setting for rows in plan.values() for key, setting, _ in rows}
+    # Candidates with the same data together: only one set is kept in memory.
+    missing = sorted(
+        ((key, s) for key, s in wanted.items() if key not in records),
+        key=lambda item: json.dumps(item[1]["data"], sort_keys=True),
+    )
+    logging.info("%d candidates, %d of them done", len(wanted), len(wanted) - len(missing))
+    for i, (key, setting) in enumerate(missing):
+        records[key] = comparison.append_record(workdir, key, train(setting))
+        logging.info("%d of %d: %.0f s  %s", i + 1, len(missing), records[key]["seconds"], setting)
+    arms = {
+        name: comparison.choose(
+            name,
+            [(records[key], choice) for key, _, choice in plan[name]],
+            select=config.select,
+            reads=arm.get("read", (config.read,)),
+            stop=arm.get("stop", "last"),
+            average_last=config.average_last,
+        )
+        for name, arm in arms_of(config).items()
+    }
+    table = comparison.table(
+        arms, baseline=config.baseline, columns=config.columns, seeds=len(config.seeds)
+    )
+    (workdir / "table.md").write_text(table)
+    print(table)
+    draw(config, workdir, arms, {n: [(records[k], c) for k, _, c in r] for n, r in plan.items()})
+    logging.info("table and pictures in %s", workdir)
+
+
+def draw(config, workdir, arms, runs):
+    """Writes the pictures."""
+    plots.dots(
+        {name: 100 * arm.test for name, arm in arms.items()},
+        workdir / "comparison.png",
+        xlabel=f"test {config.read.replace('_', ' ')} (%), one dot a seed",
+    )
+    shown = list(config.get("curves", {}).get("arms", tuple(arms)))
+    for figure in config.get("curves", {}).get("figures", ()):
+        lines = {n: comparison.curve(arms[n].record, figure) for n in shown}
+        lines = {name: line for name, line in lines.items() if line is not None}
+        if lines:
+            name = figure.replace("/", "_").replace("*", "all")
+            plots.bands(lines, workdir / f"curve_{name}.png", xlabel="step", ylabel=figure)
+    for name in config.get("layer_curves", ()):
+        lines = comparison.layer_curves(arms[name].record)
+        file = f"layers_{name.replace(' ', '_')}.png"
+        plots.bands(lines, workdir / file, xlabel="step", ylabel="log norm", title=name)
+    for sweep in config.get("sweeps", ()):
+        lines = {
+            label: comparison.sweep_line(runs[arm], number=sweep["number"], figure=sweep["figure"])
+            for label, arm in sweep["lines"].items()
+        }
+        plots.bands(
+            lines,
+            workdir / f"sweep_{sweep['name']}.png",
+            xlabel=sweep["number"],
+            ylabel=sweep["figure"],
+            logx=sweep.get("logx", False),
+        )
+
+
+if __name__ == "__main__":
+    launch.run(main, default_config="configs/studies/long_tail.py")

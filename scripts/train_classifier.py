@@ -1,0 +1,158 @@
+"""Trains an MLP or a small ResNet, on unequal classes or wrong labels if you like.
+
+    python scripts/train_classifier.py --config=configs/classifier/fashion_long_tail.py \
+        --workdir=runs/tail
+
+The same command goes on where a run was stopped. WORKDIR then holds config.json, metrics.jsonl,
+checkpoints/, curves.png, class_errors.png and report.json, the figures on test data of the step
+with the best validation figure. `scripts/compare.py` compares settings over seeds.
+"""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from jaxlab import classification, data, launch, losses, plots, train
+from jaxlab import mesh as mesh_lib
+from jaxlab.metrics import read_metrics
+from jaxlab.models import classifiers
+
+
+def make_eval_fn(config, model, sets, mesh):
+    """Builds state -> figures on validation and test data."""
+    counts = jnp.asarray(sets.train_counts, jnp.float32)
+
+    @jax.jit
+    def report(params, model_state, held):
+        logits = classification.predict(model, params, model_state, held["x"])
+        return classification.report(
+            logits, held["label"], class_counts=counts, taus=config.report.taus
+        )
+
+    place = lambda arrays: jax.tree.map(
+        lambda a: jax.device_put(a, mesh_lib.replicated(mesh)), arrays
+    )
+    held = {"validation": place(sets.validation), "test": place(sets.test)}
+
+    def eval_fn(state):
+        return {
+            f"{split}/{name}": float(value)
+            for split, arrays in held.items()
+            for name, value in report(state.params, state.model_state, arrays).items()
+        }
+
+    return eval_fn
+
+
+def flood_levels(config, contexts):
+    """Levels of every training example, for `objective.flooding = "adaptive"`."""
+    arguments = config.adaptive.to_dict()
+    gamma = arguments.pop("gamma")
+    plain = {name: config[name].to_dict() for name in ("model", "optimizer")}
+    plain["objective"] = {"objective": config.objective.get("objective", "cross_entropy")}
+    logging.info("training models that score the examples they have not seen")
+    scored = classification.held_out_losses(
+        plain, contexts, seeds=[config.seed], batch_size=config.batch_size, **arguments
+    )
+    return np.asarray(losses.adaflood_levels(scored[0], gamma=gamma))
+
+
+def main(config, workdir):
+    options = launch.options()
+    mesh = mesh_lib.make_mesh()
+    load = functools.partial(data.load_classification, data_dir=options.data_dir, seed=config.seed)
+    sets = load(**config.data)
+    arrays = sets.train
+    if config.objective.get("flooding") == "adaptive":
+        contexts = classification.make_contexts([config.seed], options.data_dir, **config.data)
+        arrays = {**arrays, "level": flood_levels(config, contexts)}
+    model = classifiers.make_classifier(num_classes=sets.num_classes, **config.model)
+    counts = jnp.asarray(sets.train_counts, jnp.float32)
+    loss_fn = classification.make_loss(model, class_counts=counts, **config.objective)
+    tx = classification.make_optimizer(num_steps=config.num_steps, **config.optimizer)
+    first = classification.prepare(jnp.asarray(arrays["x"][:2]))
+    state = train.create_state(
+        lambda key: classifiers.init_variables(model, key, first),
+        tx,
+        key=jax.random.key(config.seed),
+        mesh=mesh,
+        ema=False,
+    )
+    logging.info(
+        "%d training examples, classes of %s, %s parameters",
+        len(arrays["label"]),
+        sets.train_counts.tolist(),
+        f"{sum(p.size for p in jax.tree.leaves(state.params)):,}",
+    )
+    pipeline = data.array_pipeline(
+        arrays,
+        config.batch_size,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    state, checkpointer, writer = train.resume(
+        workdir,
+        state,
+        pipeline,
+        best_metric=f"validation/{config.select}",
+        tensorboard=options.tensorboard,
+    )
+    eval_fn = make_eval_fn(config, model, sets, mesh)
+    state = train.fit(
+        state,
+        train.make_train_step(loss_fn, tx, mesh=mesh, **config.step),
+        pipeline,
+        num_steps=config.num_steps,
+        checkpointer=checkpointer,
+        writer=writer,
+        log_every=config.log_every,
+        eval_every=config.eval_every,
+        eval_fn=eval_fn,
+        checkpoint_every=config.checkpoint_every,
+        mesh=mesh,
+        profile_dir=options.profile_dir,
+    )
+    if jax.process_index() == 0:
+        conclude(config, workdir, model, state, sets)
+
+
+def conclude(config, workdir, model, state, sets):
+    """Writes report.json and the pictures."""
+    rows = read_metrics(workdir)
+    evaluated = [row for row in rows if f"validation/{config.select}" in row]
+    best = min(evaluated, key=lambda row: row[f"validation/{config.select}"])
+    report = {"last": evaluated[-1], "best_by_validation": best}
+    (workdir / "report.json").write_text(json.dumps(report, indent=1))
+    names = ["objective", "*/cross_entropy", "*/error", "*/balanced_error"]
+    names += ["flooded"] if "flooded" in rows[0] else []
+    plots.curves(rows, workdir / "curves.png", names)
+    logits = classification.predict(
+        model, state.params, state.model_state, jnp.asarray(sets.test["x"])
+    )
+    wrong = losses.balanced_error(
+        logits.argmax(-1), jnp.asarray(sets.test["label"]), sets.num_classes
+    )
+    plots.bars(
+        np.asarray(wrong.per_class),
+        workdir / "class_errors.png",
+        xlabel="class",
+        ylabel="test error",
+        labels=[f"{k}\n({n})" for k, n in enumerate(sets.train_counts)],
+        title="error of each class (training examples)",
+    )
+    logging.info(
+        "test %s %.2f %% at the end, %.2f %% at step %d, the best by validation",
+        config.select,
+        100 * evaluated[-1][f"test/{config.select}"],
+        100 * best[f"test/{config.select}"],
+        best["step"],
+    )
+
+
+if __name__ == "__main__":
+    launch.run(main, default_config="configs/classifier/fashion_long_tail.py")
