@@ -2,7 +2,8 @@
 
 Hyper-parameters are keyword-only. All arithmetic is float32 (float64 for float64 inputs), whatever
 the dtype of the logits. Values are checked when concrete; inside `jit` a bad label or prior shows
-as NaN. Take the mean yourself: `losses.logit_adjusted_cross_entropy(...).mean()`.
+as NaN (or, by `check_traced_prior` and `check_traced_labels`, as a checkify error). Take the mean
+yourself: `losses.logit_adjusted_cross_entropy(...).mean()`.
 """
 
 from jaxlab.losses.cross_entropies import (
@@ -36,6 +37,7 @@ from jaxlab.losses.priors import (
     update_class_prior,
 )
 from jaxlab.losses.reports import BalancedError, balanced_error, error_by_frequency
+from jaxlab.losses.traced import check_traced_labels, check_traced_prior
 
 __all__ = [
     "BalancedError",
@@ -43,6 +45,8 @@ __all__ = [
     "adjust_logits",
     "balanced_error",
     "check_class_prior",
+    "check_traced_labels",
+    "check_traced_prior",
     "class_balanced_weights",
     "class_prior_from_counts",
     "cosine_logits",

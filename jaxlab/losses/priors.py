@@ -20,7 +20,8 @@ def check_class_prior(
     """Raises unless `class_prior` is a probability vector of positive entries.
 
     Args:
-      class_prior: [K]; its shape is always checked, its values when concrete (not under `jit`).
+      class_prior: [K]; its shape is always checked, its values when concrete: not under `jit`, for
+        which there is `check_traced_prior`.
       num_classes: K, or None for any.
       name: what the message calls it.
       zeros: whether a class may have probability zero.
@@ -264,7 +265,7 @@ def inverse_prior_weights(class_prior: ArrayLike, *, power: float = 1.0) -> jax.
     return jnp.exp(-power * log_class_prior(class_prior))
 
 
-def class_balanced_weights(counts: ArrayLike, *, beta: float = 0.999) -> jax.Array:
+def class_balanced_weights(counts: ArrayLike, *, beta: ArrayLike = 0.999) -> jax.Array:
     r"""Weights by the effective number of examples, :math:`\frac{1-\beta}{1-\beta^{n_y}}`, mean 1.
 
     beta = 0 gives ones, beta -> 1 weights in proportion to :math:`1/n_y`.
@@ -285,7 +286,9 @@ def class_balanced_weights(counts: ArrayLike, *, beta: float = 0.999) -> jax.Arr
 
     Source: Cui et al., 2019, arXiv:1901.05555.
     """
-    if not 0 <= beta < 1:
+    check_scalar("beta", beta, at_least=0.0)
+    known = concrete(beta)
+    if known is not None and not known < 1:
         raise ValueError(f"beta is {beta}, must be in [0, 1)")
     if len(np.shape(counts)) != 1:
         raise ValueError(f"counts has shape {np.shape(counts)}, must have shape (K,)")
@@ -295,7 +298,7 @@ def class_balanced_weights(counts: ArrayLike, *, beta: float = 0.999) -> jax.Arr
         raise ValueError(f"counts is {values[k]} for class {k}, must be positive")
     counts = jnp.asarray(counts).astype(jnp.float32)
     # expm1 keeps the difference from 1 that beta ** n loses for beta near 1.
-    log_beta = math.log(beta) if beta else -math.inf
+    log_beta = math.log(known) if known else -math.inf if known == 0 else jnp.log(beta)
     inverse = -1 / jnp.expm1(counts * log_beta)
     return inverse / inverse.mean()
 
