@@ -157,14 +157,16 @@ def draw(config, workdir, arms, runs):
         plots.bands(lines, workdir / file, xlabel="step", ylabel="log norm", title=name)
     for sweep in config.get("sweeps", ()):
         lines = {
-            label: comparison.sweep_line(runs[arm], number=sweep["number"], figure=sweep["figure"])
-            for label, arm in sweep["lines"].items()
+            label: comparison.sweep_line(
+                runs[line["arm"]], number=sweep["number"], figure=line["figure"]
+            )
+            for label, line in sweep["lines"].items()
         }
         plots.bands(
             lines,
             workdir / f"sweep_{sweep['name']}.png",
             xlabel=sweep["number"],
-            ylabel=sweep["figure"],
+            ylabel=sweep["ylabel"],
             logx=sweep.get("logx", False),
         )
 

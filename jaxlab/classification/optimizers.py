@@ -2,7 +2,6 @@
 
 import jax
 import optax
-from optax import contrib
 
 from jaxlab import optim, regularizers
 from jaxlab.classification.numbers import Number, absent
@@ -87,8 +86,7 @@ def make_optimizer(
     tx = optax.chain(*chain)
     if absent(sharpness):
         return tx
-    ascent = optax.chain(contrib.normalize(), optax.sgd(sharpness))
-    return contrib.sam(tx, ascent, sync_period=2, opaque_mode=True)
+    return optim.sharpness_aware(tx, sharpness)
 
 
 def _add_spectral(strength: Number) -> optax.GradientTransformation:

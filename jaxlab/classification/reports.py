@@ -95,7 +95,7 @@ def layer_log_norms(params: Mapping[str, Any]) -> dict[str, jax.Array]:
     flat = jax.tree_util.tree_leaves_with_path(params)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): 0.5
-        * jnp.log(regularizers.squared_norm(leaf))
+        * jnp.log(regularizers.squared_norm(leaf).sum())
         for path, leaf in flat
         if jnp.ndim(leaf) >= 2
     }

@@ -93,5 +93,5 @@ def bands(
     panel.set_xlabel(xlabel)
     panel.set_ylabel(ylabel)
     panel.set_title(title, fontsize=11)
-    figure.legend(loc="outside right upper", fontsize=8)
+    figure.legend(loc="outside lower center", ncols=min(3, len(lines)), fontsize=8)
     save_figure(figure, path)

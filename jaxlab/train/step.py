@@ -137,7 +137,7 @@ def make_train_step(
 
 def _elsewhere(grad_fn, state, params, batch, key):
     """The gradient on the same batch and key at other parameters."""
-    return grad_fn(params, state.model_state, batch, key=key, step=state.step)[0]
+    return grad_fn(params, state.model_state, batch, key=key, step=state.step)[1]
 
 
 def _accumulated(grad_fn, state, batch, key, count, mesh):

@@ -1,0 +1,121 @@
+"""Records, choice by validation, intervals, tables."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from jaxlab import comparison
+
+
+def entry(validation, test, last=None):
+    """A record with curves [E][seeds]."""
+    curves = {"validation/error": validation, "test/error": test}
+    steps = list(range(len(validation)))
+    return {"steps": steps, "curves": curves, "last": last or {"x": test[-1]}, "seconds": 1.0}
+
+
+GOOD = entry([[0.5, 0.5], [0.2, 0.4], [0.3, 0.3]], [[0.6, 0.6], [0.1, 0.3], [0.4, 0.5]])
+POOR = entry([[0.5, 0.5], [0.4, 0.4], [0.4, 0.4]], [[0.6, 0.6], [0.0, 0.0], [0.0, 0.0]])
+
+
+def choose(runs, **kwargs):
+    return comparison.choose("arm", runs, select="error", reads=("error",), **kwargs)
+
+
+def test_validation_chooses_and_test_is_reported():
+    chosen = choose([(POOR, {"rate": 1.0}), (GOOD, {"rate": 2.0})])
+    assert chosen.choice == {"rate": 2.0}
+    assert chosen.candidates == 2
+    np.testing.assert_allclose(chosen.test, [0.4, 0.5])  # although POOR has test error 0
+
+
+def test_early_stopping_takes_each_seeds_best_validation():
+    chosen = choose([(GOOD, {})], stop="best")
+    np.testing.assert_array_equal(chosen.at, [1, 2])
+    np.testing.assert_allclose(chosen.test, [0.1, 0.5])
+    assert chosen.validation == pytest.approx(0.25)
+
+
+def test_the_last_evaluations_are_averaged():
+    np.testing.assert_allclose(choose([(GOOD, {})], average_last=2).test, [0.25, 0.4])
+
+
+def test_a_diverged_run_is_not_chosen():
+    lost = entry([[0.5, 0.5]] * 2 + [[np.nan, np.nan]], [[0.0, 0.0]] * 3)
+    assert choose([(lost, {"n": 1}), (GOOD, {"n": 2})]).choice == {"n": 2}
+    assert choose([(GOOD, {"n": 2}), (lost, {"n": 1})]).choice == {"n": 2}
+
+
+def test_readouts_of_one_run_are_candidates():
+    both = entry(GOOD["curves"]["validation/error"], GOOD["curves"]["test/error"])
+    both["last"] = {"validation/other": [0.1, 0.1], "test/other": [0.7, 0.9]}
+    chosen = comparison.choose("a", [(both, {})], select="error", reads=("error", "other"))
+    assert chosen.choice == {"read": "other"}
+    assert chosen.test.tolist() == [0.7, 0.9]
+    with pytest.raises(ValueError, match="no figure 'validation/third'"):
+        comparison.choose("a", [(both, {})], select="error", reads=("third",))
+
+
+def test_interval_is_students():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 7))
+    mean, half = comparison.paired(a, b)
+    low, high = stats.ttest_rel(a, b).confidence_interval(0.95)
+    np.testing.assert_allclose([mean - half, mean + half], [low, high])
+    with pytest.raises(ValueError, match="equal vectors"):
+        comparison.paired(a, b[:3])
+
+
+def test_table_holds_the_figures():
+    arms = {"plain": choose([(POOR, {})]), "new": choose([(GOOD, {"rate": 0.5})])}
+    text = comparison.table(arms, baseline="plain", columns=("x", "none"), seeds=2)
+    lines = text.splitlines()
+    assert len(lines) == 4
+    assert "difference from plain" in lines[0]
+    assert "| 45.00 ± 7.07 | +45.00 ± 63.53 | 0 of 2 | 0.45 ± 0.07 | - |" in lines[3]
+    with pytest.raises(ValueError, match="baseline is 'old'"):
+        comparison.table(arms, baseline="old", columns=(), seeds=2)
+
+
+def test_records_survive_a_cut_line_and_nothing_else(tmp_path):
+    comparison.append_record(tmp_path, "a", GOOD)
+    comparison.append_record(tmp_path, "b", POOR)
+    path = tmp_path / "results.jsonl"
+    assert comparison.read_records(tmp_path) == {"a": GOOD, "b": POOR}
+    whole = path.read_text()
+    path.write_text(whole[:-30])
+    assert comparison.read_records(tmp_path) == {"a": GOOD}
+    comparison.append_record(tmp_path, "b", POOR)  # what was cut is gone, so lines stay whole
+    assert comparison.read_records(tmp_path) == {"a": GOOD, "b": POOR}
+    path.write_text("nonsense\n" + whole)
+    with pytest.raises(ValueError, match=r"results.jsonl line 1 is no record"):
+        comparison.read_records(tmp_path)
+    assert comparison.read_records(tmp_path / "empty") == {}
+    assert json.loads(whole.splitlines()[0])["key"] == "a"
+
+
+def test_sweep_line_takes_the_best_of_the_other_numbers():
+    runs = [
+        (POOR, {"level": 0.1, "rate": 1.0}),
+        (GOOD, {"level": 0.1, "rate": 2.0}),
+        (POOR, {"level": 0.2, "rate": 1.0}),
+    ]
+    x, values = comparison.sweep_line(runs, number="level", figure="test/error")
+    np.testing.assert_allclose(x, [0.1, 0.2])
+    np.testing.assert_allclose(values, [[0.4, 0.5], [0.0, 0.0]])
+    with pytest.raises(ValueError, match="'tau' was not varied"):
+        comparison.sweep_line(runs, number="tau", figure="test/error")
+
+
+def test_sweep_line_reads_taus_off_one_record():
+    read = entry([[0.5, 0.4]], [[0.5, 0.4]])
+    read["curves"] |= {
+        "validation/balanced_error": [[0.1, 0.1]],
+        "test/posthoc_2": [[0.3, 0.3]],
+        "test/posthoc_0.5": [[0.2, 0.2]],
+    }
+    x, values = comparison.sweep_line([(read, {})], number="tau", figure="test/posthoc_*")
+    np.testing.assert_allclose(x, [0.5, 2.0])
+    np.testing.assert_allclose(values, [[0.2, 0.2], [0.3, 0.3]])
