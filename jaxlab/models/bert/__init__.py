@@ -8,7 +8,18 @@ out.last_hidden_state, out.pooled  # [batch, length, hidden], [batch, hidden]
 from jaxlab.models.bert.attention import attention_mask, choose_attention, einsum_attention
 from jaxlab.models.bert.heads import MaskedLMHead, SequenceClassifier, pool
 from jaxlab.models.bert.model import LAYER_PREFIX, Bert, BertOutput, gelu
+from jaxlab.models.bert.objective import (
+    apply_classifier,
+    distillation_loss,
+    make_distillation_loss,
+    make_loss,
+    make_metrics,
+    make_replaced_metrics,
+    make_replacing_loss,
+    task_loss,
+)
 from jaxlab.models.bert.pretrained import load_heads, load_pretrained, save_pretrained
+from jaxlab.models.bert.replacing import apply_replaced, make_successor, num_gates
 
 __all__ = [
     "LAYER_PREFIX",
@@ -16,12 +27,23 @@ __all__ = [
     "BertOutput",
     "MaskedLMHead",
     "SequenceClassifier",
+    "apply_classifier",
+    "apply_replaced",
     "attention_mask",
     "choose_attention",
+    "distillation_loss",
     "einsum_attention",
     "gelu",
     "load_heads",
     "load_pretrained",
+    "make_distillation_loss",
+    "make_loss",
+    "make_metrics",
+    "make_replaced_metrics",
+    "make_replacing_loss",
+    "make_successor",
+    "num_gates",
     "pool",
     "save_pretrained",
+    "task_loss",
 ]

@@ -78,7 +78,7 @@ def test_the_comparison_would_see_near_misses(loaded, inputs, golden):
 def toy():
     """A model of one layer, its parameters, ids [2, 6]."""
     model = bert.Bert(
-        vocab_size=30, hidden_size=8, num_layers=2, num_heads=2, intermediate_size=16,
+        vocab_size=30, hidden_size=8, num_layers=1, num_heads=2, intermediate_size=16,
         max_positions=8, dropout=0.2, attention_dropout=0.2, init_scale=0.5,
     )  # fmt: skip
     ids = jnp.array([[2, 9, 7, 8, 3, 4], [2, 5, 6, 3, 0, 0]])
