@@ -1,0 +1,301 @@
+"""Texts as numbers: words ranked by frequency, pairs within a window, splits by blocks of text.
+
+A `Corpus` is one array of word numbers cut into paragraphs. Word 0 is the most frequent, so the N
+most frequent words are the numbers below N. Windows never cross a paragraph.
+"""
+
+import collections
+import dataclasses
+import gzip
+import re
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxlab.data.images import data_folder
+
+CORPORA = {"english": ("corpus-en/gutenberg.txt.gz", "corpus-en/wikipedia-extract.txt.gz")}
+WORD_PAIRS = {"wordsim353": "corpus-en/wordsim353.tsv", "simlex999": "corpus-en/simlex999.txt"}
+FETCH = "python scripts/fetch_data.py corpus_en"
+
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff"
+# Words of letters with inner apostrophes; of Chinese, which has no spaces, every character.
+_TOKEN = re.compile(rf"[{_HAN}]|[^\W\d_{_HAN}]+(?:'[^\W\d_{_HAN}]+)*")
+_PARAGRAPH = re.compile(r"\n\s*\n")
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """A text of T tokens over V words in P paragraphs.
+
+    Attributes:
+      words: the V words; those of the text it was read from are ranked by frequency.
+      ids: int32 [T], the number of each token.
+      offsets: int64 [P + 1]; paragraph p is `ids[offsets[p] : offsets[p + 1]]`.
+    """
+
+    words: tuple[str, ...]
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """int64 [V], how often each word occurs."""
+        return np.bincount(self.ids, minlength=len(self.words))
+
+    @property
+    def paragraphs(self) -> np.ndarray:
+        """int32 [T], the paragraph of each token."""
+        return np.repeat(np.arange(len(self.offsets) - 1, dtype=np.int32), np.diff(self.offsets))
+
+    def keep(self, mask: np.ndarray) -> "Corpus":
+        """The corpus of the tokens where bool [T] `mask` holds; paragraphs close up over gaps.
+
+        Example:
+          >>> corpus = read_texts(["one two three", "two one"])
+          >>> corpus.keep(corpus.ids < 2).ids.tolist()
+          [0, 1, 1, 0]
+        """
+        before = np.concatenate([[0], np.cumsum(mask)])
+        return Corpus(self.words, self.ids[mask], before[self.offsets])
+
+
+def tokenize(text: str) -> list[str]:
+    """Words of a text in lower case: letters with inner apostrophes, or single Han characters.
+
+    Example:
+      >>> tokenize("The old man's 2 boats; 北京 & café")
+      ['the', 'old', "man's", 'boats', '北', '京', 'café']
+    """
+    return _TOKEN.findall(text.lower())
+
+
+def read_texts(texts: Sequence[str]) -> Corpus:
+    """Makes a corpus of texts: blank lines part paragraphs, and those of one word are left out.
+
+    Args:
+      texts: one or several texts.
+
+    Returns:
+      The corpus, words by falling frequency, equal ones by the alphabet.
+
+    Raises:
+      ValueError: there is no paragraph of at least two words.
+
+    Example:
+      >>> corpus = read_texts(["To be, or not to be.\\n\\nThat\\n\\nis not that!"])
+      >>> corpus.words
+      ('be', 'not', 'to', 'is', 'or', 'that')
+      >>> corpus.ids.tolist(), corpus.offsets.tolist()
+      ([2, 0, 4, 1, 2, 0, 3, 1, 5], [0, 6, 9])
+    """
+    paragraphs = [tokenize(p) for text in texts for p in _PARAGRAPH.split(text)]
+    paragraphs = [p for p in paragraphs if len(p) > 1]
+    counts = collections.Counter(word for p in paragraphs for word in p)
+    if not counts:
+        raise ValueError(f"{len(texts)} texts hold no two words in a row: the corpus is empty")
+    words = sorted(counts, key=lambda word: (-counts[word], word))
+    number = {word: i for i, word in enumerate(words)}
+    ids = np.fromiter((number[w] for p in paragraphs for w in p), np.int32, counts.total())
+    offsets = np.concatenate([[0], np.cumsum([len(p) for p in paragraphs])])
+    return Corpus(tuple(words), ids, offsets)
+
+
+def read_corpus(paths: Sequence[str | Path]) -> Corpus:
+    """Reads text files, plain or gzipped, as one corpus; see `read_texts`.
+
+    Args:
+      paths: UTF-8 files; bytes that are none are replaced.
+
+    Returns:
+      The corpus.
+
+    Raises:
+      FileNotFoundError, ValueError: a file is missing, damaged or holds no words.
+    """
+    return read_texts([_text(Path(path)) for path in paths])
+
+
+def load_corpus(name: str = "english", data_dir: str | Path | None = None) -> Corpus:
+    """Reads a named corpus from the data folder, or the file of that path.
+
+    Args:
+      name: "english" (18 public-domain books and an extract of Wikipedia, 2.5 million tokens), or
+        paths of text files, separated by commas.
+      data_dir: the data folder; see `data_folder`.
+
+    Returns:
+      The corpus.
+
+    Raises:
+      FileNotFoundError: a file is missing; the message says what brings it.
+      ValueError: a file is damaged or holds no words.
+    """
+    if name not in CORPORA:
+        return read_corpus(name.split(","))
+    return read_corpus([_data_file(path, data_dir) for path in CORPORA[name]])
+
+
+def _data_file(path: str, data_dir: str | Path | None) -> Path:
+    found = data_folder(data_dir) / path
+    if not found.is_file():
+        raise FileNotFoundError(f"{found}: no such file; bring it with `{FETCH}`")
+    return found
+
+
+def _text(path: Path) -> str:
+    if path.is_dir() or not path.exists():
+        raise FileNotFoundError(f"{path}: no such text file")
+    raw = path.read_bytes()
+    if raw[:2] == b"\x1f\x8b":
+        try:
+            raw = gzip.decompress(raw)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path}: truncated or damaged gzip file ({error})") from error
+    return raw.decode("utf-8", "replace").replace("\r\n", "\n").replace("’", "'")
+
+
+def split_blocks(
+    corpus: Corpus, *, held_out: float = 0.1, block_tokens: int = 2000, seed: int = 0
+) -> tuple[Corpus, Corpus]:
+    """Splits a corpus by blocks of text, so that no pair of words spans both parts.
+
+    Pairs of one sentence are far from independent: a split by pair would test on what was learned.
+
+    Args:
+      corpus: the corpus.
+      held_out: share of the blocks in the second part, in (0, 1).
+      block_tokens: tokens a block has at least, but for the last; blocks end with a paragraph.
+      seed: of the choice of blocks.
+
+    Returns:
+      (train, held-out), both over the words of the whole corpus.
+
+    Raises:
+      ValueError: an argument is out of range, or there are fewer than two blocks.
+
+    Example:
+      >>> corpus = read_texts(["a b\\n\\nb c\\n\\nc d\\n\\nd e"])
+      >>> [len(part) for part in split_blocks(corpus, held_out=0.25, block_tokens=2)]
+      [6, 2]
+    """
+    if not 0 < held_out < 1:
+        raise ValueError(f"held_out is {held_out}, must be in (0, 1)")
+    if block_tokens < 1:
+        raise ValueError(f"block_tokens is {block_tokens}, must be at least 1")
+    block_of = (corpus.offsets[1:] - 1) // block_tokens  # of each paragraph, by its last token
+    blocks = np.unique(block_of)
+    if len(blocks) < 2:
+        raise ValueError(f"{len(corpus)} tokens are one block of {block_tokens}, two are needed")
+    count = min(max(1, round(held_out * len(blocks))), len(blocks) - 1)
+    chosen = np.random.default_rng(seed).choice(blocks, count, replace=False)
+    lengths = np.diff(corpus.offsets)
+    mask = np.isin(block_of, chosen)
+
+    def part(paragraphs: np.ndarray) -> Corpus:
+        ends = np.concatenate([[0], np.cumsum(lengths[paragraphs])])
+        return Corpus(corpus.words, corpus.ids[np.repeat(paragraphs, lengths)], ends)
+
+    return part(~mask), part(mask)
+
+
+def cooccurrence(corpus: Corpus, vocab_size: int, *, window: int = 5) -> np.ndarray:
+    """Counts ordered pairs of the most frequent words at most `window` tokens apart.
+
+    Rarer words are left out but keep their place: distances are those of the text.
+
+    Args:
+      corpus: the corpus.
+      vocab_size: N, from 2 to the number of words.
+      window: largest distance, at least 1.
+
+    Returns:
+      float64 [N, N], symmetric.
+
+    Raises:
+      ValueError: an argument is out of range, or no pair was found.
+
+    Example:
+      >>> corpus = read_texts(["a b a c b"])
+      >>> cooccurrence(corpus, 2, window=2)
+      array([[2., 3.],
+             [3., 0.]])
+    """
+    if not 2 <= vocab_size <= len(corpus.words):
+        raise ValueError(
+            f"vocab_size is {vocab_size}, must be between 2 and the {len(corpus.words)} words"
+        )
+    if window < 1:
+        raise ValueError(f"window is {window}, must be at least 1")
+    paragraphs = corpus.paragraphs
+    counts = np.zeros(vocab_size**2)
+    for distance in range(1, window + 1):
+        left, right = corpus.ids[:-distance].astype(np.int64), corpus.ids[distance:]
+        both = (left < vocab_size) & (right < vocab_size)
+        both &= paragraphs[:-distance] == paragraphs[distance:]
+        counts += np.bincount(left[both] * vocab_size + right[both], minlength=vocab_size**2)
+    counts = counts.reshape(vocab_size, vocab_size)
+    if not counts.any():
+        raise ValueError(f"no two of the {vocab_size} most frequent words are neighbours")
+    return counts + counts.T
+
+
+def subsampling_rates(counts: np.ndarray, threshold: float) -> np.ndarray:
+    r"""Chance of each word to stay, :math:`\min(1, \sqrt{t / f} + t / f)` for frequency f.
+
+    Args:
+      counts: [V], how often each word occurs.
+      threshold: t; 0 keeps everything.
+
+    Returns:
+      float64 [V].
+
+    Example:
+      >>> subsampling_rates(np.array([99, 1]), 0.01).round(3)
+      array([0.111, 1.   ])
+
+    Source: Mikolov et al., 2013, arXiv:1310.4546, in the form of the word2vec program.
+    """
+    if not threshold >= 0:
+        raise ValueError(f"threshold is {threshold}, must be at least 0")
+    if threshold == 0:
+        return np.ones(len(counts))
+    ratio = threshold * counts.sum() / np.maximum(counts, 1)
+    return np.minimum(1.0, np.sqrt(ratio) + ratio)
+
+
+def load_word_pairs(
+    name: str, data_dir: str | Path | None = None
+) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """Reads word pairs with people's judgement of their similarity.
+
+    Args:
+      name: "wordsim353", "simlex999", or the path of a file of `word TAB word TAB number` lines.
+      data_dir: the data folder; see `data_folder`.
+
+    Returns:
+      The pairs in lower case, and float64 judgements, one a pair.
+
+    Raises:
+      FileNotFoundError: the file is missing; the message says what brings it.
+      ValueError: a line is no pair.
+    """
+    path = _data_file(WORD_PAIRS[name], data_dir) if name in WORD_PAIRS else Path(name)
+    pairs, scores = [], []
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            first, second, score = line.split("\t")[:3]
+            scores.append(float(score))
+        except ValueError:
+            raise ValueError(
+                f"{path}, line {number}: {line[:60]!r} is not `word TAB word TAB number`"
+            ) from None
+        pairs.append((first.lower(), second.lower()))
+    return pairs, np.array(scores)

@@ -1,0 +1,337 @@
+"""Trains skip-gram word vectors: a sweep over dimensions, or negative sampling at full speed.
+
+    python scripts/train_embeddings.py --config=configs/embeddings/sweep.py --workdir=runs/sweep
+    python scripts/train_embeddings.py --config=configs/embeddings/negative_sampling.py \\
+        --workdir=runs/words
+
+The same command goes on where a run was stopped. A sweep leaves metrics.jsonl (a line for each
+vocabulary, dimension and seed), summary.json and held_out.png; negative sampling leaves
+metrics.jsonl, checkpoints/, vectors.txt (word2vec's text format), neighbours.txt and plane.png.
+"""
+
+import dataclasses
+import functools
+import itertools
+import json
+import math
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import logging
+from matplotlib.figure import Figure
+
+from jaxlab import embedding_dim as ed
+from jaxlab import launch, train
+from jaxlab.data import corpus as corpora
+from jaxlab.data.skipgram import SkipgramBlocks, skipgram_pipeline
+from jaxlab.metrics import MetricsWriter, read_metrics
+from jaxlab.models import skipgram, word_vectors
+
+SHOWN = 200  # words in the picture
+
+
+# --- Sweep ----------------------------------------------------------------------------------------
+
+
+def shares(config, corpus, vocab_size):
+    """Shares of pairs, train and held out, float32 [seeds, N, N] each, and trained-on pairs."""
+    parts = []
+    for seed in range(config.seeds):
+        part = corpus
+        if config.share < 1:
+            part = corpora.split_blocks(
+                corpus, held_out=config.share, block_tokens=config.block_tokens, seed=1000 + seed
+            )[1]
+        split = corpora.split_blocks(
+            part, held_out=config.held_out, block_tokens=config.block_tokens, seed=seed
+        )
+        parts.append(
+            [corpora.cooccurrence(half, vocab_size, window=config.window) for half in split]
+        )
+    normal = lambda k: np.stack([(p[k] / p[k].sum()).astype(np.float32) for p in parts])
+    return normal(0), normal(1), [p[0].sum() for p in parts]
+
+
+def judge(vectors, words, pairs, min_pairs):
+    """Rank correlations with the judged pairs, and how many pairs there were."""
+    found = {}
+    for name, (judged, scores) in pairs.items():
+        rho, count = word_vectors.rank_correlation(vectors, words, judged, scores)
+        found |= {name: rho if count >= min_pairs else math.nan, f"{name}_pairs": count}
+    return found
+
+
+def fit_cell(config, vocab_size, dim, data, words, pairs):
+    """Rows of one vocabulary and dimension, one a seed."""
+    train_shares, held_out, num_pairs = data
+    fit = functools.partial(skipgram.fit_counts, dim=dim, **config.fit)
+
+    @jax.jit
+    @jax.vmap
+    def run(key, p, q):
+        params, found = fit(key, p, q)
+        joint = config.fit.softmax == "joint"
+        entropy = skipgram.joint_entropy if joint else lambda x: skipgram.row_entropies(x).mean()
+        return params, found, skipgram.norm_ratio(params), entropy(params)
+
+    keys = jax.vmap(jax.random.key)(jnp.arange(config.seeds))
+    params, found, kappa, entropy = jax.device_get(run(keys, train_shares, held_out))
+    size = {"pairs": config.fit.softmax}
+    for seed in range(config.seeds):
+        curve = found["held_out"][seed]
+        every = config.fit.num_steps // len(curve)
+        best = int(curve.argmin())
+        yield {
+            "vocab_size": vocab_size,
+            "dim": dim,
+            "seed": seed,
+            "train_pairs": float(num_pairs[seed]),
+            "train": found["train"][seed, -1],
+            "held_out": curve[-1],
+            "held_out_best": curve[best],
+            "best_step": (best + 1) * every,
+            "norm_ratio": kappa[seed],
+            "entropy": entropy[seed],
+            "entropy_theory": ed.skipgram_entropy(vocab_size, dim, **size),
+            "entropy_theory_at_norm": ed.skipgram_entropy(
+                vocab_size, dim, kappa=float(kappa[seed]), **size
+            ),
+            "entropy_corpus": ed.empirical_pair_entropy(train_shares[seed], **size),
+            **judge(params["words"][seed], words[:vocab_size], pairs, config.min_pairs),
+        }
+
+
+def optimum(dims, values):
+    """Dimension of the lowest value: the vertex of a parabola in log n through the three lowest."""
+    best = int(np.argmin(values))
+    if best in (0, len(dims) - 1):
+        return float(dims[best])
+    x, y = np.log(dims[best - 1 : best + 2]), np.asarray(values[best - 1 : best + 2], np.float64)
+    a, b, _ = np.polyfit(x, y, 2)
+    return float(np.exp(np.clip(-b / (2 * a), x[0], x[-1])))
+
+
+def summarize(config, rows):
+    """Optima per vocabulary with intervals over the seeds, beside the predictions."""
+    dims, rng = list(config.dims), np.random.default_rng(0)
+    table = []
+    for size in config.vocab_sizes:
+        entry = {"vocab_size": size, "seeds": config.seeds}
+        for column in ("held_out", "held_out_best"):
+            grid = np.array(
+                [
+                    [r[column] for r in rows if r["vocab_size"] == size and r["dim"] == n]
+                    for n in dims
+                ]
+            )
+            # Whole seeds are drawn again: each has its own text, start and curve.
+            draws = rng.integers(config.seeds, size=(1000, config.seeds))
+            spread = np.quantile([optimum(dims, grid[:, d].mean(1)) for d in draws], [0.025, 0.975])
+            lost = grid - grid.min(axis=0)
+            entry[column] = {
+                "optimum": optimum(dims, grid.mean(1)),
+                "interval": spread.tolist(),
+                "per_seed": [optimum(dims, grid[:, s]) for s in range(config.seeds)],
+                "within_0.01_nats": [
+                    n for n, x in zip(dims, lost.mean(1), strict=True) if x < 0.01
+                ],
+                "mean": grid.mean(1).tolist(),
+                "sd": grid.std(1, ddof=1).tolist() if config.seeds > 1 else None,
+            }
+        entry["predicted"] = {
+            "8.33 log N": ed.embedding_dim_root(size, method="formula"),
+            "joint": ed.embedding_dim_root(size),
+            "conditional": ed.embedding_dim_root(size, pairs="conditional"),
+        }
+        table.append(entry)
+    return table
+
+
+def draw_sweep(config, table, path):
+    """Held-out cross-entropy against dimension, a panel a vocabulary, with the predicted lines."""
+    figure = Figure(figsize=(3.4 * len(table), 3.2), layout="constrained", dpi=90)
+    panels = figure.subplots(1, len(table), squeeze=False)[0]
+    for panel, entry in zip(panels, table, strict=True):
+        for column, label in (("held_out", "last step"), ("held_out_best", "best step")):
+            mean, sd = entry[column]["mean"], entry[column]["sd"]
+            panel.errorbar(config.dims, mean, sd, marker="o", ms=3, lw=1.2, capsize=2, label=label)
+        for (name, value), style in zip(entry["predicted"].items(), ["-", "--", ":"], strict=True):
+            if name != "joint":
+                shown = name if name != "conditional" else "half of it"
+                panel.axvline(value, color="0.4", lw=1, ls=style, label=f"{shown} = {value:.0f}")
+        low, high = min(entry["held_out_best"]["mean"]), max(entry["held_out"]["mean"][1:])
+        panel.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(config.dims, [str(n) for n in config.dims], fontsize=8)
+        panel.tick_params(axis="y", labelsize=8)
+        panel.set_title(f"N = {entry['vocab_size']}", fontsize=10)
+        panel.set_xlabel("dimension")
+        panel.grid(alpha=0.25)
+        panel.legend(fontsize=7)
+    panels[0].set_ylabel("held-out cross-entropy (nats)")
+    figure.savefig(str(path), pil_kwargs={"optimize": True})
+
+
+def sweep(config, workdir, data_dir):
+    cells = list(itertools.product(config.vocab_sizes, config.dims))
+    corpus = corpora.load_corpus(config.corpus, data_dir)
+    pairs = {name: corpora.load_word_pairs(name, data_dir) for name in corpora.WORD_PAIRS}
+    writer = MetricsWriter(workdir)
+    done = 0
+    if (workdir / "metrics.jsonl").exists():
+        steps = [row["step"] for row in read_metrics(workdir)]
+        # A cell whose rows are not all there is fitted again.
+        done = next(
+            (k - 1 for k in range(1, len(cells) + 1) if steps.count(k) < config.seeds), len(cells)
+        )
+        writer.truncate(done)
+        logging.info("%d of %d cells are done", done, len(cells))
+    data, size = None, None
+    for number, (vocab_size, dim) in enumerate(cells[done:], done + 1):
+        start = time.perf_counter()
+        if size != vocab_size:
+            data, size = shares(config, corpus, vocab_size), vocab_size
+        rows = list(fit_cell(config, vocab_size, dim, data, corpus.words, pairs))
+        for row in rows:
+            writer.write(number, row)
+        seconds = time.perf_counter() - start
+        writer.write_timing(number, {"seconds": seconds})
+        mean = lambda name, rows=rows: float(np.mean([row[name] for row in rows]))
+        logging.info(
+            "%d of %d: N %d, n %d: held out %.4f (best %.4f), |u||v|/n %.2f, entropy %.2f, %.1f s",
+            *(number, len(cells), vocab_size, dim, mean("held_out"), mean("held_out_best")),
+            *(mean("norm_ratio"), mean("entropy"), seconds),
+        )
+    table = summarize(config, read_metrics(workdir))
+    (workdir / "summary.json").write_text(json.dumps(table, indent=2) + "\n")
+    draw_sweep(config, table, workdir / "held_out.png")
+    for entry in table:
+        last, best = entry["held_out"], entry["held_out_best"]
+        print(
+            f"N = {entry['vocab_size']}: best dimension {last['optimum']:.0f} "
+            f"[{last['interval'][0]:.0f}, {last['interval'][1]:.0f}] at the last step, "
+            f"{best['optimum']:.0f} [{best['interval'][0]:.0f}, {best['interval'][1]:.0f}] at the "
+            f"best; 8.33 log N = {entry['predicted']['8.33 log N']:.0f}, conditional "
+            f"{entry['predicted']['conditional']:.0f}"
+        )
+
+
+# --- Negative sampling ----------------------------------------------------------------------------
+
+
+def frequent_words(config, data_dir):
+    """The corpus without rare words."""
+    corpus = corpora.load_corpus(config.corpus, data_dir)
+    if config.max_tokens:
+        corpus = corpus.keep(np.arange(len(corpus)) < config.max_tokens)
+    total = len(corpus)
+    known = corpus.counts >= config.min_count
+    if known.sum() < 2:
+        raise ValueError(f"fewer than 2 words occur min_count {config.min_count} times")
+    number = np.cumsum(known) - 1
+    kept = corpus.keep(known[corpus.ids])
+    words = tuple(word for word, keep in zip(corpus.words, known, strict=True) if keep)
+    ids = number[kept.ids].astype(np.int32)
+    return dataclasses.replace(kept, words=words, ids=ids), total
+
+
+def draw_plane(vectors, words, path):
+    """The most frequent words that say something, on the two main directions."""
+    chosen = [i for i, word in enumerate(words) if len(word) > 4][:SHOWN]
+    xy = word_vectors.plane(vectors[chosen])
+    figure = Figure(figsize=(8, 6), layout="constrained", dpi=90)
+    panel = figure.subplots()
+    panel.scatter(*xy.T, s=2, color="0.7")
+    for (x, y), i in zip(xy, chosen, strict=True):
+        panel.text(x, y, words[i], fontsize=6, ha="center", va="center")
+    panel.set_xticks([])
+    panel.set_yticks([])
+    panel.set_title("frequent words on the two main directions of their vectors", fontsize=9)
+    figure.savefig(str(path), pil_kwargs={"optimize": True})
+
+
+def negative_sampling(config, workdir, options):
+    corpus, total = frequent_words(config, options.data_dir)
+    pairs = {name: corpora.load_word_pairs(name, options.data_dir) for name in corpora.WORD_PAIRS}
+    blocks = SkipgramBlocks(corpus, seed=config.seed, **config.blocks)
+    num_steps, inner = config.epochs * blocks.batches_per_epoch, config.blocks.steps
+    logging.info(
+        "%d words, %d of them in a vocabulary of %d; %d batches of %d places",
+        *(total, len(corpus), len(corpus.words), num_steps, blocks.words_per_batch),
+    )
+
+    def init(key):
+        # word2vec's start: small words, contexts at 0.
+        return skipgram.init_params(
+            key, len(corpus.words), config.dim, words=0.29 / config.dim, contexts=0.0
+        ), {}
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def train_step(state, batch):
+        progress = (state.step + jnp.arange(inner) / inner) / num_steps
+        rates = jnp.maximum(config.learning_rate * (1 - progress), config.final_learning_rate)
+        params, loss = skipgram.sgd_steps(
+            state.params, batch, rates, num_negatives=config.num_negatives
+        )
+        moved = optax.tree.norm(jax.tree.map(jnp.subtract, params, state.params))
+        metrics = {"loss": loss, "grad_norm": moved / rates.sum()}  # of a mean block
+        return dataclasses.replace(state, params=params, step=state.step + 1), metrics
+
+    def eval_fn(state):
+        return judge(np.asarray(state.params["words"]), corpus.words, pairs, 3)
+
+    state = train.create_state(init, optax.identity(), key=jax.random.key(config.seed), ema=False)
+    batches = skipgram_pipeline(blocks)
+    state, checkpointer, writer = train.resume(
+        workdir, state, batches, tensorboard=options.tensorboard
+    )
+    start, first = time.perf_counter(), int(state.step)
+    state = train.fit(
+        state,
+        train_step,
+        batches,
+        num_steps=num_steps,
+        checkpointer=checkpointer,
+        writer=writer,
+        log_every=config.log_every,
+        eval_every=config.eval_every,
+        eval_fn=eval_fn,
+        checkpoint_every=config.checkpoint_every,
+        batch_size=blocks.words_per_batch,
+        profile_dir=options.profile_dir,
+    )
+    seconds = time.perf_counter() - start
+    words_seen = total * config.epochs * (num_steps - first) / num_steps
+    vectors = np.asarray(state.params["words"])
+    word_vectors.save_word2vec(workdir / "vectors.txt", corpus.words, vectors)
+    lines = []
+    for query in config.show:
+        if query in corpus.words:
+            near = word_vectors.nearest(vectors, corpus.words, query, count=8)
+            lines.append(f"{query}: " + ", ".join(f"{word} {cosine:.2f}" for word, cosine in near))
+    (workdir / "neighbours.txt").write_text("".join(line + "\n" for line in lines))
+    draw_plane(vectors, corpus.words, workdir / "plane.png")
+    print(*lines, sep="\n")
+    if words_seen:
+        print(
+            f"{words_seen:.0f} words of text in {seconds:.1f} s, compiling included: "
+            f"{words_seen / seconds:.0f} words/s"
+        )
+    print({k: round(v, 4) for k, v in eval_fn(state).items()})
+
+
+def main(config, workdir):
+    options = launch.options()
+    if config.job == "sweep":
+        sweep(config, workdir, options.data_dir)
+    elif config.job == "negative_sampling":
+        negative_sampling(config, workdir, options)
+    else:
+        raise ValueError(f"job is {config.job!r}, must be sweep or negative_sampling")
+
+
+if __name__ == "__main__":
+    launch.run(main, default_config="configs/embeddings/sweep.py")
