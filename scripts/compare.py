@@ -151,6 +151,13 @@ def draw(config, workdir, arms, runs):
         if lines:
             name = figure.replace("/", "_").replace("*", "all")
             plots.bands(lines, workdir / f"curve_{name}.png", xlabel="step", ylabel=figure)
+    if "tradeoff" in config:
+        x, y = config.tradeoff.x, config.tradeoff.y
+        lines = {
+            name: [[100 * comparison.final(r, f).mean() for r, _ in rows] for f in (x, y)]
+            for name, rows in runs.items()
+        }
+        plots.tradeoff(lines, workdir / "tradeoff.png", xlabel=f"{x} (%)", ylabel=f"{y} (%)")
     for name in config.get("layer_curves", ()):
         lines = comparison.layer_curves(arms[name].record)
         file = f"layers_{name.replace(' ', '_')}.png"

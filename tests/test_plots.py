@@ -151,3 +151,29 @@ def test_bars(monkeypatch, tmp_path):
     assert [t.get_text() for t in panel.get_legend().get_texts()] == ["raw", "EMA"]
     with pytest.raises(ValueError, match=r"values EMA have shape \(1,\), \(2,\) is needed"):
         plots.bars({"raw": [3.0, 1.0], "EMA": [2.0]}, "x.png")
+
+
+def test_comparisons_show_every_method(tmp_path):
+    rng = np.random.default_rng(0)
+    few = {"a": rng.normal(size=5), "b": rng.normal(size=5)}
+    plots.dots(few, tmp_path / "few.png", xlabel="error (%)")
+    plots.dots({**few, "c": rng.normal(size=5)}, tmp_path / "many.png")
+    heights = [Image.open(tmp_path / f"{name}.png").height for name in ("few", "many")]
+    assert heights[1] > heights[0]
+    lines = {"a": (np.arange(4), rng.normal(size=(4, 5))), "b": ([0, 9], np.full((2, 1), np.nan))}
+    plots.bands(lines, tmp_path / "bands.png", logx=True, ylabel="error")
+    plots.tradeoff({"a": ([1, 2], [3, 4]), "b": ([1], [1])}, tmp_path / "tradeoff.png")
+    for name in ("bands", "tradeoff"):
+        assert Image.open(tmp_path / f"{name}.png").width == 640
+
+
+def test_comparisons_refuse_what_does_not_fit(tmp_path):
+    with pytest.raises(ValueError, match=r"need \(seeds,\)"):
+        plots.dots({"a": np.zeros((2, 2))}, tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a: x has shape \(3,\), values \(2, 5\)"):
+        plots.bands({"a": (np.arange(3), np.zeros((2, 5)))}, tmp_path / "a.png")
+    with pytest.raises(ValueError, match="must be equal vectors"):
+        plots.tradeoff({"a": ([1, 2], [1])}, tmp_path / "a.png")
+    for draw in (plots.bands, plots.tradeoff):
+        with pytest.raises(ValueError, match="no lines"):
+            draw({}, tmp_path / "a.png")

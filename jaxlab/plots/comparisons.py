@@ -1,6 +1,7 @@
 """Figures of methods beside one another, with the spread over seeds."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from etils import epath
@@ -94,4 +95,42 @@ def bands(
     panel.set_ylabel(ylabel)
     panel.set_title(title, fontsize=11)
     figure.legend(loc="outside lower center", ncols=min(3, len(lines)), fontsize=8)
+    save_figure(figure, path)
+
+
+def tradeoff(
+    lines: Mapping[str, Sequence[ArrayLike]],
+    path: epath.PathLike,
+    *,
+    xlabel: str = "",
+    ylabel: str = "",
+    title: str = "",
+) -> None:
+    """Save one figure against another, a point a setting, joined in the order given.
+
+    Args:
+      lines: method -> (x [M], y [M]), the settings in order of strength.
+      path: the PNG file.
+      xlabel: text below.
+      ylabel: text at the side.
+      title: text above.
+
+    Raises:
+      ValueError: there is no line, or shapes do not fit.
+    """
+    if not lines:
+        raise ValueError("there are no lines to draw")
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained", dpi=100)
+    panel = figure.subplots()
+    for (label, points), marker in zip(lines.items(), itertools.cycle("os^Dv<>P*X"), strict=False):
+        x, y = (np.asarray(values, float) for values in points)
+        if x.shape != y.shape or x.ndim != 1:
+            raise ValueError(f"{label}: x has shape {x.shape}, y {y.shape}, must be equal vectors")
+        panel.plot(x, y, label=label, marker=marker, markersize=5, linewidth=1, alpha=0.8)
+    panel.grid(alpha=0.25)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.set_xlabel(xlabel)
+    panel.set_ylabel(ylabel)
+    panel.set_title(title, fontsize=11)
+    figure.legend(loc="outside lower center", ncols=min(4, len(lines)), fontsize=8)
     save_figure(figure, path)

