@@ -88,7 +88,7 @@ def test_images_that_cannot_be_drawn_are_refused(tmp_path):
 def drawn(monkeypatch):
     """Keep the figure instead of writing it."""
     kept = []
-    monkeypatch.setattr(plots, "_save_figure", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(plots.lines, "save_figure", lambda figure, path: kept.append(figure))
     return kept
 
 
