@@ -13,11 +13,12 @@ FILES = sorted((ROOT / "jaxlab").rglob("*.py"))
 LEVELS = {
     "checks": -1,
     **dict.fromkeys(("losses", "regularizers", "distributions", "embedding_dim"), 0),
-    **dict.fromkeys(("mesh", "metrics", "data"), 0),
+    **dict.fromkeys(("attacks", "mesh", "metrics", "data"), 0),
     **dict.fromkeys(("optim", "checkpoints", "plots", "theseus", "decoding"), 1),
     "models": 2,
     "train": 2,
-    "launch": 3,
+    **dict.fromkeys(("launch", "sweep", "comparison"), 3),
+    "classification": 4,
 }
 
 # Outside libraries, and where they may be imported.
@@ -32,6 +33,7 @@ ONLY_IN = {
     "matplotlib": ("plots",),
     "tensorboardX": ("metrics",),
     "tqdm": ("train", "data"),
+    "scipy": ("comparison", "models"),
     "jax.experimental.multihost_utils": ("mesh",),
     "jax.sharding": ("mesh",),
     "jax.distributed": ("mesh",),
@@ -43,7 +45,7 @@ ONLY_IN = {
     "configs": (),
     "tests": (),
 }
-PURE = ("checks", "losses", "regularizers", "distributions", "embedding_dim")
+PURE = ("checks", "attacks", "losses", "regularizers", "distributions", "embedding_dim")
 PURE_MAY_IMPORT = ("jax", "chex", "numpy", "optax.losses", "jaxlab")
 
 # Names that must not be used at all, or only in one file.
