@@ -95,10 +95,10 @@ def _add_spectral(strength: Number) -> optax.GradientTransformation:
     def init(params):
         return regularizers.init_spectral_vectors(params, jax.random.key(0))
 
-    def update(updates, vectors, params=None):
-        penalty = lambda p: regularizers.spectral_norm_penalty(p, vectors)
-        grads, vectors = jax.grad(penalty, has_aux=True)(params)
+    def update(updates, state, params=None):
+        penalty = lambda p: regularizers.spectral_norm_penalty(p, state)
+        grads, state = jax.grad(penalty, has_aux=True)(params)
         add = lambda u, g: u + 0.5 * strength * g
-        return jax.tree.map(add, updates, grads), vectors
+        return jax.tree.map(add, updates, grads), state
 
     return optax.GradientTransformation(init, update)

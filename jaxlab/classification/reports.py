@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlab import losses, regularizers
+from jaxlab.classification.numbers import Number
 from jaxlab.classification.objectives import prepare
 
 
@@ -64,16 +65,19 @@ def report(
         "tail_error": group(order[:third]),
         "head_error": group(order[-third:]),
     }
-    prior = losses.class_prior_from_counts(class_counts)
-    for tau in taus:
-        adjusted = losses.adjust_logits(logits, class_prior=prior, tau=tau)
-        figures[f"posthoc_{tau:g}"] = losses.balanced_error(
-            adjusted.argmax(-1), labels, num_classes
-        ).error
+    if taus:
+        prior = losses.class_prior_from_counts(class_counts)
+
+        def adjusted_error(tau):
+            adjusted = losses.adjust_logits(logits, class_prior=prior, tau=tau)
+            return losses.balanced_error(adjusted.argmax(-1), labels, num_classes).error
+
+        errors = jax.lax.map(adjusted_error, jnp.asarray(taus, jnp.float32))
+        figures |= {f"posthoc_{tau:g}": errors[i] for i, tau in enumerate(taus)}
     return figures
 
 
-def tau_normalized(params: Any, tau: float) -> Any:
+def tau_normalized(params: Any, tau: Number) -> Any:
     """Returns the parameters with tau-normalised class vectors and no bias in the head.
 
     >>> p = {"head": {"kernel": jnp.array([[3.0], [4.0]]), "bias": jnp.ones(1)}}

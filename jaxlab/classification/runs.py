@@ -148,13 +148,8 @@ def make_program(
                 "log_norm_sum": sum(logs.values()),
                 "squared_norm_sum": 2 * regularizers.l2(state.params, mask=optim.matrices_only),
             }
-            for tau in taus:
-                params = tau_normalized(state.params, tau)
-                for split in ("validation", "test"):
-                    held = context[split]
-                    logits = predict(model, params, state.model_state, held["x"])
-                    wrong = losses.balanced_error(logits.argmax(-1), held["label"], num_classes)
-                    figures[f"{split}/normalized_{tau:g}"] = wrong.error
+            if taus:
+                figures |= normalized(state, context)
             if epsilons:
                 figures |= robustness(state, context["test"])
             if example_losses:
@@ -165,20 +160,51 @@ def make_program(
                 )
             return figures
 
+        # One traced body for all strengths: unrolled, they would take most of the compile time.
+        def normalized(state, context):
+            def errors(tau):
+                params = tau_normalized(state.params, tau)
+                shown = []
+                for split in ("validation", "test"):
+                    held = context[split]
+                    logits = predict(model, params, state.model_state, held["x"])
+                    wrong = losses.balanced_error(logits.argmax(-1), held["label"], num_classes)
+                    shown.append(wrong.error)
+                return shown
+
+            both = jax.lax.map(errors, jnp.asarray(taus, jnp.float32))
+            return {
+                f"{split}/normalized_{tau:g}": values[i]
+                for split, values in zip(("validation", "test"), both, strict=True)
+                for i, tau in enumerate(taus)
+            }
+
         def robustness(state, held):
             x, labels = prepare(held["x"][:num_attacked]), held["label"][:num_attacked]
-            logits_of = lambda x: model.apply({"params": state.params, **state.model_state}, x)
+            variables = {"params": state.params, **state.model_state}
+
+            def logits_of(x) -> Any:
+                return model.apply(variables, x)
+
             each = lambda x: optax.softmax_cross_entropy_with_integer_labels(logits_of(x), labels)
             wrong = lambda x: (logits_of(x).argmax(-1) != labels).mean()
-            figures = {"test/jacobian_norm": attacks.input_jacobian_norm(logits_of, x).mean()}
-            for epsilon in epsilons:
-                moved = attacks.fgsm(each, x, epsilon=epsilon)
-                figures[f"test/fgsm_{epsilon:g}"] = wrong(moved)
-                step = 2.5 * epsilon / pgd_steps
-                moved = attacks.pgd(
-                    each, x, epsilon=epsilon, step_size=step, num_steps=pgd_steps, key=state.key
+
+            def attacked(epsilon):
+                one = attacks.fgsm(each, x, epsilon=epsilon)
+                many = attacks.pgd(
+                    each,
+                    x,
+                    epsilon=epsilon,
+                    step_size=2.5 * epsilon / pgd_steps,
+                    num_steps=pgd_steps,
+                    key=state.key,
                 )
-                figures[f"test/pgd_{epsilon:g}"] = wrong(moved)
+                return wrong(one), wrong(many)
+
+            errors = jax.lax.map(attacked, jnp.asarray(epsilons, jnp.float32))
+            figures = {"test/jacobian_norm": attacks.input_jacobian_norm(logits_of, x).mean()}
+            for name, values in zip(("fgsm", "pgd"), errors, strict=True):
+                figures |= {f"test/{name}_{e:g}": values[i] for i, e in enumerate(epsilons)}
             return figures
 
         return sweep.Run(init, train.make_train_step(loss, tx), evaluate, finish)

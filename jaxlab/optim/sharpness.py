@@ -1,12 +1,12 @@
 """Sharpness-aware minimisation for jaxlab's train step."""
 
+import jax
 import optax
-from jax.typing import ArrayLike
 from optax import contrib
 
 
 def sharpness_aware(
-    inner: optax.GradientTransformation, radius: ArrayLike
+    inner: optax.GradientTransformation, radius: float | jax.Array
 ) -> optax.GradientTransformationExtraArgs:
     r"""Steps by the gradient at the worst point nearby, :math:`\theta + r g / \lVert g \rVert`.
 
@@ -21,7 +21,6 @@ def sharpness_aware(
       A transformation whose `update` needs `params` and `grad_fn(params, _)`, which
       `make_train_step` gives.
 
-    >>> import jax
     >>> import jax.numpy as jnp
     >>> grad = jax.grad(lambda w: 0.5 * w**2)
     >>> tx = sharpness_aware(optax.sgd(1.0), 0.5)
