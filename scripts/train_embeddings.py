@@ -55,6 +55,17 @@ def shares(config, corpus, vocab_size):
     return normal(0), normal(1), [p[0].sum() for p in parts]
 
 
+def judged_pairs(data_dir):
+    """Name -> (word pairs, judgements); without those whose file is not there."""
+    found = {}
+    for name in corpora.WORD_PAIRS:
+        try:
+            found[name] = corpora.load_word_pairs(name, data_dir)
+        except FileNotFoundError as error:
+            logging.warning("no rank correlation with %s: %s", name, error)
+    return found
+
+
 def judge(vectors, words, pairs, min_pairs):
     """Rank correlations with the judged pairs, and how many pairs there were."""
     found = {}
@@ -178,7 +189,7 @@ def draw_sweep(config, table, path):
 def sweep(config, workdir, data_dir):
     cells = list(itertools.product(config.vocab_sizes, config.dims))
     corpus = corpora.load_corpus(config.corpus, data_dir)
-    pairs = {name: corpora.load_word_pairs(name, data_dir) for name in corpora.WORD_PAIRS}
+    pairs = judged_pairs(data_dir)
     writer = MetricsWriter(workdir)
     done = 0
     if (workdir / "metrics.jsonl").exists():
@@ -255,7 +266,7 @@ def draw_plane(vectors, words, path):
 
 def negative_sampling(config, workdir, options):
     corpus, total = frequent_words(config, options.data_dir)
-    pairs = {name: corpora.load_word_pairs(name, options.data_dir) for name in corpora.WORD_PAIRS}
+    pairs = judged_pairs(options.data_dir)
     blocks = SkipgramBlocks(corpus, seed=config.seed, **config.blocks)
     num_steps, inner = config.epochs * blocks.batches_per_epoch, config.blocks.steps
     logging.info(

@@ -33,6 +33,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             "negatives": 16,
             "power": 0.75,
             "subsample": 1e-3,
+            "shuffle": False,  # word2vec's order: the encyclopedia comes last
         }
     )
     config.num_negatives = 5.0  # weight of the negatives: as if so many were drawn for each pair

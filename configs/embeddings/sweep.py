@@ -48,8 +48,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.fast_compile = True
         config.seeds = 2
         config.share = 0.1
-        config.vocab_sizes = (30, 60)
-        config.dims = (2, 8)
+        config.vocab_sizes = (60,)
+        config.dims = (2, 4, 8)
         config.fit.num_steps = 40
     elif preset:
         raise ValueError(f"preset is {preset!r}, known are 'less', 'conditional' and 'tiny'")

@@ -16,8 +16,9 @@ class SkipgramBlocks:
     """Batches of blocks of text, each a function of (corpus, arguments, index) alone.
 
     An epoch shuffles the paragraphs, drops frequent words at random and draws the reach of each
-    word's window, as word2vec does; all of it is drawn anew each epoch. The end of an epoch is
-    filled up with places of reach 0, so that every epoch has `batches_per_epoch` batches.
+    word's window, as word2vec does but for the shuffling; all of it is drawn anew each epoch. The
+    end of an epoch is filled up with places of reach 0, so that every epoch has
+    `batches_per_epoch` batches.
 
     Args:
       corpus: the words to train on.
@@ -29,6 +30,8 @@ class SkipgramBlocks:
       negatives: M, negatives a stretch, drawn with the chance count^power.
       power: see `negatives`.
       subsample: threshold of `subsampling_rates`; 0 keeps every word.
+      shuffle: whether paragraphs come in a new order each epoch; else, as in word2vec, in that of
+        the text, of which the end then counts most.
 
     Raises:
       ValueError: an argument is out of range, or the corpus has no words.
@@ -56,6 +59,7 @@ class SkipgramBlocks:
         negatives: int = 16,
         power: float = 0.75,
         subsample: float = 1e-3,
+        shuffle: bool = True,
     ):
         sizes = {"steps": steps, "stretches": stretches, "length": length, "window": window,
                  "negatives": negatives}  # fmt: skip
@@ -68,7 +72,7 @@ class SkipgramBlocks:
             raise ValueError("the corpus has no words")
         self._corpus, self._seed, self._window = corpus, seed, window
         self._shape = (steps, stretches, length)
-        self._negatives = negatives
+        self._negatives, self._shuffle = negatives, shuffle
         counts = corpus.counts
         self._rates = subsampling_rates(counts, subsample)
         chances = np.where(counts > 0, counts.astype(np.float64) ** power, 0)
@@ -89,7 +93,7 @@ class SkipgramBlocks:
         """Tokens with W more at either end, and the reaches to the left and to the right."""
         corpus, rng = self._corpus, np.random.default_rng((self._seed, _ORDER, epoch))
         lengths = np.diff(corpus.offsets)
-        order = rng.permutation(len(lengths))
+        order = rng.permutation(len(lengths)) if self._shuffle else np.arange(len(lengths))
         # Indices of all tokens, paragraph after paragraph in the new order.
         ends = np.cumsum(lengths[order])
         jumps = np.repeat(corpus.offsets[:-1][order] - (ends - lengths[order]), lengths[order])
