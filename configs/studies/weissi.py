@@ -75,7 +75,7 @@ def get_config(preset: str = "sgd") -> ml_collections.ConfigDict:
             "weissi", *((0.01, 0.03, 0.1, 0.3) if adam else (0.1, 0.2, 0.3, 0.5))
         ),
         "WEISSI, decoupled": strengths(
-            "weissi_decay", *((3.0, 10.0, 30.0, 100.0) if adam else (0.1, 0.2, 0.3, 0.5))
+            "weissi_decay", *((1.0, 3.0, 10.0, 15.0) if adam else (0.1, 0.2, 0.3, 0.5))
         ),
         "WEISSI, both terms": {
             "set": {"optimizer": {"weissi": 0.03 if adam else 0.3}},
@@ -84,7 +84,7 @@ def get_config(preset: str = "sgd") -> ml_collections.ConfigDict:
         "spectral": strengths("spectral", 1e-3, 3e-3, 1e-2, 3e-2),
         "cliff": strengths(
             "weissi_decay",
-            *((300.0, 1000.0, 3000.0, 10000.0) if adam else (0.7, 1.0, 2.0, 4.0)),
+            *((20.0, 30.0, 100.0, 300.0) if adam else (0.7, 1.0, 2.0, 4.0)),
         ),
     }
     if base["model"]["kind"] == "mlp" and "norm" not in base["model"]:
