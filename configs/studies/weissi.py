@@ -60,6 +60,7 @@ def get_config(preset: str = "sgd") -> ml_collections.ConfigDict:
         base["model"]["features"] = (8,)
         base |= {"num_steps": 4, "batch_size": 10, "eval_every": 2}
 
+    # Momentum 0.9 multiplies a coupled gradient by ten: decoupled strengths are larger.
     def strengths(name, *values):
         return {"grid": {"optimizer": {name: values}}}
 
@@ -69,26 +70,26 @@ def get_config(preset: str = "sgd") -> ml_collections.ConfigDict:
         "none": strengths("learning_rate", rate / 4, rate / 2, rate, 2 * rate),
         "L2": strengths("l2", *coupled_l2),
         "AdamW" if adam else "decoupled decay": strengths(
-            "weight_decay", *((0.1, 0.3, 1.0, 3.0) if adam else (1e-3, 3e-3, 1e-2, 3e-2))
+            "weight_decay", *((0.1, 0.3, 1.0, 3.0) if adam else (1e-2, 3e-2, 1e-1, 3e-1))
         ),
         "WEISSI, coupled": strengths(
             "weissi", *((0.01, 0.03, 0.1, 0.3) if adam else (0.1, 0.2, 0.3, 0.5))
         ),
         "WEISSI, decoupled": strengths(
-            "weissi_decay", *((1.0, 3.0, 10.0, 15.0) if adam else (0.1, 0.2, 0.3, 0.5))
+            "weissi_decay", *((1.0, 3.0, 10.0, 15.0) if adam else (1.0, 2.0, 3.0, 5.0))
         ),
         "WEISSI, both terms": {
             "set": {"optimizer": {"weissi": 0.03 if adam else 0.3}},
             "grid": {"optimizer": {"weissi_direction": (1e-4, 3e-4, 1e-3, 3e-3)}},
         },
-        "spectral": strengths("spectral", 1e-3, 3e-3, 1e-2, 3e-2),
+        "spectral": strengths("spectral", 1e-2, 3e-2, 1e-1, 3e-1),
         "cliff": strengths(
             "weissi_decay",
-            *((20.0, 30.0, 100.0, 300.0) if adam else (0.7, 1.0, 2.0, 4.0)),
+            *((20.0, 30.0, 100.0, 300.0) if adam else (7.0, 10.0, 20.0, 40.0)),
         ),
     }
     if base["model"]["kind"] == "mlp" and "norm" not in base["model"]:
-        arms["path norm"] = strengths("path", 1e-6, 1e-5, 1e-4, 1e-3)
+        arms["path norm"] = strengths("path", 1e-5, 1e-4, 1e-3, 1e-2)
     if resnet:  # half the candidates: a ResNet takes ten times as long
         for arm in arms.values():
             arm["grid"] = {s: {k: v[1:3] for k, v in g.items()} for s, g in arm["grid"].items()}
