@@ -154,8 +154,8 @@ def draw(config, workdir, arms, runs):
     if "tradeoff" in config:
         x, y = config.tradeoff.x, config.tradeoff.y
         lines = {
-            name: [[100 * comparison.final(r, f).mean() for r, _ in rows] for f in (x, y)]
-            for name, rows in runs.items()
+            name: [[100 * comparison.final(r, f).mean() for r, _ in runs[name]] for f in (x, y)]
+            for name in config.tradeoff.arms
         }
         plots.tradeoff(lines, workdir / "tradeoff.png", xlabel=f"{x} (%)", ylabel=f"{y} (%)")
     for name in config.get("layer_curves", ()):

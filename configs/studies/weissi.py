@@ -124,7 +124,11 @@ def get_config(preset: str = "sgd") -> ml_collections.ConfigDict:
                 "test/jacobian_norm",
             ),
             "curves": {"figures": ("test/error",)},
-            "tradeoff": {"x": "test/error", "y": "test/pgd_0.05" if tiny else "test/pgd_0.02"},
+            "tradeoff": {
+                "x": "test/error",
+                "y": "test/pgd_0.05" if tiny else "test/pgd_0.02",
+                "arms": tuple(name for name in arms if name != "cliff"),
+            },
             "layer_curves": tuple(n for n in ("none", "L2", "WEISSI, coupled") if n in arms),
             "sweeps": (
                 {
