@@ -1,0 +1,222 @@
+"""Skip-gram losses against NumPy in float64, and the fast step against the slow sum."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlab import embedding_dim as ed
+from jaxlab.models import skipgram
+
+N, DIM = 12, 4
+
+
+@pytest.fixture(scope="module")
+def case():
+    """Params and shares of pairs, float64 copies of both, and the logits."""
+    params = skipgram.init_params(jax.random.key(0), N, DIM, words=1.0, contexts=0.7)
+    counts = np.random.default_rng(0).poisson(1.0, (N, N)).astype(np.float64)
+    pairs = counts / counts.sum()
+    u, v = (np.asarray(params[name], np.float64) for name in ("words", "contexts"))
+    return params, jnp.asarray(pairs, jnp.float32), pairs, u @ v.T
+
+
+def softplus(x):
+    return np.logaddexp(0, x)
+
+
+# --- Full softmaxes -------------------------------------------------------------------------------
+
+
+def test_joint_softmax(case):
+    params, pairs, p, s = case
+    q = np.exp(s) / np.exp(s).sum()
+    expected = -np.sum(p * np.log(q))
+    assert float(skipgram.joint_cross_entropy(params, pairs)) == pytest.approx(expected, rel=1e-5)
+    found = float(skipgram.joint_entropy(params))
+    assert found == pytest.approx(-np.sum(q * np.log(q)), rel=1e-5)
+    grads = jax.grad(skipgram.joint_cross_entropy)(params, pairs)
+    u, v = (np.asarray(params[name], np.float64) for name in ("words", "contexts"))
+    np.testing.assert_allclose(grads["words"], (q - p) @ v, atol=1e-6)
+    np.testing.assert_allclose(grads["contexts"], (q - p).T @ u, atol=1e-6)
+
+
+def test_row_softmax(case):
+    params, pairs, p, s = case
+    q = np.exp(s) / np.exp(s).sum(axis=1, keepdims=True)
+    expected = -np.sum(p * np.log(q))
+    assert float(skipgram.row_cross_entropy(params, pairs)) == pytest.approx(expected, rel=1e-5)
+    entropies = -np.sum(q * np.log(q), axis=1)
+    np.testing.assert_allclose(skipgram.row_entropies(params), entropies, rtol=1e-5)
+    grads = jax.grad(skipgram.row_cross_entropy)(params, pairs)
+    v = np.asarray(params["contexts"], np.float64)
+    weights = p.sum(axis=1, keepdims=True) * q - p
+    np.testing.assert_allclose(grads["words"], weights @ v, atol=1e-6)
+
+
+def test_cross_entropies_are_bounded_by_entropies_of_the_pairs(case):
+    params, pairs, p, _ = case
+    assert float(skipgram.joint_cross_entropy(params, pairs)) > ed.empirical_pair_entropy(p)
+    conditional = ed.empirical_pair_entropy(p, pairs="conditional")
+    assert float(skipgram.row_cross_entropy(params, pairs)) > conditional
+
+
+def test_norm_ratio_and_entropy_of_random_vectors_are_those_of_the_theory():
+    n = 16
+    params = skipgram.init_params(jax.random.key(1), 1500, n)
+    unit = lambda x: np.sqrt(n) * x / np.linalg.norm(x, axis=1, keepdims=True)
+    params = {name: jnp.asarray(unit(np.asarray(x))) for name, x in params.items()}
+    assert float(skipgram.norm_ratio(params)) == pytest.approx(1, rel=1e-5)
+    expected = ed.skipgram_entropy(1500, n)
+    assert float(skipgram.joint_entropy(params)) == pytest.approx(expected, abs=0.08)
+    params = skipgram.init_params(jax.random.key(1), 7, 3)
+    norms = [np.linalg.norm(np.asarray(x), axis=1) for x in params.values()]
+    expected = np.mean(np.outer(*norms)) / 3
+    assert float(skipgram.norm_ratio(params)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_full_rank_fit_reaches_the_entropy_of_the_pairs(case):
+    _, pairs, p, _ = case
+    fit = functools.partial(skipgram.fit_counts, dim=N, num_steps=300)
+    keys = jax.vmap(jax.random.key)(jnp.arange(2))
+    params, found = jax.jit(jax.vmap(fit, in_axes=(0, None, None)))(keys, pairs, pairs)
+    floor = ed.empirical_pair_entropy(p)
+    assert found["train"].shape == (2, 30)
+    assert (np.asarray(found["train"][:, -1]) < floor + 0.02).all()
+    np.testing.assert_array_equal(found["train"], found["held_out"])
+    assert not np.array_equal(params["words"][0], params["words"][1])  # seeds differ
+
+
+def test_wrong_arguments_are_named(case):
+    params, pairs, _, _ = case
+    with pytest.raises(ValueError, match=r"pairs have shape \(3, 3\)"):
+        skipgram.joint_cross_entropy(params, pairs[:3, :3])
+    with pytest.raises(ValueError, match="softmax is 'both', must be one of joint, conditional"):
+        skipgram.fit_counts(jax.random.key(0), pairs, pairs, dim=2, num_steps=10, softmax="both")
+    with pytest.raises(ValueError, match="num_steps is 15, must be a positive multiple of 10"):
+        skipgram.fit_counts(jax.random.key(0), pairs, pairs, dim=2, num_steps=15)
+    with pytest.raises(ValueError, match="tables of 1 x 4"):
+        skipgram.init_params(jax.random.key(0), 1, 4)
+    with pytest.raises(ValueError, match="standard deviations are -1"):
+        skipgram.init_params(jax.random.key(0), 2, 4, words=-1)
+    with pytest.raises(ValueError, match="word, context and negatives have shapes"):
+        skipgram.negative_sampling_loss(jnp.ones((2, 3)), jnp.ones((2, 3)), jnp.ones((2, 3)))
+    zeros, reach = jnp.zeros((1, 2, 3)), jnp.zeros((1, 2), jnp.int32)
+    with pytest.raises(ValueError, match="words, contexts and left have shapes"):
+        skipgram.block_loss(zeros, jnp.zeros((1, 5, 3)), zeros, reach, reach)
+
+
+# --- Negative sampling ----------------------------------------------------------------------------
+
+B, W, M, STRETCHES, STEPS = 6, 2, 3, 2, 2
+
+
+@pytest.fixture(scope="module")
+def blocks():
+    """Two blocks of two stretches over few words, so that rows repeat."""
+    rng = np.random.default_rng(1)
+    shape = (STEPS, STRETCHES)
+    return {
+        "tokens": rng.integers(0, N, (*shape, B + 2 * W)),
+        "left": rng.integers(0, W + 1, (*shape, B)),
+        "right": rng.integers(0, W + 1, (*shape, B)),
+        "negatives": rng.integers(0, N, (*shape, M)),
+    }
+
+
+def pairs_of(block):
+    """(stretch, word, context) of every pair of a block."""
+    for i in range(STRETCHES):
+        for k in range(B):
+            for d in range(-block["left"][i, k], block["right"][i, k] + 1):
+                if d:
+                    yield i, block["tokens"][i, W + k], block["tokens"][i, W + k + d]
+
+
+def step_by_hand(u, v, block, rate, num_negatives):
+    """One SGD step in float64, pair by pair; also its loss and number of pairs."""
+    du, dv, loss, count = np.zeros_like(u), np.zeros_like(v), 0.0, 0
+    sigmoid = lambda x: 1 / (1 + np.exp(-x))
+    for i, word, context in pairs_of(block):
+        s = u[word] @ v[context]
+        loss, count = loss + softplus(-s), count + 1
+        du[word] -= (1 - sigmoid(s)) * v[context]
+        dv[context] -= (1 - sigmoid(s)) * u[word]
+        for other in block["negatives"][i]:
+            s = u[word] @ v[other]
+            weight = num_negatives / M
+            loss += weight * softplus(s)
+            du[word] += weight * sigmoid(s) * v[other]
+            dv[other] += weight * sigmoid(s) * u[word]
+    return u - rate * du, v - rate * dv, loss, count
+
+
+def gathered(params, block):
+    return (
+        params["words"][block["tokens"][:, W:-W]],
+        params["contexts"][block["tokens"]],
+        params["contexts"][block["negatives"]],
+        block["left"],
+        block["right"],
+    )
+
+
+def test_loss_of_a_pair():
+    rng = np.random.default_rng(2)
+    u, v, k = rng.normal(size=(5, 3)), rng.normal(size=(5, 3)), rng.normal(size=(5, 4, 3))
+    expected = softplus(-np.sum(u * v, -1)) + softplus(np.einsum("bn,bkn->bk", u, k)).sum(-1)
+    found = skipgram.negative_sampling_loss(*(jnp.asarray(x, jnp.float32) for x in (u, v, k)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_block_is_the_sum_over_its_pairs(case, blocks):
+    params = case[0]
+    block = {name: x[0] for name, x in blocks.items()}
+    total, count = skipgram.block_loss(*gathered(params, block), num_negatives=M)
+    pairs = list(pairs_of(block))
+    stretch, word, context = (np.array(x) for x in zip(*pairs, strict=True))
+    losses = skipgram.negative_sampling_loss(
+        params["words"][word],
+        params["contexts"][context],
+        params["contexts"][block["negatives"][stretch]],
+    )
+    assert float(total) == pytest.approx(float(losses.sum()), rel=1e-5)
+    assert float(count) == len(pairs)
+    u, v = (np.asarray(params[name], np.float64) for name in ("words", "contexts"))
+    expected = step_by_hand(u, v, block, 0.0, 5.0)[2]
+    total, _ = skipgram.block_loss(*gathered(params, block), num_negatives=5.0)
+    assert float(total) == pytest.approx(expected, rel=1e-5)
+
+
+def test_fast_steps_are_the_steps_by_hand(case, blocks):
+    params, rates = case[0], np.array([0.1, 0.05], np.float32)
+    found, loss = jax.jit(skipgram.sgd_steps)(params, blocks, rates)
+    u, v = (np.asarray(params[name], np.float64) for name in ("words", "contexts"))
+    for i in range(STEPS):
+        block = {name: x[i] for name, x in blocks.items()}
+        u, v, total, count = step_by_hand(u, v, block, float(rates[i]), 5.0)
+    np.testing.assert_allclose(found["words"], u, atol=2e-6)
+    np.testing.assert_allclose(found["contexts"], v, atol=2e-6)
+    assert float(loss) == pytest.approx(total / count, rel=1e-5)
+
+
+def test_fast_step_is_the_gradient_of_the_block_loss(case, blocks):
+    params = case[0]
+    block = {name: x[:1] for name, x in blocks.items()}
+    first = {name: x[0] for name, x in blocks.items()}
+    loss = lambda p: skipgram.block_loss(*gathered(p, first), num_negatives=3.0)[0]
+    grads = jax.grad(loss)(params)
+    found, _ = skipgram.sgd_steps(params, block, jnp.array([0.1]), num_negatives=3.0)
+    for name, grad in grads.items():
+        np.testing.assert_allclose(found[name], params[name] - 0.1 * grad, atol=2e-6)
+
+
+def test_places_without_reach_change_nothing(case, blocks):
+    params = case[0]
+    empty = {**blocks, "left": 0 * blocks["left"], "right": 0 * blocks["right"]}
+    found, loss = jax.jit(skipgram.sgd_steps)(params, empty, np.full(STEPS, 0.1, np.float32))
+    for name in params:
+        np.testing.assert_array_equal(found[name], params[name])
+    assert float(loss) == 0
