@@ -82,9 +82,7 @@ def get_config(preset: str = "noise40-sgd") -> ml_collections.ConfigDict:
         return {"grid": {"optimizer": {name: values}}}
 
     # On the images stronger ones diverge.
-    few = task != "sinusoid"
-    decays = (3e-3, 1e-2, 3e-2, 1e-1) if few else (3e-2, 1e-1, 3e-1, 1.0)
-    penalties = (3e-3, 1e-2, 3e-2, 1e-1) if few else (3e-2, 1e-1, 3e-1, 1.0)
+    strengths = (3e-2, 1e-1, 3e-1, 1.0) if task == "sinusoid" else (3e-3, 1e-2, 3e-2, 1e-1)
     rates_tried = (rate / 4, rate / 2, rate, rate * 2)
     arms = {
         "none": optimizer_grid("learning_rate", *rates_tried),
@@ -96,9 +94,9 @@ def get_config(preset: str = "noise40-sgd") -> ml_collections.ConfigDict:
         },
         "early stopping": {**optimizer_grid("learning_rate", *rates_tried), "stop": "best"},
         "flooding + early stopping": {**flood("batch"), "stop": "best"},
-        "weight decay": optimizer_grid("weight_decay", *decays),
+        "weight decay": optimizer_grid("weight_decay", *strengths),
         "label smoothing": {"grid": {"objective": {"label_smoothing": (0.1, 0.2, 0.4, 0.6)}}},
-        "gradient penalty": {"grid": {"objective": {"gradient_penalty": penalties}}},
+        "gradient penalty": {"grid": {"objective": {"gradient_penalty": strengths}}},
         "SAM": optimizer_grid("sharpness", 0.1, 0.2, 0.5, 1.0),
     }
     if optimizer == "adam":
