@@ -153,9 +153,14 @@ def draw(config, workdir, arms, runs):
             plots.bands(lines, workdir / f"curve_{name}.png", xlabel="step", ylabel=figure)
     if "tradeoff" in config:
         x, y = config.tradeoff.x, config.tradeoff.y
-        lines = {
-            name: [[100 * comparison.final(r, f).mean() for r, _ in runs[name]] for f in (x, y)]
+        points = {
+            name: [[100 * comparison.final(r, f).mean() for f in (x, y)] for r, _ in runs[name]]
             for name in config.tradeoff.arms
+        }
+        lowest = min(a for pairs in points.values() for a, _ in pairs)
+        lines = {  # runs that broke down would leave the others no room
+            name: np.array([pair for pair in pairs if pair[0] < 1.25 * lowest]).reshape(-1, 2).T
+            for name, pairs in points.items()
         }
         plots.tradeoff(lines, workdir / "tradeoff.png", xlabel=f"{x} (%)", ylabel=f"{y} (%)")
     for name in config.get("layer_curves", ()):
