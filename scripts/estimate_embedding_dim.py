@@ -87,10 +87,10 @@ def estimates(vocab_size, corpus=None):
 
 def print_table(title, rows):
     print(title)
-    print(f"  {'method':24}{'n':>7}{'exactly':>12}  assumes")
+    print(f"  {'method':27}{'n':>7}{'exactly':>12}  assumes")
     for name, dim, root, assumes in rows:
         exact = "" if root is None else f"{root:.4f}"
-        print(f"  {name:24}{dim:>7}{exact:>12}  {assumes}")
+        print(f"  {name:27}{dim:>7}{exact:>12}  {assumes}")
     print()
 
 

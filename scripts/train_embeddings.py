@@ -30,8 +30,6 @@ from jaxlab.data.skipgram import SkipgramBlocks, skipgram_pipeline
 from jaxlab.metrics import MetricsWriter, read_metrics
 from jaxlab.models import skipgram, word_vectors
 
-SHOWN = 200  # words in the picture
-
 
 # --- Sweep ----------------------------------------------------------------------------------------
 
@@ -142,6 +140,8 @@ def summarize(config, rows):
             draws = rng.integers(config.seeds, size=(1000, config.seeds))
             spread = np.quantile([optimum(dims, grid[:, d].mean(1)) for d in draws], [0.025, 0.975])
             lost = grid - grid.min(axis=0)
+            # Seeds differ by their text more than by anything else: bars show what is left of that.
+            own = grid - grid.mean(axis=0)
             entry[column] = {
                 "optimum": optimum(dims, grid.mean(1)),
                 "interval": spread.tolist(),
@@ -150,7 +150,7 @@ def summarize(config, rows):
                     n for n, x in zip(dims, lost.mean(1), strict=True) if x < 0.01
                 ],
                 "mean": grid.mean(1).tolist(),
-                "sd": grid.std(1, ddof=1).tolist() if config.seeds > 1 else None,
+                "sd": own.std(1, ddof=1).tolist() if config.seeds > 1 else None,
             }
         entry["predicted"] = {
             "8.33 log N": ed.embedding_dim_root(size, method="formula"),
@@ -249,18 +249,22 @@ def frequent_words(config, data_dir):
     return dataclasses.replace(kept, words=words, ids=ids), total
 
 
-def draw_plane(vectors, words, path):
-    """The most frequent words that say something, on the two main directions."""
-    chosen = [i for i, word in enumerate(words) if len(word) > 4][:SHOWN]
-    xy = word_vectors.plane(vectors[chosen])
-    figure = Figure(figsize=(8, 6), layout="constrained", dpi=90)
+def draw_plane(vectors, words, chosen, path):
+    """Chosen words on the two main directions of their unit vectors; frequent ones if unknown."""
+    number = {word: i for i, word in enumerate(words)}
+    known = [[number[w] for w in group.split() if w in number] for group in chosen]
+    if sum(map(len, known)) < 3:
+        known = [list(range(min(len(words), 40)))]
+    rows = vectors[[i for group in known for i in group]]
+    xy = word_vectors.plane(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained", dpi=90)
     panel = figure.subplots()
-    panel.scatter(*xy.T, s=2, color="0.7")
-    for (x, y), i in zip(xy, chosen, strict=True):
-        panel.text(x, y, words[i], fontsize=6, ha="center", va="center")
+    panel.scatter(*xy.T, s=0)  # sets the limits
+    named = [(words[i], f"C{color}") for color, group in enumerate(known) for i in group]
+    for (x, y), (word, color) in zip(xy, named, strict=True):
+        panel.text(x, y, word, fontsize=8, ha="center", va="center", color=color)
     panel.set_xticks([])
     panel.set_yticks([])
-    panel.set_title("frequent words on the two main directions of their vectors", fontsize=9)
     figure.savefig(str(path), pil_kwargs={"optimize": True})
 
 
@@ -324,7 +328,7 @@ def negative_sampling(config, workdir, options):
             near = word_vectors.nearest(vectors, corpus.words, query, count=8)
             lines.append(f"{query}: " + ", ".join(f"{word} {cosine:.2f}" for word, cosine in near))
     (workdir / "neighbours.txt").write_text("".join(line + "\n" for line in lines))
-    draw_plane(vectors, corpus.words, workdir / "plane.png")
+    draw_plane(vectors, corpus.words, config.plane, workdir / "plane.png")
     print(*lines, sep="\n")
     if words_seen:
         print(

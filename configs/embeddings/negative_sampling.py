@@ -43,9 +43,17 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.log_every = 10
     config.eval_every = 0  # batches between rank correlations; 0 for the last only
     config.checkpoint_every = 36
-    config.show = (
-        "king", "water", "france", "computer", "good",
-    )  # fmt: skip
+    config.show = ("king", "water", "france", "computer", "good")  # neighbours
+    config.plane = (  # groups of words in the picture
+        "king queen prince lord duke emperor",
+        "father mother brother sister son daughter uncle",
+        "france germany spain italy england america europe",
+        "hand head eye foot arm face",
+        "day night morning evening week month year",
+        "river sea lake ocean shore island",
+        "two three four five six seven",
+        "algebra theory physics mathematics logic",
+    )
 
     if preset == "tiny":
         config.fast_compile = True

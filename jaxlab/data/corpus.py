@@ -143,9 +143,10 @@ def load_corpus(name: str = "english", data_dir: str | Path | None = None) -> Co
 
 def _data_file(path: str, data_dir: str | Path | None) -> Path:
     found = data_folder(data_dir) / path
-    if not found.is_file():
-        raise FileNotFoundError(f"{found}: no such file; bring it with `{FETCH}`")
-    return found
+    for name in (found, found.with_name(f"{found.name}.gz")):
+        if name.is_file():
+            return name
+    raise FileNotFoundError(f"{found}: no such file; bring it with `{FETCH}`")
 
 
 def _text(path: Path) -> str:

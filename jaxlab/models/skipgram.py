@@ -312,7 +312,7 @@ def sgd_steps(
       num_negatives: see `block_loss`.
 
     Returns:
-      The new tables, and the mean loss of a pair in the last block before its step, in nats.
+      The new tables, and the mean loss of a pair in the first block before its step, in nats.
 
     Example:
       >>> params = init_params(jax.random.key(0), 4, 2)
@@ -326,24 +326,21 @@ def sgd_steps(
     size = len(params["words"])
     # One table: a single gather and a single scatter a step.
     table = jnp.concatenate([params["words"], params["contexts"]])
-    last = jax.tree.map(lambda x: x[-1], blocks)
+    first = jax.tree.map(lambda x: x[0], blocks)
+    total, pairs = block_loss(
+        params["words"][_centres(first)],
+        params["contexts"][first["tokens"]],
+        params["contexts"][first["negatives"]],
+        first["left"],
+        first["right"],
+        num_negatives=num_negatives,
+    )
 
     def step(table, inputs):
         block, rate = inputs
         return _block_step(table, block, rate, num_negatives), None
 
-    before_last = jax.tree.map(lambda x: x[:-1], (blocks, learning_rates))
-    table, _ = jax.lax.scan(step, table, before_last)
-    words, contexts = table[:size], table[size:]
-    total, pairs = block_loss(
-        words[_centres(last)],
-        contexts[last["tokens"]],
-        contexts[last["negatives"]],
-        last["left"],
-        last["right"],
-        num_negatives=num_negatives,
-    )
-    table = _block_step(table, last, learning_rates[-1], num_negatives)
+    table, _ = jax.lax.scan(step, table, (blocks, learning_rates))
     return {"words": table[:size], "contexts": table[size:]}, total / jnp.maximum(pairs, 1)
 
 
