@@ -58,6 +58,8 @@ def get_config(preset: str = "noise40-sgd") -> ml_collections.ConfigDict:
         "batch_size": 64,
         "eval_every": 200,
     }
+    if optimizer == "momentum":  # memorises twice as fast
+        base |= {"num_steps": 2000, "eval_every": 100}
     if task == "sinusoid":
         base["data"] = {"name": "sinusoid", "num_train": 100, "num_validation": 100, "noise": 0.1}
         base["data"] |= {"num_test": 5000}
