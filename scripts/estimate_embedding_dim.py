@@ -103,13 +103,10 @@ def draw(cases, path):
     panel = figure.subplots()
     for label, size in cases:
         entropy = 2 * math.log(size) + drop
-        (line,) = panel.plot(n[entropy > 0], entropy[entropy > 0], label=label)
-        panel.plot(n[entropy <= 0], entropy[entropy <= 0], ls=":", color=line.get_color())
         root = ed.embedding_dim_root(size, kappa=KAPPA.value)
+        (line,) = panel.plot(n[n < root], entropy[n < root], label=f"{label}: n = {root:.1f}")
+        panel.plot(n[n >= root], entropy[n >= root], ls=":", color=line.get_color())
         panel.plot([root], [0], "o", color=line.get_color())
-        panel.annotate(
-            f"{root:.1f}", (root, 0), (0, 7), textcoords="offset points", ha="center", fontsize=8
-        )
     panel.axhline(0, color="0.4", lw=0.8)
     panel.set_ylim(bottom=-3)
     panel.set_xlabel("dimension n")

@@ -30,7 +30,6 @@ from jaxlab.data.skipgram import SkipgramBlocks, skipgram_pipeline
 from jaxlab.metrics import MetricsWriter, read_metrics
 from jaxlab.models import skipgram, word_vectors
 
-
 # --- Sweep ----------------------------------------------------------------------------------------
 
 

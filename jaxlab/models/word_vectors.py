@@ -35,7 +35,7 @@ def nearest(
     cosines = unit @ unit[i]
     cosines[i] = -np.inf
     order = np.argsort(-cosines)[:count].tolist()
-    return [(words[j], float(cosines[j])) for j in order]
+    return [(str(words[j]), float(cosines[j])) for j in order]
 
 
 def rank_correlation(
