@@ -63,8 +63,8 @@ def train_wordpiece(
       min_frequency: how often a pair must be seen to be joined.
 
     Returns:
-      A tokenizer as `load_tokenizer` returns it; [PAD] is 0. The same texts give the same ids
-      (unless pairs of equal count stand at the limit of the vocabulary: keep the file).
+      A tokenizer as `load_tokenizer` returns it; [PAD] is 0. The same texts give the same
+      vocabulary.
 
     Raises:
       ValueError: vocab_size leaves no room beside the special tokens.
@@ -76,15 +76,25 @@ def train_wordpiece(
     """
     if vocab_size <= len(SPECIAL):
         raise ValueError(f"vocab_size is {vocab_size}, must be above {len(SPECIAL)}")
+    texts = list(texts)
     tokenizer = _bert(models.WordPiece(unk_token="[UNK]"), lowercase=lowercase)  # type: ignore[call-arg]
+    # The library numbers characters in an order that changes from run to run, and breaks ties
+    # between pairs by these numbers: given beforehand, they are the same in every run.
+    words = {
+        word
+        for text in texts
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(  # type: ignore[union-attr]
+            tokenizer.normalizer.normalize_str(text)  # type: ignore[union-attr]
+        )
+    }
+    characters = {word[0] for word in words} | {f"##{c}" for word in words for c in word[1:]}
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
-        special_tokens=list(SPECIAL),
+        special_tokens=[*SPECIAL, *sorted(characters)],
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    # The library numbers pieces in an order that changes from run to run.
     pieces = sorted(set(tokenizer.get_vocab()) - set(SPECIAL))
     vocab = {token: i for i, token in enumerate([*SPECIAL, *pieces])}
     model = models.WordPiece(vocab, unk_token="[UNK]")  # type: ignore[call-arg]
