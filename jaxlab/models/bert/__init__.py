@@ -20,6 +20,7 @@ from jaxlab.models.bert.objective import (
 )
 from jaxlab.models.bert.pretrained import load_heads, load_pretrained, save_pretrained
 from jaxlab.models.bert.replacing import apply_replaced, make_successor, num_gates
+from jaxlab.models.bert.stages import make_stage_loss, plain_params, stage_mask, stage_params
 
 __all__ = [
     "LAYER_PREFIX",
@@ -41,9 +42,13 @@ __all__ = [
     "make_metrics",
     "make_replaced_metrics",
     "make_replacing_loss",
+    "make_stage_loss",
     "make_successor",
     "num_gates",
+    "plain_params",
     "pool",
     "save_pretrained",
+    "stage_mask",
+    "stage_params",
     "task_loss",
 ]

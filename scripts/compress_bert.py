@@ -1,0 +1,410 @@
+"""Compresses a fine-tuned BERT to fewer layers by module replacing, beside its controls.
+
+    python scripts/fetch_data.py minilm
+    python scripts/compress_bert.py --config=configs/theseus/headlines.py --workdir=runs/headlines
+
+For every seed: the predecessor is fine-tuned; then, for every depth, each arm of
+
+- direct: the first layers of the pretrained model, fine-tuned;
+- distill: layers of the predecessor, trained on its soft targets;
+- truncated: layers of the predecessor, fine-tuned for as many steps as Theseus, the control;
+- constant, curriculum: the same layers by module replacing with a constant or rising rate,
+  and then fine-tuned alone.
+
+The same command goes on where a run was stopped, in the middle of a stage too. WORKDIR then holds a
+folder a stage (SEED/DEPTH/ARM/STAGE, each with metrics.jsonl, result.json and a Hugging Face folder
+`model`), report.md, report.json, accuracy.png and sensitivity.png.
+"""
+
+import functools
+import json
+import shutil
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import logging
+
+from jaxlab import comparison, launch, plots, theseus, train
+from jaxlab import mesh as mesh_lib
+from jaxlab.data import data_folder
+from jaxlab.data.buckets import text_eval_batches, text_pipeline
+from jaxlab.data.text import encode, load_text
+from jaxlab.data.wordpiece import load_tokenizer, train_wordpiece
+from jaxlab.models import bert
+
+ARMS = ("direct", "distill", "truncated", "constant", "curriculum")
+REPLACING = ("constant", "curriculum")
+
+
+class Study:
+    """The data, the pretrained model, and the compiled programs that seeds and arms share."""
+
+    def __init__(self, config, workdir):
+        self.config, self.workdir, self.mesh = config, workdir, mesh_lib.make_mesh()
+        unknown = sorted(set(config.arms) - set(ARMS))
+        if unknown:
+            raise ValueError(f"arms hold {unknown[0]!r}, known are {ARMS}")
+        data_dir = launch.options().data_dir
+        texts = {
+            split: load_text(
+                **config.data, data_dir=data_dir, split=split, limit=config.limits[split] or None
+            )
+            for split in ("train", "validation", "test")
+        }
+        self.pretrained = None
+        if config.pretrained:
+            folder = data_folder(data_dir) / config.pretrained
+            self.tokenizer = load_tokenizer(folder)
+            self.deep, self.pretrained = bert.load_pretrained(folder, **config.model)
+        else:
+            self.tokenizer = self.own_tokenizer(texts["train"].texts)
+            vocab_size = self.tokenizer.get_vocab_size()
+            self.deep = bert.Bert(vocab_size=vocab_size, **config.model)
+        self.sets = {
+            split: encode(
+                found, self.tokenizer, max_length=max(config.buckets), truncate=config.truncate
+            )
+            for split, found in texts.items()
+        }
+        self.head = bert.SequenceClassifier(texts["train"].num_classes, **config.head)
+        self.models = {d: bert.make_successor(self.deep, d) for d in config.depths}
+        self.models[self.deep.num_layers] = self.deep
+        self.evaluation = {
+            split: text_eval_batches(
+                tokens, config.eval_batch_size, buckets=config.buckets, **_process()
+            )
+            for split, tokens in self.sets.items()
+        }
+
+    def own_tokenizer(self, texts):
+        """Trained once; a resumed run must read the same one."""
+        folder = self.workdir / "tokenizer"
+        if not (folder / "tokenizer.json").exists():
+            folder.mkdir(exist_ok=True)
+            tokenizer = train_wordpiece(texts, self.config.vocab_size)
+            (folder / "tokenizer.json").write_text(tokenizer.to_str())
+        return load_tokenizer(folder)
+
+    def initial(self, seed):
+        """{"bert", "head"} before any training."""
+        key = jax.random.key(seed)
+        ids = jnp.zeros((1, 2), jnp.int32)
+        tree = self.pretrained or jax.jit(self.deep.init)(key, ids)["params"]
+        output = bert.BertOutput(
+            jnp.zeros((1, 2, self.deep.hidden_size)), jnp.zeros((1, self.deep.hidden_size))
+        )
+        head = self.head.init(jax.random.fold_in(key, 1), output)["params"]
+        return {"bert": tree, "head": head}
+
+    @functools.cache  # noqa: B019 (as long-lived as the process)
+    def program(self, kind, depth):
+        """(optimizer, step, number of steps) of a kind of stage, for all its seeds and arms."""
+        config, model, stages = self.config, self.models[depth], self.config.stages
+        stage = stages["replacing" if kind == "truncated" else kind]
+        num_steps = stage.num_steps
+        if kind == "distill":  # as long as both stages of Theseus together
+            num_steps = stages.replacing.num_steps + stages.successor.num_steps
+        initial = lambda: self.initial(0)
+        shapes = jax.eval_shape(
+            lambda: self.params(kind, self.cut(initial(), depth), predecessor=initial())
+        )
+        mask = bert.stage_mask(kind, shapes, stage.trainable)
+        warmup = round(stage.warmup * num_steps)
+        schedule = optax.schedules.join_schedules(
+            [
+                optax.linear_schedule(0.0, stage.learning_rate, warmup),
+                optax.linear_schedule(stage.learning_rate, 0.0, num_steps - warmup),
+            ],
+            [warmup],
+        )
+        tx = theseus.train_only(optax.adamw(schedule, weight_decay=config.weight_decay), mask)
+        loss = bert.make_stage_loss(
+            kind, model, self.head, self.deep, mask=mask, **config.distillation
+        )
+        return tx, train.make_train_step(loss, tx, mesh=self.mesh, **config.step), num_steps
+
+    def params(self, kind, start, predecessor):
+        own = self.config.own_embeddings
+        return bert.stage_params(kind, start, predecessor, own_embeddings=own)
+
+    def cut(self, params, depth, source=None):
+        """{"bert", "head"} with layers of `source`, as many as `depth`, and all else its own."""
+        which = "first" if source is None else self.config.layers
+        layers = theseus.choose_layers(self.deep.num_layers, depth, which)
+        successor = theseus.init_successor((source or params)["bert"], layers)
+        both = {"predecessor": params["bert"], "successor": successor}
+        return {**params, "bert": theseus.extract_successor(both)}
+
+    def run_stage(self, folder, kind, depth, seed, start, *, predecessor=None, rates=None):
+        """Trains a stage unless it is done; returns {"bert", "head"}."""
+        config, folder = self.config, self.workdir / folder
+        if (folder / "result.json").exists():
+            _, tree = bert.load_pretrained(folder / "model")
+            return {"bert": tree, "head": bert.load_heads(folder / "model")["classifier"][1]}
+        logging.info("%s: %s, %d layers", folder.relative_to(self.workdir), kind, depth)
+        stream = 2 * seed + (kind == "successor")  # a second stage sees another order
+        tx, step, num_steps = self.program(kind, depth)
+        params = self.params(kind, start, predecessor)
+        state = train.TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=jax.tree.map(jnp.copy, params),  # the step donates them
+            model_state={k: jnp.float32(v) for k, v in (rates or {}).items()},
+            opt_state=jax.jit(tx.init)(params),
+            ema_params=None,
+            key=jax.random.key(stream),
+        )
+        state = jax.device_put(state, mesh_lib.replicated(self.mesh))
+        data = text_pipeline(
+            self.sets["train"], config.batch_size, buckets=config.buckets, seed=stream, **_process()
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        state, checkpointer, writer = train.resume(folder, state, data, keep_latest=1)
+        state = train.fit(
+            state,
+            step,
+            data,
+            num_steps=num_steps,
+            checkpointer=checkpointer,
+            writer=writer,
+            log_every=config.log_every,
+            eval_every=config.eval_every,
+            eval_fn=lambda state: self.figures(
+                bert.plain_params(kind, state.params), depth, "validation"
+            ),
+            checkpoint_every=config.checkpoint_every,
+            mesh=self.mesh,
+        )
+        params = jax.device_get(bert.plain_params(kind, state.params))
+        result = {
+            **self.figures(params, depth, "validation"),
+            **self.figures(params, depth, "test"),
+            "parameters": sum(x.size for x in jax.tree.leaves(params)),
+            "depth": depth,
+            "steps": num_steps,
+        }
+        checkpointer.close()
+        if jax.process_index() == 0:
+            bert.save_pretrained(
+                folder / "model",
+                self.models[depth],
+                params["bert"],
+                heads={"classifier": (self.head, params["head"])},
+                tokenizer=self.tokenizer,
+            )
+            (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+            if not config.keep_checkpoints:
+                shutil.rmtree(folder / "checkpoints")
+        mesh_lib.wait_for_all(f"{folder} done")
+        return params
+
+    @functools.cache  # noqa: B019
+    def eval_step(self, depth):
+        metrics = bert.make_metrics(self.models[depth], self.head)
+        return train.make_eval_step(metrics, mesh=self.mesh)
+
+    def figures(self, params, depth, split):
+        """{"test/accuracy": ..., "test/loss": ..., and standard errors}."""
+        found = train.evaluate(
+            self.eval_step(depth),
+            params,
+            {},
+            self.evaluation[split],
+            key=jax.random.key(0),
+            mesh=self.mesh,
+        )
+        return {f"{split}/{name}": value for name, value in found.items()}
+
+    def compress(self, seed, depth, predecessor):
+        """Runs all arms of a seed and a depth."""
+        config, initial = self.config, self.initial(seed)
+        place = f"seed_{seed}/depth_{depth}"
+        # The layers may come from the pretrained model; embeddings and head are the predecessor's.
+        source = predecessor if config.init_from == "predecessor" else initial
+        start = self.cut(predecessor, depth, source)
+        num_steps = config.stages.replacing.num_steps
+        base, reach = config.curriculum.base, max(1, round(config.curriculum.reach * num_steps))
+        rates = {
+            "constant": {"rate_base": config.constant_rate, "rate_slope": 0.0},
+            "curriculum": {"rate_base": base, "rate_slope": (1 - base) / reach},
+        }
+        run = functools.partial(self.run_stage, depth=depth, seed=seed, predecessor=predecessor)
+        for arm in config.arms:
+            theseus.check_rate(rates.get(arm, {"rate_base": 1.0})["rate_base"])
+            if arm == "direct":
+                run(f"{place}/direct/direct", "direct", start=self.cut(initial, depth))
+            elif arm == "distill":
+                run(f"{place}/distill/distill", "distill", start=start)
+            else:
+                kind = first_stage(arm)
+                found = run(f"{place}/{arm}/{kind}", kind, start=start, rates=rates.get(arm))
+                if arm in REPLACING:
+                    self.sensitivity(f"{place}/{arm}", depth, predecessor, found)
+                if config.stages.successor.num_steps:
+                    run(f"{place}/{arm}/successor", "successor", start=found)
+
+    def sensitivity(self, folder, depth, predecessor, successor):
+        """Test accuracy of the predecessor with one of its modules swapped for the successor's."""
+        path = self.workdir / folder / "sensitivity.json"
+        if path.exists():
+            return
+        params = self.params("replacing", successor, predecessor)
+        count = bert.num_gates(params, self.models[depth])
+        found = []
+        for gates in (np.zeros(count, bool), *np.eye(count, dtype=bool)):
+            means = train.evaluate(
+                self.replaced_step(depth),
+                params,
+                {"gates": jnp.asarray(gates)},
+                self.evaluation["test"],
+                key=jax.random.key(0),
+                mesh=self.mesh,
+            )
+            found.append(means["accuracy"])
+        if jax.process_index() == 0:
+            path.write_text(json.dumps({"predecessor": found[0], "swapped": found[1:]}) + "\n")
+
+    @functools.cache  # noqa: B019
+    def replaced_step(self, depth):
+        metrics = bert.make_replaced_metrics(self.deep, self.models[depth], self.head)
+        return train.make_eval_step(metrics, mesh=self.mesh)
+
+    def latency(self):
+        """Median milliseconds of a forward pass, by depth and batch size."""
+        found, length = {}, max(self.config.buckets)
+        for depth, model in sorted(self.models.items()):
+            ids = jnp.ones((1, 2), jnp.int32)
+            params = {"bert": jax.jit(model.init)(jax.random.key(0), ids)["params"]}
+            params["head"] = self.initial(0)["head"]
+            forward = jax.jit(functools.partial(bert.apply_classifier, model, self.head))
+            for batch_size in (1, 32):
+                shape = (batch_size, length)
+                batch = {"input_ids": jnp.ones(shape, jnp.int32)}
+                batch["attention_mask"] = jnp.ones(shape, jnp.int32)
+                forward(params, batch).block_until_ready()
+                seconds = []
+                for _ in range(self.config.latency_repeats):
+                    begin = time.perf_counter()
+                    forward(params, batch).block_until_ready()
+                    seconds.append(time.perf_counter() - begin)
+                found.setdefault(depth, {})[batch_size] = 1e3 * float(np.median(seconds))
+        return found
+
+
+def _process():
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+
+def first_stage(arm):
+    return "replacing" if arm in REPLACING else "truncated"
+
+
+def last_stage(config, arm):
+    return "successor" if config.stages.successor.num_steps else first_stage(arm)
+
+
+def collect(config, workdir, deep):
+    """Rows of the report: name -> depth, parameters, accuracies [seeds]."""
+    rows, places = {}, {f"predecessor, {deep} layers": "predecessor"}
+    for depth in config.depths:
+        for arm in config.arms:
+            last = arm if arm in ("direct", "distill") else last_stage(config, arm)
+            places[f"{arm}, {depth} layers"] = f"depth_{depth}/{arm}/{last}"
+    for name, place in places.items():
+        results = [
+            json.loads((workdir / f"seed_{seed}" / place / "result.json").read_text())
+            for seed in config.seeds
+        ]
+        rows[name] = {
+            key: [r[key] for r in results]
+            for key in ("validation/accuracy", "test/accuracy", "test/loss")
+        } | {"depth": results[0]["depth"], "parameters": results[0]["parameters"]}
+    return rows
+
+
+def write_report(config, workdir, study):
+    """report.md, report.json and the figures."""
+    rows, latency = collect(config, workdir, study.deep.num_layers), study.latency()
+    swaps = {}
+    for depth in config.depths:
+        for arm in (arm for arm in config.arms if arm in REPLACING):
+            files = [
+                workdir / f"seed_{seed}/depth_{depth}/{arm}/sensitivity.json"
+                for seed in config.seeds
+            ]
+            found = [json.loads(file.read_text()) for file in files]
+            swaps[f"{arm}, {depth} layers"] = [
+                [100 * (f["predecessor"] - x) for x in f["swapped"]] for f in found
+            ]
+    record = {"rows": rows, "latency_ms": latency, "sensitivity_points": swaps}
+    (workdir / "report.json").write_text(json.dumps(record, indent=2) + "\n")
+    lines = [
+        f"{len(config.seeds)} seeds, {len(study.sets['train'])} training texts, "
+        f"{len(study.sets['test'])} test texts; accuracies in %, mean ± standard error over seeds.",
+        "",
+        "| | parameters | validation | test | minus truncated | ms, batch 1 | ms, batch 32 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in rows.items():
+        control = rows.get(f"truncated, {row['depth']} layers")
+        versus = "" if control is None or control is row else _difference(row, control)
+        ms = latency[row["depth"]]
+        cells = [_mean(row["validation/accuracy"]), _mean(row["test/accuracy"]), versus]
+        cells += [f"{ms[1]:.1f}", f"{ms[32]:.0f}"]
+        lines.append(f"| {name} | {row['parameters'] / 1e6:.2f} M | {' | '.join(cells)} |")
+    for name, values in swaps.items():
+        drops = ", ".join(f"{x:.2f}" for x in np.mean(values, 0))
+        lines += [
+            "",
+            f"Points lost when one module of the predecessor is swapped ({name}): {drops}",
+        ]
+    (workdir / "report.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+    accuracy = {name: 100 * np.array(row["test/accuracy"]) for name, row in rows.items()}
+    plots.dots(accuracy, workdir / "accuracy.png", xlabel="test accuracy (%)")
+    for name, values in swaps.items():
+        file = "sensitivity_" + name.replace(", ", "_").replace(" ", "_") + ".png"
+        plots.bars(
+            np.mean(values, 0),
+            workdir / file,
+            title=f"one module swapped ({name})",
+            xlabel="module",
+            ylabel="accuracy lost (points)",
+        )
+
+
+def _mean(values):
+    values = 100 * np.array(values)
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{values.mean():.2f} ± {values.std(ddof=1) / len(values) ** 0.5:.2f}"
+
+
+def _difference(row, control):
+    ours, theirs = (100 * np.array(r["test/accuracy"]) for r in (row, control))
+    if len(ours) == 1:
+        return f"{(ours - theirs)[0]:+.2f}"
+    mean, half = comparison.paired(ours, theirs)
+    return f"{mean:+.2f} (95 %: ± {half:.2f})"
+
+
+def main(config, workdir):
+    study = Study(config, workdir)
+    for seed in config.seeds:
+        predecessor = study.run_stage(
+            f"seed_{seed}/predecessor",
+            "predecessor",
+            study.deep.num_layers,
+            seed,
+            study.initial(seed),
+        )
+        for depth in config.depths:
+            study.compress(seed, depth, predecessor)
+    if jax.process_index() == 0:
+        write_report(config, workdir, study)
+
+
+if __name__ == "__main__":
+    launch.run(main, default_config="configs/theseus/headlines.py")

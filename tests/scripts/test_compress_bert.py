@@ -1,0 +1,137 @@
+"""The compression script as a process: a tiny study, the same resumed, and its errors."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from jaxlab.metrics import read_metrics
+from jaxlab.models import bert
+
+pytest.importorskip("tokenizers")
+
+ROOT = pathlib.Path(__file__).parents[2]
+TINY = "--config=configs/theseus/headlines.py:tiny"
+STAGES = {
+    "predecessor",
+    "depth_1/direct/direct",
+    "depth_1/distill/distill",
+    "depth_1/truncated/truncated",
+    "depth_1/truncated/successor",
+    "depth_1/constant/replacing",
+    "depth_1/constant/successor",
+    "depth_1/curriculum/replacing",
+    "depth_1/curriculum/successor",
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data_dir):
+    """Runs the script; returns the finished process."""
+    cache = tmp_path_factory.mktemp("compiled")
+
+    def call(*args, code=0):
+        done = subprocess.run(
+            [sys.executable, "scripts/compress_bert.py", TINY, *args, f"--data_dir={data_dir}",
+             f"--compile_cache={cache}"],
+            cwd=ROOT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr[-3000:]
+        return done
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def studied(run, tmp_path_factory):
+    """Folder of a finished tiny study."""
+    workdir = tmp_path_factory.mktemp("study") / "run"
+    run(f"--workdir={workdir}")
+    return workdir
+
+
+def test_a_study_leaves_its_stages_and_its_report(studied):
+    seed = studied / "seed_0"
+    assert {str(p.parent.relative_to(seed)) for p in seed.rglob("result.json")} == STAGES
+    names = {p.name for p in studied.iterdir()}
+    assert {"report.md", "report.json", "accuracy.png", "config.json", "tokenizer"} <= names
+    table = (studied / "report.md").read_text()
+    for row in ("predecessor, 2 layers", "truncated, 1 layers", "curriculum, 1 layers"):
+        assert f"| {row} |" in table
+    report = json.loads((studied / "report.json").read_text())
+    assert len(report["sensitivity_points"]["constant, 1 layers"][0]) == 1
+    assert set(report["latency_ms"]) == {"1", "2"}
+
+
+def test_every_stage_trained_what_it_should(studied):
+    """The folders are plain models; embeddings and head stay the predecessor's, layers move."""
+    top = studied / "seed_0"
+    deep, parent = bert.load_pretrained(top / "predecessor" / "model")
+    head = bert.load_heads(top / "predecessor" / "model")["classifier"][1]
+    same = lambda a, b: bool((a == b).all())
+    for stage in sorted(STAGES - {"predecessor"}):
+        model, params = bert.load_pretrained(top / stage / "model")
+        assert (model.num_layers, deep.num_layers) == (1, 2)
+        heads = bert.load_heads(top / stage / "model")["classifier"][1]
+        frozen = not stage.startswith(("depth_1/direct", "depth_1/distill"))
+        words = [p["embeddings"]["word"]["embedding"] for p in (params, parent)]
+        assert same(*words) == frozen
+        assert same(heads["dense"]["kernel"], head["dense"]["kernel"]) == frozen
+        kernels = [p["layers_0"]["intermediate"]["kernel"] for p in (params, parent)]
+        assert not same(*kernels)
+    rows = read_metrics(top / "depth_1" / "curriculum" / "replacing")
+    rates = [row["rate"] for row in rows if "rate" in row]
+    assert rates[0] < rates[-1] == 1
+
+
+def test_a_study_goes_on_in_the_middle_of_a_stage(run, studied, tmp_path):
+    again = tmp_path / "run"
+    shutil.copytree(studied, again)
+    arm = again / "seed_0" / "depth_1" / "curriculum"
+    (arm / "replacing" / "result.json").unlink()
+    shutil.rmtree(arm / "replacing" / "model")
+    shutil.rmtree(arm / "replacing" / "checkpoints" / "6")
+    shutil.rmtree(arm / "successor")
+    done = run(f"--workdir={again}")
+    assert "resumed from step 3" in done.stderr
+    weights = "model/model.safetensors"
+    for file in (
+        *("replacing/metrics.jsonl", f"replacing/{weights}"),
+        *("successor/metrics.jsonl", f"successor/{weights}", "successor/result.json"),
+    ):
+        first = studied / "seed_0" / "depth_1" / "curriculum" / file
+        assert (arm / file).read_bytes() == first.read_bytes(), file
+    reports = [json.loads((w / "report.json").read_text())["rows"] for w in (studied, again)]
+    assert reports[0] == reports[1]
+
+
+WRONG = {
+    "depth": (["--config.depths=(3,)"], "successor has 3 layers, must divide the predecessor's 2"),
+    "arm": (["--config.arms=('direkt',)"], "arms hold 'direkt', known are"),
+    "rate": (["--config.constant_rate=0.0"], "rate is 0.0, must be above 0"),
+    "set": (["--config.data.name=news"], "text set is 'news', known are"),
+    "long text": (["--config.truncate=False", "--config.buckets=(8,)"], "max_length is 8"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_one_clear_line(run, name, tmp_path):
+    args, message = WRONG[name]
+    done = run(f"--workdir={tmp_path}", *args, code=2)
+    assert "Traceback" not in done.stderr
+    assert message in done.stderr
+
+
+def test_no_pretrained_folder_is_an_error_that_names_it(run, tmp_path):
+    done = run(f"--workdir={tmp_path}", "--config.pretrained=minilm_", code=2)
+    assert "minilm_" in done.stderr
+    assert "Traceback" not in done.stderr
