@@ -161,7 +161,7 @@ class Study:
             self.sets["train"], config.batch_size, buckets=config.buckets, seed=stream, **_process()
         )
         folder.mkdir(parents=True, exist_ok=True)
-        state, checkpointer, writer = train.resume(folder, state, data, keep_latest=1)
+        state, checkpointer, writer = train.resume(folder, state, data, keep_latest=2)
         state = train.fit(
             state,
             step,
