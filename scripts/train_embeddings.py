@@ -237,15 +237,7 @@ def frequent_words(config, data_dir):
     corpus = corpora.load_corpus(config.corpus, data_dir)
     if config.max_tokens:
         corpus = corpus.keep(np.arange(len(corpus)) < config.max_tokens)
-    total = len(corpus)
-    known = corpus.counts >= config.min_count
-    if known.sum() < 2:
-        raise ValueError(f"fewer than 2 words occur min_count {config.min_count} times")
-    number = np.cumsum(known) - 1
-    kept = corpus.keep(known[corpus.ids])
-    words = tuple(word for word, keep in zip(corpus.words, known, strict=True) if keep)
-    ids = number[kept.ids].astype(np.int32)
-    return dataclasses.replace(kept, words=words, ids=ids), total
+    return corpora.frequent_words(corpus, config.min_count), len(corpus)
 
 
 def draw_plane(vectors, words, chosen, path):

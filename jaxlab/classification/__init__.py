@@ -12,7 +12,12 @@ from jaxlab.classification.objectives import (
     prepare,
 )
 from jaxlab.classification.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer
-from jaxlab.classification.reports import layer_log_norms, predict, report, tau_normalized
+from jaxlab.classification.reports import (
+    layer_log_norms,
+    predict,
+    report,
+    tau_normalized_logits,
+)
 from jaxlab.classification.runs import held_out_losses, make_contexts, make_program, split_numbers
 
 __all__ = [
@@ -31,5 +36,5 @@ __all__ = [
     "prepare",
     "report",
     "split_numbers",
-    "tau_normalized",
+    "tau_normalized_logits",
 ]

@@ -77,17 +77,18 @@ def report(
     return figures
 
 
-def tau_normalized(params: Any, tau: Number) -> Any:
-    """Returns the parameters with tau-normalised class vectors and no bias in the head.
+def tau_normalized_logits(logits: jax.Array, head: Any, tau: Number) -> jax.Array:
+    """Returns the logits [N, K] that tau-normalised class vectors without bias would give.
 
-    >>> p = {"head": {"kernel": jnp.array([[3.0], [4.0]]), "bias": jnp.ones(1)}}
-    >>> print(tau_normalized(p, 1.0)["head"]["kernel"].ravel())
-    [0.6 0.8]
+    A column of `losses.tau_normalized_kernel` is w_y over a power of its norm, so the logits of the
+    network as it is say it all.
+
+    >>> head = {"kernel": jnp.array([[3.0], [4.0]]), "bias": jnp.ones(1)}
+    >>> print(tau_normalized_logits(jnp.array([[11.0]]), head, 1.0))
+    [[2.]]
     """
-    head = {"kernel": losses.tau_normalized_kernel(params["head"]["kernel"], tau=tau)}
-    if "bias" in params["head"]:
-        head["bias"] = jnp.zeros_like(params["head"]["bias"])
-    return {**params, "head": head}
+    logits = logits - head["bias"] if "bias" in head else logits
+    return logits * jnp.linalg.norm(head["kernel"], axis=0) ** -jnp.asarray(tau)
 
 
 def layer_log_norms(params: Mapping[str, Any]) -> dict[str, jax.Array]:

@@ -12,7 +12,12 @@ from jaxlab import attacks, data, losses, optim, regularizers, sweep, train
 from jaxlab.classification.numbers import absent
 from jaxlab.classification.objectives import make_loss, prepare
 from jaxlab.classification.optimizers import make_optimizer
-from jaxlab.classification.reports import layer_log_norms, predict, report, tau_normalized
+from jaxlab.classification.reports import (
+    layer_log_norms,
+    predict,
+    report,
+    tau_normalized_logits,
+)
 from jaxlab.models import classifiers
 
 Setting = Mapping[str, Mapping[str, Any]]
@@ -98,7 +103,7 @@ def make_program(
       num_classes: K.
       num_steps: of the schedule.
       seeds: see `sweep.Program`.
-      taus: post-hoc strengths to report, as `posthoc_TAU` and `normalized_TAU`.
+      taus: post-hoc strengths to report, as `posthoc_TAU` and (linear heads) `normalized_TAU`.
       norms: whether to report the log norm of every layer at each evaluation.
       epsilons: radii of l-infinity attacks on test inputs in [0, 1]; reports `fgsm_EPS`, `pgd_EPS`,
         and the input-Jacobian norm.
@@ -148,8 +153,10 @@ def make_program(
                 "log_norm_sum": sum(logs.values()),
                 "squared_norm_sum": 2 * regularizers.l2(state.params, mask=optim.matrices_only),
             }
-            if taus:
-                figures |= normalized(state, context)
+            if taus and model.head == "linear":
+                for split in ("validation", "test"):
+                    shown = normalized(state, context[split])
+                    figures |= {f"{split}/{name}": value for name, value in shown.items()}
             if epsilons:
                 figures |= robustness(state, context["test"])
             if example_losses:
@@ -161,23 +168,15 @@ def make_program(
             return figures
 
         # One traced body for all strengths: unrolled, they would take most of the compile time.
-        def normalized(state, context):
-            def errors(tau):
-                params = tau_normalized(state.params, tau)
-                shown = []
-                for split in ("validation", "test"):
-                    held = context[split]
-                    logits = predict(model, params, state.model_state, held["x"])
-                    wrong = losses.balanced_error(logits.argmax(-1), held["label"], num_classes)
-                    shown.append(wrong.error)
-                return shown
+        def normalized(state, held):
+            logits = predict(model, state.params, state.model_state, held["x"])
 
-            both = jax.lax.map(errors, jnp.asarray(taus, jnp.float32))
-            return {
-                f"{split}/normalized_{tau:g}": values[i]
-                for split, values in zip(("validation", "test"), both, strict=True)
-                for i, tau in enumerate(taus)
-            }
+            def error(tau):
+                changed = tau_normalized_logits(logits, state.params["head"], tau)
+                return losses.balanced_error(changed.argmax(-1), held["label"], num_classes).error
+
+            errors = jax.lax.map(error, jnp.asarray(taus, jnp.float32))
+            return {f"normalized_{tau:g}": errors[i] for i, tau in enumerate(taus)}
 
         def robustness(state, held):
             x, labels = prepare(held["x"][:num_attacked]), held["label"][:num_attacked]

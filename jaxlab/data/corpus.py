@@ -65,6 +65,25 @@ class Corpus:
         return Corpus(self.words, self.ids[mask], before[self.offsets])
 
 
+def frequent_words(corpus: Corpus, min_count: int) -> Corpus:
+    """The corpus without words that occur less than `min_count` times.
+
+    Raises:
+      ValueError: fewer than two words are left.
+
+    Example:
+      >>> frequent_words(read_texts(["one two three", "two one"]), 2).words
+      ('one', 'two')
+    """
+    known = corpus.counts >= min_count
+    if known.sum() < 2:
+        raise ValueError(f"fewer than 2 words occur min_count {min_count} times")
+    kept = corpus.keep(known[corpus.ids])
+    words = tuple(word for word, keep in zip(corpus.words, known, strict=True) if keep)
+    number = np.cumsum(known) - 1
+    return Corpus(words, number[kept.ids].astype(np.int32), kept.offsets)
+
+
 def tokenize(text: str) -> list[str]:
     """Words of a text in lower case: letters with inner apostrophes, or single Han characters.
 

@@ -212,8 +212,12 @@ def fetch(
         raise FetchError(CIFAR10_JPEG_HELP.format(folder=data_dir))
     if "/" in name:
         return fetch_model(name, data_dir, say)
+    if name == "corpus_en":
+        from jaxlab.data.corpus_fetch import fetch_corpus_en  # which is built on this module
+
+        return fetch_corpus_en(data_dir, source=source, say=say)
     if name not in RECIPES:
-        known = ", ".join((*RECIPES, "cifar10_jpeg"))
+        known = ", ".join((*RECIPES, "cifar10_jpeg", "corpus_en"))
         raise FetchError(f"data set is {name!r}, needs to be one of {known}")
     if name == "mnist5k" and (installed := find_mnist5k(data_dir)):
         say(f"mnist5k: already there, {installed}")

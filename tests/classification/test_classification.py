@@ -185,10 +185,12 @@ def test_predict_is_the_same_for_any_batch(params):
         np.testing.assert_allclose(ours, want, atol=1e-6)
 
 
-def test_tau_normalized_drops_the_bias(params):
-    head = classification.tau_normalized(params, 1.0)["head"]
-    np.testing.assert_allclose(jnp.linalg.norm(head["kernel"], axis=0), 1.0, rtol=1e-5)
-    assert not head["bias"].any()
+def test_tau_normalized_logits_are_those_of_the_normalized_kernel(params):
+    head = {**params["head"], "bias": jnp.array([1.0, -2.0, 0.5])}
+    features = jnp.asarray(np.random.default_rng(2).normal(size=(5, 4)), jnp.float32)
+    ours = classification.tau_normalized_logits(features @ head["kernel"] + head["bias"], head, 0.7)
+    want = features @ losses.tau_normalized_kernel(head["kernel"], tau=0.7)
+    np.testing.assert_allclose(ours, want, atol=1e-5)
 
 
 def test_unknown_names_are_named():
