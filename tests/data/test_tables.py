@@ -73,6 +73,7 @@ def test_a_table_is_read_with_its_classes_by_frequency(tmp_path):
         (lzma.compress(frame([2, 1, 2, 3])), "holds no table Shuttle"),
         (lzma.compress(frame([2, 1, 2])), "holds no table Shuttle"),
     ],
+    ids=("cut", "cut gzip", "html", "cut inside", "version", "table", "target", "class", "rows"),
 )
 def test_damaged_and_other_files(tmp_path, raw, message):
     store(tmp_path, raw)
