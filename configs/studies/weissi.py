@@ -54,7 +54,7 @@ def get_config(preset: str = "sgd") -> ml_collections.ConfigDict:
         norm = "batch" if preset == "resnet-norm" else "none"
         base["model"] = {"kind": "resnet", "widths": (8, 16, 32), "stem_stride": 2, "norm": norm}
         base["data"] |= {"num_test": 2000}
-        base |= {"num_steps": 600, "eval_every": 100}
+        base |= {"num_steps": 300 if norm == "batch" else 600, "eval_every": 100}
     if tiny:
         base["data"] = {"name": "mnist5k", "num_train": 50, "num_validation": 20, "num_test": 20}
         base["model"]["features"] = (8,)
