@@ -63,8 +63,8 @@ def theirs(folder, ids, mask):
     """The same of transformers, or None where it is not installed."""
     if not all(map(importlib.util.find_spec, ("torch", "transformers"))):
         return None
-    import torch
-    import transformers
+    import torch  # pyright: ignore[reportMissingImports]
+    import transformers  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(os.cpu_count() or 1)
     none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

@@ -89,7 +89,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.model.update(max_positions=32)
         config.vocab_size = 300
         for name in ("predecessor", "direct", "replacing", "successor"):
-            config["stages"][name]["num_steps"] = 6
+            config.update({"stages": {name: {"num_steps": 6}}})
         config.batch_size = 16
         config.log_every = config.eval_every = config.checkpoint_every = 3
         config.keep_checkpoints = True

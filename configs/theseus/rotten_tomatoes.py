@@ -75,8 +75,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     elif preset == "few":
         config.limits.update(train=1000)
         for name, steps in {"predecessor": 300, "direct": 300, "replacing": 250}.items():
-            config["stages"][name]["num_steps"] = steps
-        config["stages"]["successor"]["num_steps"] = 100
+            config.update({"stages": {name: {"num_steps": steps}}})
+        config.update({"stages": {"successor": {"num_steps": 100}}})
         config.seeds = (0, 1, 2, 3, 4)
     elif preset == "tiny":
         config.fast_compile = True
@@ -89,7 +89,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.model.update(max_positions=32)
         config.vocab_size = 300
         for name in ("predecessor", "direct", "replacing", "successor"):
-            config["stages"][name]["num_steps"] = 6
+            config.update({"stages": {name: {"num_steps": 6}}})
         config.batch_size = 16
         config.log_every = config.eval_every = config.checkpoint_every = 3
         config.keep_checkpoints = True

@@ -99,7 +99,7 @@ def bands(
 
 
 def tradeoff(
-    lines: Mapping[str, Sequence[ArrayLike]],
+    lines: Mapping[str, Sequence[ArrayLike] | np.ndarray],
     path: epath.PathLike,
     *,
     xlabel: str = "",
