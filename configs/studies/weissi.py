@@ -60,11 +60,15 @@ def get_config(preset: str = "sgd") -> ml_collections.ConfigDict:
         base["model"]["features"] = (8,)
         base |= {"num_steps": 4, "batch_size": 10, "eval_every": 2}
 
+    def scaled(*values):
+        return tuple(round(scale * value, 6) for value in values)
+
     # Momentum 0.9 multiplies a coupled gradient by ten: decoupled strengths are larger.
     def strengths(name, *values):
         return {"grid": {"optimizer": {name: values}}}
 
     rate = base["optimizer"]["learning_rate"]
+    scale = 0.1 if resnet else 1.0  # its smallest kernels die at the strengths of the MLP
     coupled_l2 = (1e-4, 3e-4, 1e-3, 3e-3) if adam else (1e-3, 3e-3, 1e-2, 3e-2)
     arms = {
         "none": strengths("learning_rate", rate / 4, rate / 2, rate, 2 * rate),
@@ -73,19 +77,19 @@ def get_config(preset: str = "sgd") -> ml_collections.ConfigDict:
             "weight_decay", *((0.1, 0.3, 1.0, 3.0) if adam else (1e-2, 3e-2, 1e-1, 3e-1))
         ),
         "WEISSI, coupled": strengths(
-            "weissi", *((0.01, 0.03, 0.1, 0.3) if adam else (0.1, 0.2, 0.3, 0.5))
+            "weissi", *((0.01, 0.03, 0.1, 0.3) if adam else scaled(0.1, 0.2, 0.3, 0.5))
         ),
         "WEISSI, decoupled": strengths(
-            "weissi_decay", *((1.0, 3.0, 10.0, 15.0) if adam else (1.0, 2.0, 3.0, 5.0))
+            "weissi_decay", *((1.0, 3.0, 10.0, 15.0) if adam else scaled(1.0, 2.0, 3.0, 5.0))
         ),
         "WEISSI, both terms": {
-            "set": {"optimizer": {"weissi": 0.03 if adam else 0.3}},
+            "set": {"optimizer": {"weissi": 0.03 if adam else 0.3 * scale}},
             "grid": {"optimizer": {"weissi_direction": (1e-4, 3e-4, 1e-3, 3e-3)}},
         },
         "spectral": strengths("spectral", 1e-2, 3e-2, 1e-1, 3e-1),
         "cliff": strengths(
             "weissi_decay",
-            *((20.0, 30.0, 100.0, 300.0) if adam else (7.0, 10.0, 20.0, 40.0)),
+            *((20.0, 30.0, 100.0, 300.0) if adam else scaled(7.0, 10.0, 20.0, 40.0)),
         ),
     }
     if base["model"]["kind"] == "mlp" and "norm" not in base["model"]:
