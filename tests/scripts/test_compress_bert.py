@@ -13,6 +13,7 @@ from jaxlab.metrics import read_metrics
 from jaxlab.models import bert
 
 pytest.importorskip("tokenizers")
+pytestmark = pytest.mark.slow  # a minute and a half on two cores
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = "--config=configs/theseus/headlines.py:tiny"
