@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxlab import data
+
 SEEDS = ("vmap", "map")
 
 Figures = dict[str, np.ndarray]
@@ -112,8 +114,8 @@ class Program:
           num_steps: steps of each run, a multiple of `eval_every`.
           batch_size: examples of a step.
           eval_every: steps between evaluations.
-          orders: int [seeds, num_steps, batch_size], rows of the examples; by default shuffled
-            epochs.
+          orders: int [seeds, num_steps, batch_size], rows of the examples; by default those of
+            `data.epoch_order`.
 
         Raises:
           ValueError: steps do not divide, or the contexts do not fit the seeds.
@@ -125,7 +127,7 @@ class Program:
             raise ValueError(f"contexts have leading axes {sizes}, there are {len(seeds)} seeds")
         if orders is None:
             size = jax.tree.leaves(contexts["train"])[0].shape[1]
-            orders = np.stack([epochs(size, num_steps, batch_size, seed=seed) for seed in seeds])
+            orders = np.stack([_epochs(size, num_steps, batch_size, seed) for seed in seeds])
         numbers = {name: np.float32(value) for name, value in hyper.items()}
         keys = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
         states = self._init(numbers, contexts, keys)
@@ -140,16 +142,9 @@ class Program:
             yield Progress(step, figures, metrics, states)
 
 
-def epochs(size: int, num_steps: int, batch_size: int, *, seed: int) -> np.ndarray:
-    """Returns int32 [num_steps, batch_size]: shuffled epochs one after the other.
-
-    >>> np.sort(epochs(4, 2, 2, seed=0).ravel()).tolist()
-    [0, 1, 2, 3]
-    """
-    rng = np.random.default_rng((seed, 0x5EED))
-    count = -(-num_steps * batch_size // size)
-    order = np.concatenate([rng.permutation(size) for _ in range(count)])
-    return order[: num_steps * batch_size].reshape(num_steps, batch_size).astype(np.int32)
+def _epochs(size: int, num_steps: int, batch_size: int, seed: int) -> np.ndarray:
+    order = data.epoch_order(size, 0, num_steps * batch_size, seed=seed)
+    return order.reshape(num_steps, batch_size).astype(np.int32)
 
 
 def _over(seeds: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Sweeps: seeds side by side equal seeds alone, numbers are arguments, orders are epochs."""
+"""Sweeps: seeds side by side equal seeds alone, numbers are arguments."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxlab import sweep, train
+from jaxlab import data, sweep, train
 
 STEPS, BATCH = 6, 4
 
@@ -79,7 +79,7 @@ def test_a_seed_does_not_depend_on_its_neighbours(side_by_side, contexts):
     own = jax.tree.map(lambda a: a[1], contexts)
     one = make_run({"rate": 0.1}, own)
     state = one.init(jax.random.key(1))
-    for indices in sweep.epochs(10, STEPS, BATCH, seed=1):
+    for indices in data.epoch_order(10, 0, STEPS * BATCH, seed=1).reshape(STEPS, BATCH):
         state, _ = one.step(state, {k: v[indices] for k, v in own["train"].items()})
     np.testing.assert_allclose(rows[-1].figures["params"][1], state.params, atol=1e-6)
 
@@ -90,14 +90,6 @@ def test_another_number_compiles_nothing(side_by_side, contexts):
     other = run(program, contexts, [3, 1, 7], rate=0.2)
     assert len(traces) == count
     assert np.abs(other[-1].figures["params"] - rows[-1].figures["params"]).max() > 0.05
-
-
-def test_epochs_visit_everything_equally_often():
-    order = sweep.epochs(10, 7, 5, seed=2)
-    assert order.shape == (7, 5)
-    for epoch in range(3):
-        assert sorted(order.ravel()[10 * epoch : 10 * epoch + 10]) == list(range(10))
-    assert not np.array_equal(order, sweep.epochs(10, 7, 5, seed=3))
 
 
 def test_what_does_not_fit_is_refused(contexts):

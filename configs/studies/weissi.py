@@ -104,7 +104,8 @@ def get_config(preset: str = "sgd") -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {
             "fast_compile": tiny,
-            "seeds": (0, 1) if tiny else (0, 1, 2, 3, 4),
+            # 0 to 4 served while the candidates were being decided on.
+            "seeds": (0, 1) if tiny else (5, 6, 7, 8, 9),
             "seeds_in_program": "map" if resnet else "vmap",
             "base": base,
             "arms": arms,

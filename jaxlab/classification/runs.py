@@ -248,7 +248,8 @@ def held_out_losses(
         orders = []
         for part, seed in zip(parts, seeds, strict=True):
             rows = np.flatnonzero(part != fold)
-            orders.append(rows[sweep.epochs(len(rows), num_steps, batch_size, seed=seed)])
+            order = data.epoch_order(len(rows), 0, num_steps * batch_size, seed=seed)
+            orders.append(rows[order.reshape(num_steps, batch_size)].astype(np.int32))
         *_, last = program.train(
             numbers,
             contexts,
