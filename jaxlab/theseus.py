@@ -22,6 +22,7 @@ Xu et al., `BERT-of-Theseus: Compressing BERT by Progressive Module Replacing
 <https://arxiv.org/abs/2002.02925>`_, 2020.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -174,6 +175,9 @@ def forward(
         )
     known = concrete(gates)
     trained: Any = not frozen_below  # whether x depends on something that is trained
+    # What a branch keeps for its backward pass leaves the switch, as zeros from the others too:
+    # matrix products alone, the rest is computed again.
+    lean = functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.dots_saveable)
     for i, (old, new) in enumerate(zip(predecessor, successor, strict=True)):
         shapes = [jax.eval_shape(module, x) for module in (old, new)]
         if not _same(*shapes):
@@ -186,6 +190,7 @@ def forward(
             trained = trained or known[i]
             continue
         gate = jnp.asarray(gates)[i].astype(bool)
+        old, new = lean(old), lean(new)
         if not frozen_below:
             x = jax.lax.cond(gate, new, old, x)
         elif i == 0:

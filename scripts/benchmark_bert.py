@@ -105,8 +105,9 @@ def replacing(model, params, ids, mask, depth):
             logits = head.apply({"params": top}, out)
             return jnp.mean(bert.task_loss(logits, batch["label"]))  # type: ignore[arg-type]
 
-        updates, opt = tx.update(jax.grad(loss)(successor_params), opt, successor_params)
-        return optax.apply_updates(successor_params, updates), opt
+        value, grads = jax.value_and_grad(loss)(successor_params)
+        updates, opt = tx.update(grads, opt, successor_params)
+        return optax.apply_updates(successor_params, updates), opt, value
 
     drawn = jax.jit(update)
     runs = {}

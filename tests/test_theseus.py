@@ -106,7 +106,8 @@ def test_gradients_reach_what_is_chosen_and_pass_through_what_is_kept(run, param
             assert (norm(grads["predecessor"][f"layers_{i}"]) > 1e-3) == kept
         assert norm(frozen["predecessor"]) == 0
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+            # Two programs; entries are near 100, of which 1e-5 is an ulp.
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
             grads["successor"],
             frozen["successor"],
         )
