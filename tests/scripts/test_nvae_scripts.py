@@ -2,20 +2,16 @@
 
 import gzip
 import json
-import os
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from processes import ROOT, complaint
 
 from jaxlab import checkpoints
 from jaxlab.data import formats
 from jaxlab.metrics import read_metrics
 
-ROOT = pathlib.Path(__file__).parents[2]
 TINY = "--config=configs/nvae/mnist5k.py:tiny"
 
 pytestmark = pytest.mark.skipif(
@@ -24,39 +20,11 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Runs a script of the repository; returns the finished process."""
-    cache = tmp_path_factory.mktemp("compiled")
-
-    def call(script, *args, code=0):
-        done = subprocess.run(
-            [sys.executable, f"scripts/{script}.py", *args, f"--compile_cache={cache}"],
-            cwd=ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
-            capture_output=True,
-            text=True,
-            timeout=400,
-        )
-        assert done.returncode == code, done.stderr[-3000:]
-        return done
-
-    return call
-
-
-@pytest.fixture(scope="module")
 def trained(run, tmp_path_factory):
     """Folder of a finished tiny run."""
     workdir = tmp_path_factory.mktemp("tiny") / "run"
     run("train_nvae", TINY, f"--workdir={workdir}")
     return workdir
-
-
-def complaint(done):
-    """The one error line of a process that failed on purpose, without a traceback."""
-    assert "Traceback" not in done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, done.stderr
-    return errors[0]
 
 
 def test_a_run_leaves_its_record(trained):
