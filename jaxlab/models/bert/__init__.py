@@ -6,6 +6,20 @@ out.last_hidden_state, out.pooled  # [batch, length, hidden], [batch, hidden]
 """
 
 from jaxlab.models.bert.attention import attention_mask, choose_attention, einsum_attention
+from jaxlab.models.bert.generation_loss import (
+    TargetLayout,
+    count_masked,
+    count_targets,
+    init_head,
+    make_masked_loss,
+    make_target_loss,
+    make_target_metrics,
+    normalize_step,
+    per_token,
+    reduce_vocabulary,
+    target_nll,
+    token_logits,
+)
 from jaxlab.models.bert.heads import MaskedLMHead, SequenceClassifier, pool
 from jaxlab.models.bert.model import LAYER_PREFIX, Bert, BertOutput, gelu
 from jaxlab.models.bert.objective import (
@@ -18,6 +32,7 @@ from jaxlab.models.bert.objective import (
     make_replacing_loss,
     task_loss,
 )
+from jaxlab.models.bert.prefix import prefix_mask
 from jaxlab.models.bert.pretrained import load_heads, load_pretrained, save_pretrained
 from jaxlab.models.bert.replacing import apply_replaced, make_successor, num_gates
 from jaxlab.models.bert.stages import make_stage_loss, plain_params, stage_mask, stage_params
@@ -28,27 +43,40 @@ __all__ = [
     "BertOutput",
     "MaskedLMHead",
     "SequenceClassifier",
+    "TargetLayout",
     "apply_classifier",
     "apply_replaced",
     "attention_mask",
     "choose_attention",
+    "count_masked",
+    "count_targets",
     "distillation_loss",
     "einsum_attention",
     "gelu",
+    "init_head",
     "load_heads",
     "load_pretrained",
     "make_distillation_loss",
     "make_loss",
+    "make_masked_loss",
     "make_metrics",
     "make_replaced_metrics",
     "make_replacing_loss",
     "make_stage_loss",
     "make_successor",
+    "make_target_loss",
+    "make_target_metrics",
+    "normalize_step",
     "num_gates",
+    "per_token",
     "plain_params",
     "pool",
+    "prefix_mask",
+    "reduce_vocabulary",
     "save_pretrained",
     "stage_mask",
     "stage_params",
+    "target_nll",
     "task_loss",
+    "token_logits",
 ]

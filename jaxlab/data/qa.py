@@ -1,0 +1,370 @@
+"""Questions with answers in a passage: SQuAD-format files, splits by article, short passages.
+
+    records = read_squad("squad-dev-v1.1.json.gz")
+    train, validation, test = split_records(records, shares=(0.1, 0.1))
+    triples, skipped = make_triples(train, max_length=64)
+
+A record has the whole passage as the file has it; a triple a segment of it, cut at sentence ends,
+that holds the answer.
+"""
+
+import collections
+import dataclasses
+import functools
+import gzip
+import itertools
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT = '{"data": [{"paragraphs": [{"context", "qas": [{"question", "answers": [{"text"}]}]}]}]}'
+
+# Where a text may be cut, best first; the separator stays with what it ends. No list of
+# abbreviations: "Dr. Who" may be cut, which costs a little context and no answer.
+SEPARATORS = (
+    r"\n+",
+    r"[。！？]+[”’」』）]*|[.!?]+[\"')\]]*\s+",
+    r"[；;:：]\s*",
+    r"[，、]|,\s+",
+    r"\s+",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One question of a file.
+
+    Attributes:
+      article: what it belongs to; records of one article stay on one side of a split.
+      passage: the whole context.
+      question: the question.
+      answers: the answers given to it, at least one, the most frequent first.
+      starts: where each of them starts in the passage, in characters; -1 where the file does not
+        say, or says what is not so.
+    """
+
+    article: str
+    passage: str
+    question: str
+    answers: tuple[str, ...]
+    starts: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Triple:
+    """A short passage, a question, and its answer, which is a part of the passage.
+
+    Attributes:
+      passage: a segment of a record's passage.
+      answer: the answer.
+      question: the question.
+      answers: all answers given to the question that are in the segment.
+      article: as of the record.
+    """
+
+    passage: str
+    answer: str
+    question: str
+    answers: tuple[str, ...] = ()
+    article: str = ""
+
+
+def read_squad(path: str | Path) -> list[Record]:
+    """Reads a file in SQuAD's format, `.json` or `.json.gz`, in any language.
+
+    Questions without an answer (SQuAD 2.0's `is_impossible`, hidden test sets) are left out.
+
+    Args:
+      path: the file.
+
+    Returns:
+      A record a question, in the file's order.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is not gzip, not UTF-8, not JSON, or a key is missing or of another type; the
+        message says which and where.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: a file in SQuAD's format is needed")
+    try:
+        content = path.read_bytes()
+        text = gzip.decompress(content) if path.suffix == ".gz" else content
+        found = json.loads(text.decode("utf8"))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is not gzip: {error}") from error
+    except ValueError as error:  # of UTF-8 and of JSON
+        raise ValueError(f"{path} is not JSON in UTF-8: {error}") from error
+    records = []
+    get = functools.partial(_get, path)
+    for i, article in enumerate(get(found, "data", list, "the file")):
+        place = f"data[{i}]"
+        paragraphs = get(article, "paragraphs", list, place)
+        title = article.get("title") or f"{path.name}:{i}"
+        for j, paragraph in enumerate(paragraphs):
+            place = f"data[{i}].paragraphs[{j}]"
+            passage = get(paragraph, "context", str, place)
+            for k, qa in enumerate(get(paragraph, "qas", list, place)):
+                place = f"data[{i}].paragraphs[{j}].qas[{k}]"
+                question = get(qa, "question", str, place)
+                if qa.get("is_impossible"):
+                    continue
+                answers = []
+                for m, answer in enumerate(get(qa, "answers", list, place)):
+                    text = get(answer, "text", str, f"{place}.answers[{m}]")
+                    start = answer.get("answer_start")
+                    right = isinstance(start, int) and start >= 0
+                    right = right and passage.startswith(text, start)
+                    answers.append((text, start if right else -1))
+                if answers:
+                    texts, starts = _by_frequency(answers)
+                    records.append(Record(str(title), passage, question, texts, starts))
+    return records
+
+
+def split_records(
+    records: Sequence[Record], *, shares: tuple[float, float] = (0.1, 0.1), seed: int = 0
+) -> tuple[list[Record], list[Record], list[Record]]:
+    """Splits by article: nothing of an article, and no passage, is on two sides.
+
+    Articles that share a passage, up to case and spaces, count as one.
+
+    Args:
+      records: of any number of files.
+      shares: of the records for validation and for test, each >= 0, together below 1; sides are as
+        near to them as whole articles allow.
+      seed: of the random order of articles, >= 0.
+
+    Returns:
+      (train, validation, test), each in the order of `records`.
+
+    Raises:
+      ValueError: shares are out of range, or the training side is empty.
+
+    Example:
+      >>> records = [Record(a, f"about {a}", "who?", (a,), (6,)) for a in "ABCDEF"]
+      >>> [len(side) for side in split_records(records, shares=(0.2, 0.2))]
+      [4, 1, 1]
+    """
+    if min(shares) < 0 or sum(shares) >= 1:
+        raise ValueError(f"shares are {shares}, must be at least 0 and below 1 together")
+    parent: dict[Any, Any] = {}
+
+    def root(key):
+        parent.setdefault(key, key)
+        while parent[key] != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for record in records:
+        parent[root(("passage", _normal(record.passage)))] = root(("article", record.article))
+    groups: dict[Any, list[int]] = {}
+    for i, record in enumerate(records):
+        groups.setdefault(root(("article", record.article)), []).append(i)
+    members = list(groups.values())
+    side = np.zeros(len(records), int)
+    order = [members[i] for i in np.random.default_rng(seed).permutation(len(members))]
+    for which, share in ((2, shares[1]), (1, shares[0])):
+        missing, rest = share * len(records), []
+        for group in order:
+            # An article goes where it belongs by more than half.
+            if missing > len(group) / 2:
+                missing -= len(group)
+                side[group] = which
+            else:
+                rest.append(group)
+        order = rest
+    sides = tuple([r for r, s in zip(records, side, strict=True) if s == w] for w in range(3))
+    if not sides[0]:
+        raise ValueError(
+            f"no record is left for training: {len(records)} records in {len(members)} articles, "
+            f"shares {shares} for validation and test"
+        )
+    return sides  # type: ignore[return-value]
+
+
+def segment(
+    text: str,
+    max_length: int,
+    *,
+    length: Callable[[str], int] = len,
+    join: bool = True,
+) -> list[tuple[int, str]]:
+    """Cuts a text into parts of bounded length, at the best places there are.
+
+    A text that is too long is cut at line ends, a part that still is at the ends of its sentences,
+    then at semicolons and colons, at commas, at spaces, and at last anywhere. Neighbours are joined
+    again while they fit, but never over a line end.
+
+    Args:
+      text: any text.
+      max_length: longest part, >= 1, as `length` measures it.
+      length: of a text; taken to add up over parts, as it does for words, characters and WordPiece.
+      join: whether to join sentences; otherwise each is a part of its own.
+
+    Returns:
+      (start, part) in order, start in characters; parts have no space at their ends, none is empty.
+
+    Raises:
+      ValueError: max_length is below 1.
+
+    Example:
+      >>> text = "One two. Three, four five."
+      >>> segment(text, 14)
+      [(0, 'One two.'), (9, 'Three,'), (16, 'four five.')]
+
+    After `text_segmentate` of bert4keras. Departures: separators of one kind count as one level,
+    and a part that has none is cut all the same, where the original leaves it too long.
+    """
+    if max_length < 1:
+        raise ValueError(f"max_length is {max_length}, must be at least 1")
+
+    measure = functools.cache(length)
+    whole = 1 if join else 2  # from this level on, what is short enough is not cut
+
+    def cut(start: int, part: str, level: int) -> list[tuple[int, str]]:
+        if len(part) < 2 or (level >= whole and measure(part.strip()) <= max_length):
+            return [(start, part)]
+        if level == len(SEPARATORS):
+            half = len(part) // 2
+            return cut(start, part[:half], level) + cut(start + half, part[half:], level)
+        bounds = sorted({0, *(m.end() for m in re.finditer(SEPARATORS[level], part)), len(part)})
+        parts = []
+        for a, b in itertools.pairwise(bounds):
+            parts += cut(start + a, part[a:b], level + 1)
+        return _join(parts, max_length, measure) if level >= whole else parts
+
+    parts = cut(0, text, 0)
+    found = []
+    for start, part in parts:
+        lead = len(part) - len(part.lstrip())
+        if part.strip():
+            found.append((start + lead, part.strip()))
+    return found
+
+
+def make_triples(
+    records: Iterable[Record],
+    *,
+    max_length: int,
+    length: Callable[[str], int] = len,
+    join: bool = True,
+) -> tuple[list[Triple], collections.Counter]:
+    """One triple a record: the segment of its passage that holds the answer.
+
+    The segment is the one where the file says the answer is, so that the words around it are those
+    the question is about; where the file is wrong or silent, the first that holds the answer.
+
+    Args:
+      records: from `read_squad`.
+      max_length: of a segment.
+      length: as in `segment`.
+      join: as in `segment`.
+
+    Returns:
+      (triples, skipped): how many records were left out, by reason: "answer not in passage",
+      "answer cut by segmentation", "empty passage, question or answer", "duplicate".
+
+    Example:
+      >>> record = Record("A", "It rains. The sun is yellow.", "what colour?", ("yellow",), (21,))
+      >>> triples, skipped = make_triples([record], max_length=20)
+      >>> triples[0].passage, dict(skipped)
+      ('The sun is yellow.', {})
+
+    After the post's script, which keeps one triple for every segment that holds the answer's text.
+    """
+    triples, skipped, seen = [], collections.Counter(), set()
+    cut: dict[str, list[tuple[int, str]]] = {}
+    for record in records:
+        answer, start = record.answers[0].strip(), record.starts[0]
+        if not (answer and record.question.strip() and record.passage.strip()):
+            skipped["empty passage, question or answer"] += 1
+            continue
+        if answer not in record.passage:
+            skipped["answer not in passage"] += 1
+            continue
+        if record.passage not in cut:
+            cut[record.passage] = segment(record.passage, max_length, length=length, join=join)
+        parts = cut[record.passage]
+        if start >= 0:
+            start += len(record.answers[0]) - len(record.answers[0].lstrip())
+            parts = [(a, p) for a, p in parts if a <= start and start + len(answer) <= a + len(p)]
+        part = next((p for _, p in parts if answer in p), None)
+        if part is None:
+            skipped["answer cut by segmentation"] += 1
+            continue
+        inside = dict.fromkeys(a.strip() for a in record.answers if a.strip() and a.strip() in part)
+        triple = Triple(part, answer, record.question.strip(), tuple(inside), record.article)
+        if (part, answer, triple.question) in seen:
+            skipped["duplicate"] += 1
+            continue
+        seen.add((part, answer, triple.question))
+        triples.append(triple)
+    return triples, skipped
+
+
+def without_passages_of(
+    triples: Sequence[Triple], held_out: Iterable[Triple]
+) -> tuple[list[Triple], int]:
+    """The triples whose passage is none of those held out, and how many others there were.
+
+    Whole passages are kept apart by `split_records`; a sentence of two articles is not.
+
+    Example:
+      >>> without_passages_of([Triple("a", "", ""), Triple("b", "", "")], [Triple("A", "", "")])[1]
+      1
+    """
+    known = {_normal(t.passage) for t in held_out}
+    kept = [t for t in triples if _normal(t.passage) not in known]
+    return kept, len(triples) - len(kept)
+
+
+def _get(path: Path, tree: Any, key: str, kind: type, place: str) -> Any:
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path}: {place} is {type(tree).__name__}, must be an object: {FORMAT}")
+    if key not in tree:
+        raise ValueError(f"{path}: {place} has no {key!r}; the format is {FORMAT}")
+    if not isinstance(tree[key], kind):
+        raise ValueError(
+            f"{path}: {key!r} of {place} is {type(tree[key]).__name__}, must be {kind.__name__}"
+        )
+    return tree[key]
+
+
+def _by_frequency(answers: list[tuple[str, int]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Distinct answers, the most frequent first, else in order; the first known start of each."""
+    counts = collections.Counter(text for text, _ in answers)
+    texts = sorted(counts, key=lambda text: -counts[text])
+    starts = {}
+    for text, start in answers:
+        if start >= 0:
+            starts.setdefault(text, start)
+    return tuple(texts), tuple(starts.get(text, -1) for text in texts)
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _join(
+    parts: list[tuple[int, str]], max_length: int, length: Callable[[str], int]
+) -> list[tuple[int, str]]:
+    """Neighbours put together while their lengths add up to no more than the limit."""
+    joined: list[tuple[int, str]] = []
+    size = 0
+    for start, part in parts:
+        more = length(part)
+        if joined and size + more <= max_length:
+            joined[-1] = (joined[-1][0], joined[-1][1] + part)
+            size += more
+        else:
+            joined.append((start, part))
+            size = more
+    return joined
