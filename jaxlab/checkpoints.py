@@ -8,8 +8,10 @@ which lets a run that was saved by one process go on with two.
 
 import base64
 import contextlib
+import functools
 import json
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
@@ -376,6 +378,7 @@ def _set_iterator(data: Any, states: list[Any] | None) -> None:
 @contextlib.contextmanager
 def _quiet_orbax():
     """Drops what orbax logs about broken files, pages long; our warning says it in a line."""
+    _ignore_closed_loops()
     quiet = lambda record: "orbax" not in record.pathname
     logger = logging.get_absl_logger()
     logger.addFilter(quiet)
@@ -383,3 +386,12 @@ def _quiet_orbax():
         yield
     finally:
         logger.removeFilter(quiet)
+
+
+@functools.cache
+def _ignore_closed_loops() -> None:
+    """Drops a page that is printed when parts of a failed read answer after orbax has left it."""
+    late = lambda error: str(error) == "Event loop is closed"
+    raised, unraisable = sys.excepthook, sys.unraisablehook
+    sys.excepthook = lambda kind, e, trace: None if late(e) else raised(kind, e, trace)
+    sys.unraisablehook = lambda found: None if late(found.exc_value) else unraisable(found)
