@@ -47,6 +47,7 @@ def test_two_processes_equal_one_and_stop_together(toy, tmp_path, alone):
     assert_close(tmp_path, alone)
 
 
+@pytest.mark.slow
 def test_a_run_moves_between_numbers_of_processes(toy, tmp_path, alone):
     code, errors = toy.run(tmp_path, kill="term:13")
     assert code == 0, errors

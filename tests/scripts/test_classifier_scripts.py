@@ -14,7 +14,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("config", ["fashion_long_tail", "fashion_noise"])
+@pytest.mark.parametrize(
+    "config", ["fashion_long_tail", pytest.param("fashion_noise", marks=pytest.mark.slow)]
+)
 def test_a_classifier_trains_and_resumes(run, tmp_path, config):
     workdir, again = tmp_path / "run", tmp_path / "again"
     arguments = ("train_classifier", f"--config=configs/classifier/{config}.py:tiny")
@@ -43,8 +45,6 @@ def test_wrong_settings_say_so(run, tmp_path):
     for setting, words in (
         ("objective.objective=hinge", "objective is 'hinge', must be one of"),
         ("data.imbalance=0.5", "ratio is 0.5"),
-        ("optimizer.name=lion", "optimizer is 'lion', must be one of"),
-        ("model.kind=cnn", "model is 'cnn', must be one of"),
     ):
         done = run(*arguments, tiny, f"--config.{setting}", "--allow_config_change", code=2)
         assert words in complaint(done)

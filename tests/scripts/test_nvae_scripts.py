@@ -142,6 +142,7 @@ def test_another_model_or_config_is_refused_and_nothing_lost(run, trained, tmp_p
     assert (other / "metrics.jsonl").read_bytes() == (trained / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_nan_names_metric_and_step_and_keeps_the_last_checkpoint(run, trained, tmp_path):
     broken = tmp_path / "run"
     shutil.copytree(trained, broken)
@@ -153,6 +154,7 @@ def test_nan_names_metric_and_step_and_keeps_the_last_checkpoint(run, trained, t
     assert checkpoints.load_params(broken / "checkpoints")[0] == 20
 
 
+@pytest.mark.slow
 def test_sampling_refuses_what_it_cannot_do(run, trained, tmp_path):
     line = complaint(run("sample_nvae", f"--workdir={tmp_path}", code=2))
     assert "no run was started" in line
