@@ -19,12 +19,13 @@ it is ignored. Everything is one `lax.while_loop` that stops when all rows have 
 
 from jaxlab.decoding.beam import Beams, beam_search
 from jaxlab.decoding.constraints import Constraint, span_constraint
-from jaxlab.decoding.tokenwise import Decoded, greedy, sample, truncate_logits
+from jaxlab.decoding.tokenwise import Decoded, StepFn, greedy, sample, truncate_logits
 
 __all__ = [
     "Beams",
     "Constraint",
     "Decoded",
+    "StepFn",
     "beam_search",
     "greedy",
     "sample",

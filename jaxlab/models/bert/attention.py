@@ -1,5 +1,7 @@
 """Attention of BERT: what may be looked at (masks), and two equal ways to compute it."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -114,7 +116,9 @@ class SelfAttention(nn.Module):
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array | None, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array | None, *, train: bool, attend=None) -> Any:
+        """Returns [batch, length, hidden]; with `attend`, which then takes (query, key, value) to
+        (heads' outputs, memory), that and the memory."""
         batch, length, hidden = x.shape
         heads = (batch, length, self.num_heads, hidden // self.num_heads)
         init = nn.initializers.normal(self.init_scale)
@@ -122,6 +126,9 @@ class SelfAttention(nn.Module):
             nn.Dense(hidden, dtype=self.dtype, kernel_init=init, name=name)(x).reshape(heads)
             for name in ("query", "key", "value")
         )
+        if attend is not None:
+            out, memory = attend(query, key, value)
+            return out.reshape(batch, length, hidden), memory
         dropping = train and self.dropout > 0
         if choose_attention(self.attention, dropout=dropping) == "fused":
             out = jax.nn.dot_product_attention(query, key, value, mask=mask)

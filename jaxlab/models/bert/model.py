@@ -1,6 +1,7 @@
 """BERT's encoder in Flax: embeddings, post-LN layers, pooler."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import flax.struct
@@ -66,13 +67,14 @@ class Embeddings(nn.Module):
     dtype: jnp.dtype | None
 
     @nn.compact
-    def __call__(self, input_ids, token_type_ids, *, train: bool):
+    def __call__(self, input_ids, token_type_ids, *, train: bool, position_ids=None):
         init = nn.initializers.normal(self.init_scale)
         table = lambda name, size: nn.Embed(
             size, self.hidden_size, dtype=self.dtype, embedding_init=init, name=name
         )
         x = table("word", self.vocab_size)(input_ids)
-        x += table("position", self.max_positions)(jnp.arange(input_ids.shape[1]))
+        places = jnp.arange(input_ids.shape[1]) if position_ids is None else position_ids
+        x += table("position", self.max_positions)(places)
         types = table("token_type", self.type_vocab_size)
         # Without types all are 0: one row, broadcast, costs no gather and no scatter.
         x += types(jnp.zeros((1, 1), jnp.int32) if token_type_ids is None else token_type_ids)
@@ -93,7 +95,7 @@ class Layer(nn.Module):
     dtype: jnp.dtype | None
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array | None, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array | None, train: bool, attend=None) -> Any:
         init = nn.initializers.normal(self.init_scale)
         dense = lambda size, name: nn.Dense(size, dtype=self.dtype, kernel_init=init, name=name)
         hidden = x.shape[-1]
@@ -104,10 +106,14 @@ class Layer(nn.Module):
             self.init_scale,
             self.dtype,
             name="attention",
-        )(x, mask, train=train)
+        )(x, mask, train=train, attend=attend)
+        memory = None
+        if attend is not None:
+            attended, memory = attended
         x = self._add(x, dense(hidden, "attention_output")(attended), "attention_norm", train)
         h = ACTIVATIONS[self.activation](dense(self.intermediate_size, "intermediate")(x))
-        return self._add(x, dense(hidden, "output")(h), "output_norm", train)
+        x = self._add(x, dense(hidden, "output")(h), "output_norm", train)
+        return x if attend is None else (x, memory)
 
     def _add(self, x, branch, name, train):
         if self.dropout:
@@ -300,6 +306,32 @@ class Bert(nn.Module):
         for layer in self.layers[start:stop]:
             x = layer(x, allowed, train)
         return x
+
+    def run_attending(
+        self,
+        input_ids: jax.Array,
+        token_type_ids: jax.Array | None,
+        position_ids: jax.Array | None,
+        attends: Sequence[Callable[..., tuple[jax.Array, Any]]],
+    ) -> tuple[jax.Array, list[Any]]:
+        """The layers with attention of another kind, such as over remembered keys and values.
+
+        Args:
+          input_ids: int [batch, length]; not checked, since decoding calls this for each token.
+          token_type_ids: int [batch, length] or None.
+          position_ids: int [batch, length], below max_positions; None for 0, 1, 2, ...
+          attends: one a layer, (query, key, value), each [batch, length, heads, d], to (output of
+            the same shape, anything).
+
+        Returns:
+          (last hidden state [batch, length, hidden], what the layers' attention gave besides).
+        """
+        x = self.embeddings(input_ids, token_type_ids, train=False, position_ids=position_ids)
+        memories = []
+        for layer, attend in zip(self.layers, attends, strict=True):
+            x, memory = layer(x, None, False, attend)
+            memories.append(memory)
+        return x, memories
 
     def pool(self, x: jax.Array) -> jax.Array | None:
         """The pooled first token [batch, hidden], or None without pooler."""

@@ -1,0 +1,245 @@
+"""Cached decoding against full recomputation, and pairs against the loss; learning by heart."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxlab import train
+from jaxlab.models import bert
+from jaxlab.models.bert import prefix as prefix_lib
+
+SEP, CLS = 3, 2
+IDS = np.array(
+    [
+        [CLS, 7, 8, 9, SEP, 10, SEP, 11, 12, SEP],
+        [CLS, 7, SEP, 10, 13, 14, SEP, 11, 12, SEP],
+    ],
+    np.int32,
+)
+PASSAGES = np.array([[CLS, 7, 8, 9, SEP, 0], [CLS, 7, SEP, 0, 0, 0]], np.int32)
+TARGETS = np.array([[10, SEP, 11, 12, SEP, 0, 0], [10, 13, 14, SEP, 11, 12, SEP]], np.int32)
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """(model, head, params)."""
+    model = bert.Bert(
+        vocab_size=16, hidden_size=8, num_layers=2, num_heads=2, intermediate_size=12,
+        max_positions=24, init_scale=0.6, pooler=False,
+    )  # fmt: skip
+    head = bert.MaskedLMHead()
+    body = jax.jit(model.init)(jax.random.key(0), jnp.asarray(IDS))["params"]
+    top = bert.init_head(head, jax.random.key(1), 8, 16)
+    top = {**top, "bias": jnp.where(jnp.arange(16) == SEP, 2.0, 0.0)}  # so that outputs end
+    return model, head, {"bert": body, "head": top}
+
+
+@pytest.fixture(scope="module")
+def full(toy):
+    """Logits [2, 10, vocab] at all positions, without a cache."""
+    model, head, params = toy
+    return jax.jit(recompute, static_argnums=(0, 1))(model, head, params, IDS)
+
+
+def recompute(model, head, params, ids):
+    ids = jnp.asarray(ids)
+    mask, types = prefix_lib.inputs(ids, SEP)
+    positions = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
+    return bert.token_logits(model, head, params, ids, mask, types, positions)
+
+
+def test_cached_decoding_is_full_recomputation(toy, full):
+    """One by one as in decoding, all at once, and with pauses; two outputs share a passage."""
+    model, head, params = toy
+
+    @jax.jit
+    def one_by_one(tokens):
+        prefix, last = bert.encode_prefix(model, params, PASSAGES)
+        cache = bert.empty_cache(model, prefix, tokens.shape[1], copies=2)
+        step_fn = bert.make_step(model, head, params, prefix)
+        _, logits = jax.lax.scan(lambda c, t: step_fn(c, t)[::-1], cache, tokens.T)
+        return bert.next_logits(head, params, last), logits.swapaxes(0, 1)
+
+    @jax.jit
+    def at_once(tokens):
+        prefix, _ = bert.encode_prefix(model, params, PASSAGES)
+        cache = bert.empty_cache(model, prefix, tokens.shape[1] + 2)
+        a, cache = bert.append_tokens(
+            model, params, prefix, cache, tokens[:, :3], tokens[:, :3] != 0
+        )
+        b, _ = bert.append_tokens(model, params, prefix, cache, tokens[:, 3:], tokens[:, 3:] != 0)
+        return bert.next_logits(head, params, jnp.concatenate([a, b], axis=1))
+
+    # Rows 0, 1 belong to the first passage; the second of them is another output, with pauses.
+    other = np.array([0, 10, 0, 0, SEP, 11, 12], np.int32)
+    first, cached = one_by_one(np.stack([TARGETS[0], other, TARGETS[1], TARGETS[1]]))
+    whole = at_once(TARGETS)
+    for row, (start, count) in enumerate([(4, 5), (2, 7)]):
+        want = full[row, start : start + count + 1]
+        np.testing.assert_allclose(first[row], want[0], atol=1e-5)
+        np.testing.assert_allclose(cached[2 * row, :count], want[1:], atol=1e-5)
+        np.testing.assert_allclose(whole[row, :count], want[1:], atol=1e-5)
+    np.testing.assert_allclose(cached[1, [1, 4, 5, 6]], full[0, 5:9], atol=1e-5)
+    np.testing.assert_allclose(cached[3], cached[2], atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def shallow(toy):
+    """The first layer alone: strategies need no more, and compile in half the time."""
+    model, head, params = toy
+    body = {k: v for k, v in params["bert"].items() if k != "layers_1"}
+    return model.clone(num_layers=1), head, {**params, "bert": body}
+
+
+@pytest.fixture(scope="module")
+def generate(shallow):
+    model, head, params = shallow
+
+    def run(ids, **kwargs):
+        kwargs = {
+            "key": jax.random.key(0), "max_answer": 4, "max_question": 6, "eos_id": SEP,
+            "forbid": (0, CLS), **kwargs,
+        }  # fmt: skip
+        call = lambda ids: bert.generate_pairs(model, head, params, ids, **kwargs)
+        return jax.device_get(jax.jit(call)(ids))
+
+    return run
+
+
+def sequence(passage, answer, question):
+    """The whole sequence, padded to 24; parts end with a separator, also where it was cut off."""
+    row = [int(t) for t in passage if t]
+    for part in (answer, question):
+        row += [int(t) for t in part if t not in (0, SEP)] + [SEP]
+    return np.pad(np.array(row, np.int32), (0, 24 - len(row)))
+
+
+@pytest.fixture(scope="module")
+def sampled(generate):
+    return generate(PASSAGES, mode="sampled", num_pairs=3)
+
+
+@pytest.mark.parametrize("mode", ["sampled", pytest.param("beam", marks=pytest.mark.slow)])
+def test_log_probabilities_are_those_of_the_loss(shallow, generate, sampled, mode):
+    model, head, params = shallow
+    pairs = sampled
+    if mode == "beam":
+        pairs = generate(PASSAGES, mode=mode, num_pairs=3, beam_size=3)
+    layout = bert.TargetLayout(sep_id=SEP, max_targets=12)
+    rows = [
+        sequence(PASSAGES[b], pairs.answers.tokens[b, i], pairs.questions.tokens[b, i])
+        for b in range(2)
+        for i in range(3)
+    ]
+    nll, part = jax.jit(lambda ids: bert.target_nll(model, head, params, ids, layout))(
+        np.stack(rows)
+    )
+    checked = 0
+    for row, (b, i) in enumerate(np.ndindex(2, 3)):
+        for found, which in ((pairs.answers, 1), (pairs.questions, 2)):
+            if found.ended[b, i]:
+                want = -np.asarray(nll)[row][np.asarray(part)[row] == which].sum()
+                np.testing.assert_allclose(found.log_probs[b, i], want, rtol=1e-4)
+                checked += 1
+    assert checked >= 3
+    distinct = {tuple(t) for t in pairs.answers.tokens[0]}
+    assert len(distinct) == 3 or mode == "sampled"
+    if mode == "beam":
+        alone = generate(PASSAGES[1:], mode=mode, num_pairs=3, beam_size=3)
+        np.testing.assert_array_equal(alone.questions.tokens[0], pairs.questions.tokens[1])
+        np.testing.assert_allclose(
+            alone.questions.log_probs[0], pairs.questions.log_probs[1], rtol=1e-5
+        )
+
+
+@pytest.mark.slow  # what it shows follows from the two tests above and those of decoding
+def test_greedy_is_the_best_token_of_full_recomputation(shallow, generate):
+    model, head, params = shallow
+    pairs = generate(PASSAGES, mode="beam")
+    run = jax.jit(lambda ids: recompute(model, head, params, ids))
+    for b in range(2):
+        row = [int(t) for t in PASSAGES[b] if t]
+        for found, most in ((pairs.answers, 4), (pairs.questions, 6)):
+            out = []
+            while len(out) < most and SEP not in out:
+                ids = np.zeros((1, 24), np.int32)
+                ids[0, : len(row)] = row
+                # The mask counts separators: what is padding here must not be looked at.
+                logits = np.array(run(ids)[0, len(row) - 1])
+                logits[[0, CLS]] = -np.inf
+                if not out:
+                    logits[SEP] = -np.inf
+                out.append(int(logits.argmax()))
+                row.append(out[-1])
+            assert found.tokens[b, 0, : found.lengths[b, 0]].tolist() == out
+            if SEP not in out:
+                row.append(SEP)
+
+
+@pytest.mark.slow  # one more program; the constraint itself is tested with decoding
+def test_answers_can_be_bound_to_the_passage(generate, sampled):
+    inside = (PASSAGES != 0) & (PASSAGES != SEP) & (PASSAGES != CLS)
+    bound = generate(PASSAGES, num_pairs=8, spans=(inside, inside), top_p=0.95)
+    is_span = lambda b, row: (
+        "".join(map(chr, [t for t in row if t not in (0, SEP)]))
+        in "".join(map(chr, PASSAGES[b][inside[b]]))
+    )
+    spans = [is_span(b, bound.answers.tokens[b, i]) for b, i in np.ndindex(2, 8)]
+    assert all(spans)
+    assert bound.answers.ended[bound.answers.lengths < 4].all()
+    assert not all(is_span(b, sampled.answers.tokens[b, i]) for b, i in np.ndindex(2, 3))
+
+
+def test_wrong_arguments(toy, generate):
+    for kwargs, message in [
+        ({"mode": "greedy"}, "mode is 'greedy', known are"),
+        ({"num_pairs": 0}, "num_pairs is 0"),
+        ({"max_question": 30}, "the position table ends at 24"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            generate(PASSAGES, **kwargs)
+
+
+def test_sixteen_triples_are_learnt_by_heart():
+    """Loss below 0.1, and greedy decoding with the gold answers gives the 16 questions back."""
+    rng = np.random.default_rng(0)
+    rows, answers, questions = [], [], []
+    for _ in range(16):
+        passage = rng.integers(5, 40, 12)
+        place = rng.integers(0, 9)
+        answers.append([*passage[place : place + 2], SEP])
+        questions.append([*rng.integers(5, 40, rng.integers(4, 8)), SEP])
+        rows.append([CLS, *passage, SEP, *answers[-1], *questions[-1]])
+    ids = np.zeros((16, 32), np.int32)
+    for row, tokens in zip(ids, rows, strict=True):
+        row[: len(tokens)] = tokens
+    model = bert.Bert(
+        vocab_size=40, hidden_size=48, num_layers=2, num_heads=4, intermediate_size=96,
+        max_positions=32, dropout=0.0, attention_dropout=0.0, init_scale=0.1, pooler=False,
+    )  # fmt: skip
+    head = bert.MaskedLMHead()
+    layout = bert.TargetLayout(sep_id=SEP, max_targets=11)
+
+    def init(key):
+        body = model.init(key, jnp.asarray(ids))["params"]
+        return {"bert": body, "head": bert.init_head(head, key, 48, 40)}, {}
+
+    tx = optax.adam(3e-3)
+    state = train.create_state(init, tx, key=jax.random.key(0), ema=False)
+    step = train.make_train_step(bert.make_target_loss(model, head, layout), tx, clip_norm=1.0)
+    for _ in range(400):
+        state, metrics = step(state, {"input_ids": ids})
+        if metrics["loss"] < 0.05:
+            break
+    assert metrics["loss"] < 0.1
+
+    @jax.jit
+    def best_questions(params, passages, gold):
+        prefix, _ = bert.encode_prefix(model, params, passages)
+        return bert.ask(model, head, params, prefix, gold, eos_id=SEP, max_length=10)
+
+    found = best_questions(state.params, ids[:, :14], np.array(answers)[:, None])
+    for i, question in enumerate(questions):
+        assert found.tokens[i, 0, : found.lengths[i, 0]].tolist() == question
