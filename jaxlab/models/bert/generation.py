@@ -62,7 +62,7 @@ def ask(
       forbid: tokens that may not come.
       beam_size: of the search; 1 is greedy.
       length_penalty: see `decoding.beam_search`.
-      key: None for the best question, else for a random one.
+      key: None for the best question; for random ones a key [] or keys [batch n].
       **sampling: temperature, top_k, top_p.
 
     Returns:
@@ -123,7 +123,7 @@ def answer(
       forbid: tokens that may not come.
       beam_size: of the search without a key; at least n.
       length_penalty: see `decoding.beam_search`.
-      key: for random answers, each on its own; None for the n best.
+      key: None for the n best; for random answers, each on its own, a key [] or keys [batch n].
       constraint: over [batch] rows, such as `decoding.span_constraint`.
       **sampling: temperature, top_k, top_p.
 
@@ -180,7 +180,7 @@ def generate_pairs(
       head: its head.
       params: {"bert", "head"}.
       input_ids: int [batch, length], `[CLS] passage [SEP]`, padded with 0.
-      key: of all draws.
+      key: of all draws: typed key [], of which passage b gets `fold_in(key, b)`, or keys [batch].
       mode: "sampled_answers" draws answers, so that there are many, and takes the best question for
         each, so that it does not drift off the passage; "sampled" draws both; "beam" draws nothing
         and takes the num_pairs best answers.
@@ -210,7 +210,17 @@ def generate_pairs(
         raise ValueError(f"mode is {mode!r}, known are {MODES}")
     if num_pairs < 1:
         raise ValueError(f"num_pairs is {num_pairs}, must be at least 1")
-    first, second = jax.random.split(key)
+    batch = jnp.shape(input_ids)[0]
+    keys = _each(key, batch) if key.ndim == 0 else key
+    if keys.shape != (batch,):
+        raise ValueError(f"key has shape {keys.shape}, must be () or ({batch},)")
+    # One key an answer and one a question: no draw depends on what else is in the batch.
+    first, second = (
+        jax.vmap(lambda key, part=part: _each(jax.random.fold_in(key, part), num_pairs))(
+            keys
+        ).reshape(-1)
+        for part in range(2)
+    )
     prefix, last = encode_prefix(model, params, input_ids)
     constraint = None
     if spans is not None:
@@ -235,6 +245,10 @@ def generate_pairs(
         key=second if mode == "sampled" else None, **options, **sampling,
     )  # fmt: skip
     return Pairs(answers, questions)
+
+
+def _each(key: jax.Array, count: int) -> jax.Array:
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
 
 
 def _best(beams: decoding.Beams) -> decoding.Decoded:

@@ -1,0 +1,104 @@
+"""Whole sets of questions and answers, from files to tokens of every split."""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxlab.data import qa
+from jaxlab.data.images import data_folder
+from jaxlab.data.qa_tokens import Limits, encode_triples, token_ids
+from jaxlab.data.text import TokenSet
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class QASet:
+    """The triples of one split.
+
+    Attributes:
+      triples: N triples.
+      tokens: the same, laid out.
+      skipped: how many records were left out, by reason.
+    """
+
+    triples: list[qa.Triple]
+    tokens: TokenSet
+    skipped: collections.Counter
+
+    def __len__(self) -> int:
+        return len(self.triples)
+
+
+def load_records(
+    files: Sequence[str],
+    data_dir: str | Path | None = None,
+    *,
+    shares: tuple[float, float] = (0.1, 0.1),
+    split_seed: int = 0,
+) -> dict[str, list[qa.Record]]:
+    """Reads files in SQuAD's format and splits their records by article.
+
+    Args:
+      files: names in the data folder, or paths.
+      data_dir: as for `jaxlab.data.load`.
+      shares: see `qa.split_records`.
+      split_seed: see `qa.split_records`.
+
+    Returns:
+      split -> records.
+
+    Raises:
+      FileNotFoundError: a file is not there.
+      ValueError: a file is not what it should be.
+    """
+    if not files:
+        raise ValueError("no files are named, at least one in SQuAD's format is needed")
+    records = []
+    for name in files:
+        records += qa.read_squad(data_folder(data_dir) / name)
+    sides = qa.split_records(records, shares=tuple(shares), seed=split_seed)
+    return dict(zip(SPLITS, sides, strict=True))
+
+
+def make_sets(
+    records: dict[str, list[qa.Record]],
+    tokenizer: Any,
+    limits: Limits,
+    *,
+    order: str = "answer_first",
+    join: bool = True,
+) -> dict[str, QASet]:
+    """Cuts passages, makes triples, leaves out what does not fit, and lays out the rest.
+
+    Args:
+      records: from `load_records`.
+      tokenizer: see `qa_tokens.encode_triples`.
+      limits: in tokens; also of the segments.
+      order: see `qa_tokens.encode_triples`.
+      join: see `qa.segment`.
+
+    Returns:
+      split -> set. A training triple whose passage is held out too is left out, and counted.
+    """
+    length = lambda text: len(token_ids(text, tokenizer))
+    triples, skipped = {}, {}
+    for split, found in records.items():
+        triples[split], skipped[split] = qa.make_triples(
+            found, max_length=limits.passage, length=length, join=join
+        )
+    held_out = [t for split, found in triples.items() if split != "train" for t in found]
+    triples["train"], both = qa.without_passages_of(triples["train"], held_out)
+    skipped["train"] += collections.Counter({"passage held out too": both} if both else {})
+    sets = {}
+    for split, found in triples.items():
+        tokens, kept, more = encode_triples(found, tokenizer, limits, order=order)
+        sets[split] = QASet(kept, tokens, skipped[split] + more)
+    return sets
+
+
+def training_texts(records: Sequence[qa.Record]) -> tuple[list[str], list[str]]:
+    """(distinct passages, questions) of records, to train or choose a vocabulary."""
+    return list(dict.fromkeys(r.passage for r in records)), [r.question for r in records]

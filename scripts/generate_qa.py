@@ -1,0 +1,129 @@
+"""Writes answers and questions for passages, with a model of train_qa_generation.py.
+
+    python scripts/generate_qa.py --workdir=runs/questions --text=article.txt --spans_only
+    cat article.txt | python scripts/generate_qa.py --workdir=runs/questions --text=-
+    python scripts/generate_qa.py --workdir=runs/questions --squad=dev.json --format=jsonl
+
+A text file holds a passage a paragraph (empty lines between them). Passages longer than those the
+model was trained on are cut at sentence ends, and it is said how many. The model is read from
+WORKDIR/model, or from WORKDIR itself if it is such a folder.
+"""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import re
+import sys
+
+from absl import flags, logging
+
+from jaxlab import launch
+from jaxlab.data import qa
+from jaxlab.models.bert import asking
+from jaxlab.models.bert.generation import MODES
+from jaxlab.models.bert.generator_folder import load_generator
+
+TEXT = flags.DEFINE_string("text", None, "Text file, or - for standard input.")
+SQUAD = flags.DEFINE_string("squad", None, "File in SQuAD's format, of which contexts are read.")
+OUT = flags.DEFINE_string("out", None, "File to write; by default standard output.")
+FORMAT = flags.DEFINE_enum("format", "table", ["table", "jsonl"], "How to write.")
+MODE = flags.DEFINE_enum(
+    "mode",
+    MODES[0],
+    list(MODES),
+    "Answers drawn and each with its best question; both drawn; or the best of both.",
+)
+NUM_PAIRS = flags.DEFINE_integer("num_pairs", 3, "Most pairs a passage.")
+BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Of searches; 1 is greedy.")
+LENGTH_PENALTY = flags.DEFINE_float("length_penalty", 0.0, "Power of the length scores are over.")
+TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Of draws.")
+TOP_K = flags.DEFINE_integer("top_k", 0, "Draw from so many tokens; 0 for all.")
+TOP_P = flags.DEFINE_float("top_p", 0.95, "Draw from the tokens that have this much probability.")
+SPANS_ONLY = flags.DEFINE_bool("spans_only", False, "Answers are verbatim spans of the passage.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Passages that run at once.")
+LIMIT = flags.DEFINE_integer("limit", 0, "Read the first so many passages; 0 for all.")
+
+
+def read_passages():
+    """The texts that the flags name."""
+    if (TEXT.value is None) == (SQUAD.value is None):
+        raise launch.UsageError("name one of --text=FILE (- for standard input) and --squad=FILE")
+    if SQUAD.value is not None:
+        records = qa.read_squad(SQUAD.value)
+        texts = list(dict.fromkeys(record.passage for record in records))
+    else:
+        try:
+            text = sys.stdin.read() if TEXT.value == "-" else pathlib.Path(TEXT.value).read_text()
+        except UnicodeDecodeError as error:
+            raise launch.UsageError(f"{TEXT.value} is not text in UTF-8: {error}") from error
+        texts = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+        if not texts:
+            where = "standard input" if TEXT.value == "-" else TEXT.value
+            raise launch.UsageError(f"{where} holds no passage: it is empty")
+    return texts[: LIMIT.value] if LIMIT.value > 0 else texts
+
+
+def model_folder(workdir):
+    if (workdir / "model").exists():
+        return workdir / "model"
+    if (workdir / "data.json").exists():
+        raise FileNotFoundError(f"{workdir / 'model'} is missing: its training has not ended")
+    return workdir
+
+
+def as_table(passage, pairs):
+    """Readable lines for one passage."""
+    lines = [passage]
+    for pair in pairs:
+        marks = [] if pair.is_span else ["not in the passage"]
+        marks += [] if pair.ended else ["cut off"]
+        note = f"  [{', '.join(marks)}]" if marks else ""
+        lines.append(f"  Q: {pair.question}{note}")
+        scores = f"{pair.answer_log_prob:.1f} {pair.question_log_prob:.1f}"
+        lines.append(f"  A: {pair.answer}  (log p {scores})")
+    return "\n".join([*lines, ""])
+
+
+def main(config, workdir):
+    texts = read_passages()
+    generator = load_generator(model_folder(workdir))
+    passages = asking.cut_texts(generator, texts)
+    cut = len(passages) - len(texts)
+    if cut:
+        logging.info(
+            "%d texts were cut into %d passages of at most %d tokens",
+            len(texts),
+            len(passages),
+            generator.limits.passage,
+        )
+    found = asking.generate_texts(
+        generator,
+        [passage for _, passage in passages],
+        seed=SEED.value,
+        num_pairs=NUM_PAIRS.value,
+        batch_size=BATCH_SIZE.value,
+        mode=MODE.value,
+        spans_only=SPANS_ONLY.value,
+        beam_size=BEAM_SIZE.value,
+        length_penalty=LENGTH_PENALTY.value,
+        temperature=TEMPERATURE.value,
+        top_k=TOP_K.value,
+        top_p=TOP_P.value,
+    )
+    with contextlib.ExitStack() as stack:
+        out = sys.stdout
+        if OUT.value:
+            out = stack.enter_context(open(OUT.value, "w", encoding="utf8"))
+        for (text, passage), pairs in zip(passages, found, strict=True):
+            if FORMAT.value == "table":
+                print(as_table(passage, pairs), file=out)
+                continue
+            for pair in pairs:
+                record = {**dataclasses.asdict(pair), "text": text, "passage": passage}
+                print(json.dumps(record, ensure_ascii=False), file=out)
+
+
+if __name__ == "__main__":
+    launch.run(main)

@@ -1,0 +1,261 @@
+"""Trains a BERT to write answers and questions from passages.
+
+    python scripts/train_qa_generation.py --config=configs/qa_generation/english.py \\
+        --workdir=runs/questions
+
+Stages, each of which goes on where it was stopped: `mlm` (masked tokens on the passages, for a body
+that comes without a head) and `seq2seq` (`[CLS] passage [SEP] answer [SEP] question [SEP]` under a
+prefix mask). WORKDIR then holds config.json, data.json (what was read, and what was left out), a
+folder a stage with metrics.jsonl, curves.png and result.json, and `model`: a Hugging Face folder
+with head, tokenizer and kept tokens, for generate_qa.py and evaluate_qa_generation.py.
+"""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import logging
+
+from jaxlab import checkpoints, launch, plots, theseus, train
+from jaxlab import mesh as mesh_lib
+from jaxlab.data import data_folder, qa, qa_sets, qa_tokens
+from jaxlab.data.buckets import text_eval_batches, text_pipeline
+from jaxlab.data.wordpiece import load_tokenizer, train_wordpiece
+from jaxlab.metrics import read_metrics
+from jaxlab.models import bert
+from jaxlab.models.bert.generator_folder import Generator, make_layout, save_generator
+
+BEST = "validation/nll"
+
+
+class Study:
+    """The data, the model before training, and the two stages."""
+
+    def __init__(self, config, workdir):
+        self.config, self.workdir, self.mesh = config, workdir, mesh_lib.make_mesh()
+        self.limits = qa_tokens.Limits(**config.limits)
+        for stage, longest in (("mlm", self.limits.passage + 2), ("seq2seq", self.limits.total)):
+            if max(config.stages[stage].buckets) < longest:
+                raise ValueError(
+                    f"stages.{stage}.buckets are {tuple(config.stages[stage].buckets)}, the limits "
+                    f"allow {longest} tokens"
+                )
+        data_dir = launch.options().data_dir
+        self.records = qa_sets.load_records(**config.data, data_dir=data_dir)
+        for split, most in (("train", config.max_train), ("validation", config.max_validation)):
+            found = self.records[split]
+            if most and most < len(found):
+                chosen = np.random.default_rng(config.data.split_seed).permutation(len(found))
+                self.records[split] = [found[i] for i in sorted(chosen[:most])]
+        self.passages, questions = qa_sets.training_texts(self.records["train"])
+        self.make_model(data_folder(data_dir), self.passages + questions)
+        self.layout = make_layout(self.tokenizer, self.limits, config.order, config.prefix_parts)
+        self.sets = qa_sets.make_sets(
+            self.records, self.tokenizer, self.limits, order=config.order, join=config.join
+        )
+        self.report()
+
+    def make_model(self, folder, texts):
+        """Sets model, head, tokenizer, kept tokens and the parameters to start from."""
+        config, key = self.config, jax.random.key(self.config.seed)
+        self.keep, params = None, None
+        if config.pretrained:
+            folder = folder / config.pretrained
+            model, body = bert.load_pretrained(folder, **config.model)
+            if config.layers > model.num_layers:
+                raise ValueError(
+                    f"layers is {config.layers}, {folder} has {model.num_layers} layers"
+                )
+            depth = config.layers or model.num_layers
+            model = model.clone(num_layers=depth, pooler=False)
+            wanted = {"embeddings", *(f"{bert.LAYER_PREFIX}{i}" for i in range(depth))}
+            params = {"bert": {name: tree for name, tree in body.items() if name in wanted}}
+            if "mlm" in (heads := bert.load_heads(folder)):
+                params["head"] = heads["mlm"][1]
+            whole = load_tokenizer(folder)
+            self.keep = qa_tokens.keep_tokens(texts, whole, vocab_size=config.vocab_size)
+            model, params = bert.reduce_vocabulary(model, params, self.keep)
+            self.tokenizer = qa_tokens.reduce_tokenizer(whole, self.keep)
+        else:
+            self.tokenizer = self.own_tokenizer(texts)
+            size = self.tokenizer.get_vocab_size()
+            model = bert.Bert(vocab_size=size, pooler=False, **config.model)
+            body = jax.jit(model.init)(key, jnp.zeros((1, 2), jnp.int32))["params"]
+            params = {"bert": body}
+        self.model = model
+        self.head = bert.MaskedLMHead(model.activation, model.norm_eps, model.init_scale)
+        if "head" not in params:
+            top = jax.random.fold_in(key, 1)
+            params["head"] = bert.init_head(self.head, top, model.hidden_size, model.vocab_size)
+            if not config.stages.mlm.num_steps:
+                logging.warning("%s has no head, and there is no mlm stage", config.pretrained)
+        self.start = params
+
+    def own_tokenizer(self, texts):
+        """Trained once; a resumed run must read the same one."""
+        folder = self.workdir / "tokenizer"
+        if not (folder / "tokenizer.json").exists() and jax.process_index() == 0:
+            folder.mkdir(exist_ok=True)
+            text = train_wordpiece(texts, self.config.vocab_size).to_str()
+            (folder / "tokenizer.json").write_text(text)
+        mesh_lib.wait_for_all("tokenizer")
+        return load_tokenizer(folder)
+
+    def report(self):
+        """Writes what was read, used and left out."""
+        found = {
+            split: {
+                "records": len(self.records[split]),
+                "articles": len({r.article for r in self.records[split]}),
+                "triples": len(part),
+                "skipped": dict(sorted(part.skipped.items())),
+                "mean_tokens": round(float(part.tokens.lengths.mean()), 1),
+            }
+            for split, part in self.sets.items()
+        }
+        found["vocab_size"] = self.model.vocab_size
+        for split in self.sets:
+            logging.info("%s: %s", split, found[split])
+        if jax.process_index() == 0:
+            (self.workdir / "data.json").write_text(json.dumps(found, indent=2) + "\n")
+
+    def run_stage(self, name, tokens, make_loss, count, start, *, eval_fn=None):
+        """Trains a stage unless it is done; returns {"bert", "head"}."""
+        config, stage, folder = self.config, self.config.stages[name], self.workdir / name
+        best = {"step": "best", "best_metric": BEST} if eval_fn else {}
+        saved = lambda: checkpoints.load_params(folder / "checkpoints", ema=False, **best)
+        if (folder / "result.json").exists():
+            return saved()[1]
+        logging.info("%s: %d sequences, %d steps", name, len(tokens), stage.num_steps)
+        mask = None
+        if config.frozen:
+            frozen = theseus.trainable_mask(start, tuple(config.frozen))
+            mask = jax.tree.map(lambda x: not x, frozen)
+        warmup = round(stage.warmup * stage.num_steps)
+        schedule = optax.schedules.join_schedules(
+            [
+                optax.linear_schedule(0.0, stage.learning_rate, warmup),
+                optax.linear_schedule(stage.learning_rate, 0.0, stage.num_steps - warmup),
+            ],
+            [warmup],
+        )
+        tx = optax.adamw(schedule, weight_decay=config.weight_decay)
+        tx = tx if mask is None else theseus.train_only(tx, mask)
+        step = train.make_train_step(make_loss(mask), tx, mesh=self.mesh, **config.step)
+        step = bert.normalize_step(step, count, mesh=self.mesh)
+        state = train.TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=jax.tree.map(jnp.copy, start),  # the step donates them
+            model_state={},
+            opt_state=jax.jit(tx.init)(start),
+            ema_params=None,
+            key=jax.random.key(config.seed + (name == "seq2seq")),
+        )
+        state = jax.device_put(state, mesh_lib.replicated(self.mesh))
+        data = text_pipeline(
+            tokens, config.batch_size, buckets=stage.buckets, seed=config.seed, **_process()
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        state, checkpointer, writer = train.resume(
+            folder, state, data, keep_latest=2, best_metric=BEST if eval_fn else None
+        )
+        train.fit(
+            state,
+            step,
+            data,
+            num_steps=stage.num_steps,
+            checkpointer=checkpointer,
+            writer=writer,
+            log_every=config.log_every,
+            eval_every=config.checkpoint_every,
+            eval_fn=eval_fn,
+            checkpoint_every=config.checkpoint_every,
+            mesh=self.mesh,
+        )
+        checkpointer.close()
+        used, params, _ = saved()
+        if jax.process_index() == 0:
+            rows = read_metrics(folder)
+            plots.curves(rows, folder / "curves.png", title=name)
+            figures = next((r for r in rows if r["step"] == used and BEST in r), {})
+            result = {"used_step": used, **figures}
+            (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+        mesh_lib.wait_for_all(f"{name} done")
+        return params
+
+    def warm_up(self, start):
+        """The stage of masked tokens, on all segments of the training passages."""
+        length = lambda text: len(qa_tokens.token_ids(text, self.tokenizer))
+        parts = {
+            part: None
+            for passage in self.passages
+            for _, part in qa.segment(
+                passage, self.limits.passage, length=length, join=self.config.join
+            )
+            if length(part)
+        }
+        tokens = qa_tokens.encode_passages(parts, self.tokenizer, self.limits.passage)
+        rate, mask_id = self.config.mask_rate, self.tokenizer.token_to_id("[MASK]")
+        make_loss = lambda mask: bert.make_masked_loss(
+            self.model, self.head, mask_id=mask_id, rate=rate, mask=mask
+        )
+        return self.run_stage("mlm", tokens, make_loss, bert.count_masked(rate), start)
+
+    def learn(self, start):
+        """The stage of generation."""
+        batches = text_eval_batches(
+            self.sets["validation"].tokens,
+            self.config.eval_batch_size,
+            buckets=self.config.stages.seq2seq.buckets,
+            **_process(),
+        )
+        metrics = bert.make_target_metrics(self.model, self.head, self.layout)
+        eval_step = train.make_eval_step(metrics, mesh=self.mesh)
+
+        def evaluate(state):
+            means = train.evaluate(
+                eval_step, state.params, {}, batches, key=jax.random.key(0), mesh=self.mesh
+            )
+            names = self.layout.targets
+            found = bert.per_token(means, names)
+            total = sum(means[f"{n}_tokens"] for n in names)
+            found["nll"] = sum(means[f"{n}_nll"] for n in names) / total
+            return {f"validation/{name}": value for name, value in found.items()}
+
+        make_loss = lambda mask: bert.make_target_loss(
+            self.model, self.head, self.layout, mask=mask, replace=self.config.replace
+        )
+        count = bert.count_targets(self.layout)
+        tokens = self.sets["train"].tokens
+        return self.run_stage("seq2seq", tokens, make_loss, count, start, eval_fn=evaluate)
+
+
+def _process():
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+
+def main(config, workdir):
+    study = Study(config, workdir)
+    params = study.start
+    if config.stages.mlm.num_steps:
+        params = study.warm_up(params)
+    params = study.learn(params)
+    if jax.process_index() == 0:
+        generator = Generator(
+            study.model,
+            study.head,
+            jax.device_get(params),
+            study.tokenizer,
+            study.limits,
+            config.order,
+            config.prefix_parts,
+            config.join,
+        )
+        save_generator(workdir / "model", generator, keep_tokens=study.keep)
+        logging.info("the model is in %s", workdir / "model")
+
+
+if __name__ == "__main__":
+    launch.run(main, default_config="configs/qa_generation/english.py")
