@@ -217,9 +217,8 @@ class Evaluation:
             ]
         self.report["answers"] = table
 
-    def round_trip(self):
+    def round_trip(self, folder):
         """How many pairs a model that answers agrees with."""
-        folder = epath.Path(READER.value).expanduser()
         reader = load_generator(folder / "model" if (folder / "model").exists() else folder)
         normal = lambda ids, tokenizer: qa_tokens.words(ids, tokenizer)
         read = lambda passages, questions: [
@@ -320,7 +319,7 @@ def main(config, workdir):
         evaluation.questions()
         evaluation.answers()
         if READER.value:
-            evaluation.round_trip()
+            evaluation.round_trip(epath.Path(READER.value).expanduser())
         rng = np.random.default_rng(SEED.value)
         pairs = evaluation.pairs["spans only"]
         samples = [pairs[i] for i in rng.permutation(len(pairs))[: SHOWN.value]]

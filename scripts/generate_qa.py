@@ -48,20 +48,21 @@ LIMIT = flags.DEFINE_integer("limit", 0, "Read the first so many passages; 0 for
 
 def read_passages():
     """The texts that the flags name."""
-    if (TEXT.value is None) == (SQUAD.value is None):
+    text, squad = TEXT.value, SQUAD.value
+    if (text is None) == (squad is None):
         raise launch.UsageError("name one of --text=FILE (- for standard input) and --squad=FILE")
-    if SQUAD.value is not None:
-        records = qa.read_squad(SQUAD.value)
+    if text is None:
+        records = qa.read_squad(squad or "")
         texts = list(dict.fromkeys(record.passage for record in records))
     else:
         try:
-            text = sys.stdin.read() if TEXT.value == "-" else pathlib.Path(TEXT.value).read_text()
+            content = sys.stdin.read() if text == "-" else pathlib.Path(text).read_text("utf8")
         except UnicodeDecodeError as error:
-            raise launch.UsageError(f"{TEXT.value} is not text in UTF-8: {error}") from error
-        texts = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+            raise launch.UsageError(f"{text} is not text in UTF-8: {error}") from error
+        texts = [part.strip() for part in re.split(r"\n\s*\n", content) if part.strip()]
         if not texts:
-            where = "standard input" if TEXT.value == "-" else TEXT.value
-            raise launch.UsageError(f"{where} holds no passage: it is empty")
+            where = "standard input" if text == "-" else text
+            raise launch.UsageError(f"{where} is empty: it holds no passage")
     return texts[: LIMIT.value] if LIMIT.value > 0 else texts
 
 

@@ -11,6 +11,7 @@ with head, tokenizer and kept tokens, for generate_qa.py and evaluate_qa_generat
 """
 
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -105,7 +106,7 @@ class Study:
 
     def report(self):
         """Writes what was read, used and left out."""
-        found = {
+        found: dict[str, Any] = {
             split: {
                 "records": len(self.records[split]),
                 "articles": len({r.article for r in self.records[split]}),
@@ -124,7 +125,7 @@ class Study:
     def run_stage(self, name, tokens, make_loss, count, start, *, eval_fn=None):
         """Trains a stage unless it is done; returns {"bert", "head"}."""
         config, stage, folder = self.config, self.config.stages[name], self.workdir / name
-        best = {"step": "best", "best_metric": BEST} if eval_fn else {}
+        best: dict[str, Any] = {"step": "best", "best_metric": BEST} if eval_fn else {}
         saved = lambda: checkpoints.load_params(folder / "checkpoints", ema=False, **best)
         if (folder / "result.json").exists():
             return saved()[1]
@@ -198,6 +199,8 @@ class Study:
         }
         tokens = qa_tokens.encode_passages(parts, self.tokenizer, self.limits.passage)
         rate, mask_id = self.config.mask_rate, self.tokenizer.token_to_id("[MASK]")
+        if mask_id is None:
+            raise ValueError("the vocabulary has no [MASK], which the mlm stage needs")
         make_loss = lambda mask: bert.make_masked_loss(
             self.model, self.head, mask_id=mask_id, rate=rate, mask=mask
         )

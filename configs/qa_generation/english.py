@@ -71,8 +71,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.vocab_size = 600
         config.model.update(hidden_size=16, num_layers=1, num_heads=2, intermediate_size=32)
         config.model.update(max_positions=96)
-        config.stages.mlm.update(num_steps=4, buckets=(42,))
-        config.stages.seq2seq.update(num_steps=6, buckets=(82,))
+        config.update({"stages": {"mlm": {"num_steps": 4, "buckets": (42,)}}})
+        config.update({"stages": {"seq2seq": {"num_steps": 6, "buckets": (82,)}}})
         config.eval_batch_size = 16
         config.log_every = 1
         config.checkpoint_every = 3

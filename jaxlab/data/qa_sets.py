@@ -59,7 +59,7 @@ def load_records(
     records = []
     for name in files:
         records += qa.read_squad(data_folder(data_dir) / name)
-    sides = qa.split_records(records, shares=tuple(shares), seed=split_seed)
+    sides = qa.split_records(records, shares=(shares[0], shares[1]), seed=split_seed)
     return dict(zip(SPLITS, sides, strict=True))
 
 

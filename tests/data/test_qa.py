@@ -230,6 +230,27 @@ def test_a_reduced_tokenizer_spells_what_it_no_longer_knows(tokenizer):
         qa_tokens.reduce_tokenizer(tokenizer, keep[::-1][-2:])
 
 
+def test_whole_sets_hold_out_passages_and_count(tmp_path, tokenizer):
+    qa_sets = pytest.importorskip("jaxlab.data.qa_sets")
+    articles = [squad(f"article {i}", f"{PASSAGE} {i}.") for i in range(10)]
+    write(tmp_path / "a.json", *articles)
+    missing = squad("other", "Nothing here.", "Where?", [("London", 0)])
+    write(tmp_path / "b.json.gz", missing)
+    records = qa_sets.load_records(["a.json", "b.json.gz"], tmp_path, shares=(0.2, 0.2))
+    assert sum(map(len, records.values())) == 11
+    limits = qa_tokens.Limits(16, 4, 8)
+    sets = qa_sets.make_sets(records, tokenizer, limits)
+    # All articles have the sentence with the answer: it is held out, and so not trained on.
+    assert sum(s.skipped["answer not in passage"] for s in sets.values()) == 1
+    assert sets["train"].skipped["passage held out too"] + len(sets["train"]) >= 5
+    passages = [{t.passage for t in sets[name].triples} for name in ("train", "validation")]
+    assert not passages[0] & passages[1]
+    with pytest.raises(FileNotFoundError, match="c\\.json is missing"):
+        qa_sets.load_records(["c.json"], tmp_path)
+    with pytest.raises(ValueError, match="no files are named"):
+        qa_sets.load_records([], tmp_path)
+
+
 def test_answers_are_found_as_written(tokenizer):
     find = lambda answer, passage=PASSAGE: qa_tokens.find_span(
         passage, qa_tokens.token_ids(answer, tokenizer), tokenizer

@@ -138,14 +138,14 @@ def generate_texts(
     order = np.argsort(tokens.lengths, kind="stable")
     for first in range(0, len(order), batch_size):
         rows = np.resize(order[first : first + batch_size], min(batch_size, len(order)))
-        ids = pad_rows([tokens.ids[i] for i in rows], generator.limits.passage + 2)
+        ids = pad_rows([tokens.ids[i] for i in rows.tolist()], generator.limits.passage + 2)
         starts, ends = qa_tokens.span_bounds(ids, generator.tokenizer)
         each = jax.vmap(jax.random.fold_in, (None, 0))
         keys = each(jax.random.key(seed), jnp.asarray(rows))
         pairs = jax.device_get(run(generator.params, ids, keys, starts, ends))
-        for row, index in enumerate(rows[: len(order) - first]):
+        for row, index in enumerate(rows[: len(order) - first].tolist()):
             text = passages[index]
-            pairs_of = _texts(generator, text, int(index), pairs, row, keep_repeated)
+            pairs_of = _texts(generator, text, index, pairs, row, keep_repeated)
             found[index] = pairs_of[:num_pairs]
     yield from found
 
