@@ -50,18 +50,18 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         {"num_steps": steps, "learning_rate": rate, "warmup": 0.1, "buckets": buckets}
     )
     config.stages = ml_collections.ConfigDict(
-        {"mlm": stage(500, 2e-4, (40, 72)), "seq2seq": stage(1800, 2e-4, (72, 88, 112))}
+        {"mlm": stage(500, 2e-4, (40, 72)), "seq2seq": stage(2000, 2e-4, (72, 88, 112))}
     )
     config.mask_rate = 0.15
     config.replace = 0.0  # share of target tokens seen as random ones, against exposure bias
-    config.batch_size = 16
+    config.batch_size = 32
     config.weight_decay = 0.01
     # Arguments of jaxlab.train.make_train_step.
     config.step = ml_collections.ConfigDict({"clip_norm": 1.0, "accumulate": 1})
 
     config.eval_batch_size = 32
     config.log_every = 20
-    config.checkpoint_every = 300  # and evaluate
+    config.checkpoint_every = 250  # and evaluate
 
     if preset == "tiny":
         config.fast_compile = True
@@ -73,7 +73,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.model.update(max_positions=96)
         config.update({"stages": {"mlm": {"num_steps": 4, "buckets": (42,)}}})
         config.update({"stages": {"seq2seq": {"num_steps": 6, "buckets": (82,)}}})
-        config.eval_batch_size = 16
+        config.batch_size = config.eval_batch_size = 16
         config.log_every = 1
         config.checkpoint_every = 3
     elif preset:
