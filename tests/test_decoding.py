@@ -134,6 +134,7 @@ def test_a_batch_gives_what_its_rows_give_alone(greedy):
     np.testing.assert_allclose(beams.scores[1:2], alone.scores, rtol=1e-6)
 
 
+@pytest.mark.slow  # five programs; the truncation itself is tested below
 def test_draws_have_the_probabilities_of_the_tempered_and_truncated_model():
     p = np.array([0.1, 0.4, 0.3, 0.2])
     n = 4000
@@ -186,7 +187,7 @@ def runs(row, starts=None, ends=None):
     }
 
 
-@pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize("bounded", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_span_constraint_allows_runs_of_the_passage_and_all_of_them(bounded):
     starts = np.array([[0, 1, 0, 1, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0, 0]], bool)
     ends = np.array([[0, 0, 1, 0, 1, 1, 0, 0], [0, 0, 0, 1, 0, 0, 0, 0]], bool)
@@ -209,6 +210,7 @@ def test_the_span_constraint_allows_runs_of_the_passage_and_all_of_them(bounded)
         assert len(got) == len(set(got))
 
 
+@pytest.mark.slow  # the constraint is the same as in the search above
 def test_sampled_spans_are_runs_of_the_passage():
     rows = np.repeat(PASSAGE, 40, 0)
     constraint = decoding.span_constraint(rows, np.repeat(INSIDE, 40, 0), vocab_size=10, eos_id=3)
