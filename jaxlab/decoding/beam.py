@@ -112,9 +112,10 @@ def beam_search(
         done = carry["ended"]["scores"][:, count - 1] >= hope
         return (carry["step"] < max_length) & ~jnp.all(done)
 
-    def body(carry):
+    def grow(carry, logits):
+        """Continues all beginnings by one token, and keeps the best."""
         step, live, ended = carry["step"], carry["live"], carry["ended"]
-        log_probs = jax.nn.log_softmax(carry["logits"].astype(jnp.float32), axis=-1)
+        log_probs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
         allowed = None if constraint is None else constraint.allowed(carry["rules"])
         scores = mask_logits(log_probs, step, allowed, **options)
         scores = scores.reshape(batch, beam_size, vocab) + live["log_probs"][..., None]
@@ -140,40 +141,42 @@ def beam_search(
         live = {"tokens": pick(tokens, which), "log_probs": log_probs}
         token, parent = pick((token, parent), which)
         rows = (parent + beam_size * jnp.arange(batch)[:, None]).reshape(-1)
-        state, rules = jax.tree.map(lambda x: x[rows], (carry["state"], carry["rules"]))
-        token = token.reshape(-1)
-        logits, state = step_fn(state, token)
-        rules = () if constraint is None else constraint.advance(rules, token)
         return {
             "step": length,
-            "state": state,
-            "rules": rules,
-            "logits": logits.astype(carry["logits"].dtype),
+            "state": carry["state"],
+            "rules": carry["rules"],
+            "rows": rows,
+            "token": token.reshape(-1),
             "live": live,
             "ended": ended,
         }
 
+    def body(carry):
+        order = lambda tree: jax.tree.map(lambda x: x[carry["rows"]], tree)
+        logits, state = step_fn(order(carry["state"]), carry["token"])
+        rules = ()
+        if constraint is not None:
+            rules = constraint.advance(order(carry["rules"]), carry["token"])
+        return grow({**carry, "state": state, "rules": rules}, logits)
+
     shape = (batch, beam_size)
     empty = jnp.full((*shape, max_length), pad_id, jnp.int32)
     nothing = jnp.full(shape, -jnp.inf, jnp.float32)
-    found = jax.lax.while_loop(
-        going_on,
-        body,
-        {
-            "step": jnp.zeros((), jnp.int32),
-            "state": jax.tree.map(expand, state),
-            "rules": jax.tree.map(expand, () if constraint is None else constraint.state),
-            "logits": expand(logits),
-            # All beams start alike: only the first counts.
-            "live": {"tokens": empty, "log_probs": nothing.at[:, 0].set(0.0)},
-            "ended": {
-                "tokens": empty,
-                "log_probs": nothing,
-                "scores": nothing,
-                "lengths": jnp.zeros(shape, jnp.int32),
-            },
+    start = {
+        "step": jnp.zeros((), jnp.int32),
+        "state": jax.tree.map(expand, state),
+        "rules": jax.tree.map(expand, () if constraint is None else constraint.state),
+        # All beams start alike: only the first counts.
+        "live": {"tokens": empty, "log_probs": nothing.at[:, 0].set(0.0)},
+        "ended": {
+            "tokens": empty,
+            "log_probs": nothing,
+            "scores": nothing,
+            "lengths": jnp.zeros(shape, jnp.int32),
         },
-    )
+    }
+    # The first token is chosen before the loop: nothing is computed after the last.
+    found = jax.lax.while_loop(going_on, body, grow(start, expand(logits)))
     return _ranked(found, count, score, pad_id)
 
 

@@ -111,12 +111,17 @@ def mask_logits(
 
     The end is not allowed before min_length tokens, except where nothing else is.
     """
-    vocab = jnp.arange(log_probs.shape[-1])
-    mask = jnp.ones(log_probs.shape, bool) if allowed is None else allowed
-    mask &= ~jnp.isin(vocab, jnp.array(forbid, jnp.int32)) if len(forbid) else True
-    others = jnp.any(mask & (vocab != eos_id), axis=-1, keepdims=True)
-    ending = mask & (step >= min_length) | ~others
-    mask = jnp.where(vocab == eos_id, ending, mask)
+    size = log_probs.shape[-1]
+    vocab = np.arange(size)
+    fixed = ~np.isin(vocab, forbid)  # known before the loop runs, so it costs nothing in it
+    is_eos = vocab == eos_id
+    if allowed is None:
+        only = not (fixed & ~is_eos).any()
+        mask = fixed & ~is_eos | is_eos & ((step >= min_length) | only)
+    else:
+        mask = allowed & fixed
+        others = jnp.any(mask & ~is_eos, axis=-1, keepdims=True)
+        mask = jnp.where(is_eos, mask & (step >= min_length) | ~others, mask)
     return jnp.where(mask, log_probs, -jnp.inf)
 
 

@@ -191,41 +191,41 @@ def _decode(step_fn, state, logits, choose, max_length, pad_id, constraint, opti
     batch = jnp.shape(logits)[0]
     rules = () if constraint is None else constraint.state
 
-    def going_on(carry):
-        return (carry["step"] < max_length) & ~jnp.all(carry["done"])
-
-    def body(carry):
+    def choose_next(carry, logits):
+        """Takes the next token from logits, and writes it down."""
         step, done = carry["step"], carry["done"]
-        log_probs = jax.nn.log_softmax(carry["logits"].astype(jnp.float32), axis=-1)
+        log_probs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
         allowed = None if constraint is None else constraint.allowed(carry["rules"])
         scores = mask_logits(log_probs, step, allowed, **options)
         token = jnp.where(done, pad_id, choose(step, scores).astype(jnp.int32))
         gain = jnp.take_along_axis(log_probs, jnp.where(done, 0, token)[:, None], axis=1)[:, 0]
-        next_logits, state = step_fn(carry["state"], token)
-        rules = () if constraint is None else constraint.advance(carry["rules"], token)
         return {
             "step": step + 1,
-            "state": state,
-            "logits": next_logits.astype(carry["logits"].dtype),
-            "rules": rules,
+            "state": carry["state"],
+            "rules": () if constraint is None else constraint.advance(carry["rules"], token),
+            "token": token,
             "tokens": jax.lax.dynamic_update_slice(carry["tokens"], token[:, None], (0, step)),
             "lengths": carry["lengths"] + ~done,
             "log_probs": carry["log_probs"] + jnp.where(done, 0.0, gain),
             "done": done | (token == options["eos_id"]),
         }
 
-    found = jax.lax.while_loop(
-        going_on,
-        body,
-        {
-            "step": jnp.zeros((), jnp.int32),
-            "state": state,
-            "logits": jnp.asarray(logits),
-            "rules": rules,
-            "tokens": jnp.full((batch, max_length), pad_id, jnp.int32),
-            "lengths": jnp.zeros(batch, jnp.int32),
-            "log_probs": jnp.zeros(batch, jnp.float32),
-            "done": jnp.zeros(batch, bool),
-        },
-    )
+    def going_on(carry):
+        return (carry["step"] < max_length) & ~jnp.all(carry["done"])
+
+    def body(carry):
+        logits, state = step_fn(carry["state"], carry["token"])
+        return choose_next({**carry, "state": state}, logits)
+
+    start = {
+        "step": jnp.zeros((), jnp.int32),
+        "state": state,
+        "rules": rules,
+        "tokens": jnp.full((batch, max_length), pad_id, jnp.int32),
+        "lengths": jnp.zeros(batch, jnp.int32),
+        "log_probs": jnp.zeros(batch, jnp.float32),
+        "done": jnp.zeros(batch, bool),
+    }
+    # The first token is chosen before the loop: nothing is computed after the last.
+    found = jax.lax.while_loop(going_on, body, choose_next(start, jnp.asarray(logits)))
     return Decoded(found["tokens"], found["lengths"], found["log_probs"], found["done"])
