@@ -1,0 +1,182 @@
+"""Times greedy and beam decoding, beside transformers where it is installed.
+
+    python scripts/benchmark_generation.py
+    python scripts/benchmark_generation.py --workdir=runs/questions --squad=dev.json.gz
+
+Random models of 6 layers, hidden 384, vocabulary 10,000 write exactly --new tokens after a context
+of --length: BERT under a prefix mask here, GPT-2 of the same size there; the pass over the context
+counts. Both run float32 on as many threads as there are processors, and are timed in turns. With a
+trained model and a file of passages, pairs of answers and questions a second too.
+"""
+
+import importlib.util
+import itertools
+import os
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from jaxlab import decoding, launch
+from jaxlab.models import bert
+
+LENGTH = flags.DEFINE_integer("length", 64, "Tokens of the context.", lower_bound=1)
+NEW = flags.DEFINE_integer("new", 32, "Tokens to write.", lower_bound=2)
+BATCHES = flags.DEFINE_list("batches", ["1", "32"], "Batch sizes.")
+BEAMS = flags.DEFINE_list("beams", ["1", "4"], "Beam sizes; 1 is greedy.")
+REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each; the median counts.")
+LAYERS = flags.DEFINE_integer("layers", 6, "Layers.")
+HIDDEN = flags.DEFINE_integer("hidden", 384, "Width of the states; 32 a head.")
+VOCAB = flags.DEFINE_integer("vocab", 10000, "Tokens of the vocabulary.")
+SQUAD = flags.DEFINE_string("squad", None, "File of passages for pairs a second.")
+PAIRS = flags.DEFINE_integer("pairs", 1, "Pairs a passage, for pairs a second.")
+
+END = 3
+
+
+def ours():
+    """(ids, beams) -> a function that decodes."""
+    hidden = HIDDEN.value
+    model = bert.Bert(
+        vocab_size=VOCAB.value,
+        hidden_size=hidden,
+        num_layers=LAYERS.value,
+        num_heads=hidden // 32,
+        intermediate_size=4 * hidden,
+        max_positions=LENGTH.value + NEW.value,
+        pooler=False,
+    )
+    head = bert.MaskedLMHead()
+    body = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 2), jnp.int32))["params"]
+    params = {"bert": body, "head": bert.init_head(head, jax.random.key(1), hidden, VOCAB.value)}
+    # The end may not come before the last token.
+    options = {"max_length": NEW.value, "eos_id": END, "min_length": NEW.value - 1, "forbid": (0,)}
+
+    def make(ids, beams):
+        def decode(params, ids):
+            prefix, last = bert.encode_prefix(model, params, ids)
+            logits = bert.next_logits(head, params, last)
+            step_fn = bert.make_step(model, head, params, prefix)
+            cache = bert.empty_cache(model, prefix, NEW.value)
+            if beams == 1:
+                return decoding.greedy(step_fn, cache, logits, **options)
+            return decoding.beam_search(
+                step_fn, cache, logits, beam_size=beams, num_results=1, **options
+            )
+
+        run, ids = jax.jit(decode), jnp.asarray(ids, jnp.int32)
+        return lambda: jax.block_until_ready(run(params, ids))
+
+    return make
+
+
+def theirs():
+    """The same of transformers, or None where it is not installed."""
+    if not all(map(importlib.util.find_spec, ("torch", "transformers"))):
+        return None
+    import torch  # pyright: ignore[reportMissingImports]
+    import transformers  # pyright: ignore[reportMissingImports]
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    config = transformers.GPT2Config(
+        vocab_size=VOCAB.value,
+        n_embd=HIDDEN.value,
+        n_layer=LAYERS.value,
+        n_head=HIDDEN.value // 32,
+        n_positions=LENGTH.value + NEW.value,
+        bos_token_id=2,
+        eos_token_id=END,
+        pad_token_id=0,
+    )
+    model = transformers.GPT2LMHeadModel(config).eval()
+    count = {"max_new_tokens": NEW.value, "min_new_tokens": NEW.value, "do_sample": False}
+
+    def make(ids, beams):
+        ids = torch.tensor(ids).long()
+        mask = torch.ones_like(ids)
+
+        def run():
+            with torch.no_grad():
+                model.generate(ids, attention_mask=mask, num_beams=beams, **count)
+
+        return run
+
+    return make
+
+
+def medians(runs, repeats):
+    """Median seconds of each function, all of them called in turns."""
+    for run in runs.values():
+        run()  # compiles
+    seconds = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            begin = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: float(np.median(values)) for name, values in seconds.items()}
+
+
+def compare_tokens():
+    makers = {"jaxlab": ours(), "transformers": theirs()}
+    makers = {name: make for name, make in makers.items() if make is not None}
+    print(
+        f"{LAYERS.value} layers, hidden {HIDDEN.value}, vocabulary {VOCAB.value}, {LENGTH.value} "
+        f"tokens of context, {NEW.value} new, {os.cpu_count()} processors"
+    )
+    print("| batch | beams | " + " | ".join(f"{n} tokens/s" for n in makers) + " | ratio |")
+    print("|---" * (3 + len(makers)) + "|")
+    rng = np.random.default_rng(0)
+    for batch, beams in itertools.product(map(int, BATCHES.value), map(int, BEAMS.value)):
+        ids = rng.integers(5, VOCAB.value, (batch, LENGTH.value))
+        found = medians({n: make(ids, beams) for n, make in makers.items()}, REPEATS.value)
+        speeds = [batch * NEW.value / seconds for seconds in found.values()]
+        ratio = f"{speeds[0] / speeds[1]:.2f}" if len(speeds) > 1 else ""
+        print(f"| {batch} | {beams} | {' | '.join(f'{s:.0f}' for s in speeds)} | {ratio} |")
+
+
+def time_pairs(workdir, path):
+    """Pairs and tokens a second of a trained model on real passages, answers bound to them."""
+    from jaxlab.data import qa, qa_tokens
+    from jaxlab.models.bert import asking
+    from jaxlab.models.bert.generator_folder import load_generator
+
+    generator = load_generator(workdir / "model")
+    texts = list(dict.fromkeys(record.passage for record in qa.read_squad(path)))
+    most = max(map(int, BATCHES.value))
+    passages = [text for _, text in asking.cut_texts(generator, texts[:most])][:most]
+    tokens = qa_tokens.encode_passages(passages, generator.tokenizer, generator.limits.passage)
+    for beams in map(int, BEAMS.value):
+        run = asking.make_generate(
+            generator, num_pairs=PAIRS.value, spans_only=True, top_p=0.95, beam_size=beams
+        )
+        for batch in map(int, BATCHES.value):
+            ids = asking.pad_rows(tokens.ids[:batch], generator.limits.passage + 2)
+            bounds = qa_tokens.span_bounds(ids, generator.tokenizer)
+            keys = jax.random.split(jax.random.key(0), len(ids))
+            call = lambda run=run, args=(ids, keys, *bounds): jax.block_until_ready(
+                run(generator.params, *args)
+            )
+            pairs = call()
+            written = int(pairs.answers.lengths.sum() + pairs.questions.lengths.sum())
+            seconds = medians({"": call}, REPEATS.value)[""]
+            print(
+                f"batch {len(ids)}, {beams} beams: {len(ids) * PAIRS.value / seconds:.1f} pairs/s, "
+                f"{written / seconds:.0f} tokens/s"
+            )
+
+
+def main(config, workdir):
+    del config
+    if (workdir is None) != (SQUAD.value is None):
+        raise launch.UsageError("--workdir and --squad go together")
+    if workdir is not None and SQUAD.value is not None:
+        time_pairs(workdir, SQUAD.value)
+    else:
+        compare_tokens()
+
+
+if __name__ == "__main__":
+    launch.run(main, needs_workdir=False)
