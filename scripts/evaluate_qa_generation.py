@@ -7,7 +7,7 @@ Writes to WORKDIR/evaluation (or --out) report.json and report.md, and prints th
 - nats a token of answers and of questions, beside a unigram model of the training targets and the
   same model with the passage or the answer hidden from it; intervals over whole articles;
 - BLEU-4, ROUGE-L and first words of the best question for the gold answer, beside the most frequent
-  question of the training set (needs `pip install sacrebleu rouge-score`);
+  question of the training set (needs sacrebleu and rouge-score, of the extra `text`);
 - of drawn answers: how many are spans of the passage, are gold answers, are distinct; with the
   constraint and without;
 - with --reader, a run trained with --config.order=question_first --config.prefix_parts=2: how many
@@ -269,7 +269,7 @@ def scores(ours, gold):
         import sacrebleu
         from rouge_score import rouge_scorer
     except ImportError as error:
-        logging.warning("no BLEU and ROUGE: %s; pip install sacrebleu rouge-score", error)
+        logging.warning("no BLEU and ROUGE: %s (they are in the extra `text`)", error)
         return found
     a, b = ([" ".join(row) for row in rows] for rows in (ours, gold))
     bleu = sacrebleu.corpus_bleu(a, [b], tokenize="none", force=True)

@@ -19,7 +19,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     files = ("cmrc2018-dev.json.gz", "drcd-dev.json.gz")
     config.data = ml_collections.ConfigDict({"files": files, "shares": (0.1, 0.1), "split_seed": 0})
-    config.limits = ml_collections.ConfigDict({"passage": 90, "answer": 14, "question": 30})
+    config.limits = ml_collections.ConfigDict({"passage": 90, "answer": 20, "question": 36})
     config.join = True
     config.max_train = 0
     config.max_validation = 600
@@ -29,7 +29,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     config.pretrained = ""
     config.layers = 0
-    config.vocab_size = 6000
+    config.vocab_size = 8000  # of which 6,000 are characters
     config.model = ml_collections.ConfigDict(
         {
             "hidden_size": 256,
@@ -47,7 +47,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         {"num_steps": steps, "learning_rate": rate, "warmup": 0.1, "buckets": buckets}
     )
     config.stages = ml_collections.ConfigDict(
-        {"mlm": stage(1500, 5e-4, (60, 92)), "seq2seq": stage(3000, 5e-4, (92, 112, 138))}
+        {"mlm": stage(1500, 5e-4, (60, 92)), "seq2seq": stage(3000, 5e-4, (100, 120, 150))}
     )
     config.mask_rate = 0.15
     config.replace = 0.0
@@ -62,7 +62,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     if preset == "tiny":
         config.fast_compile = True
         config.max_train, config.max_validation = 300, 40
-        config.limits.update(passage=40)
+        config.limits.update(passage=40, answer=14, question=30)
         config.vocab_size = 4000
         config.model.update(hidden_size=16, num_layers=1, num_heads=2, intermediate_size=32)
         config.model.update(max_positions=96)

@@ -92,7 +92,10 @@ def read_squad(path: str | Path) -> list[Record]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: a file in SQuAD's format is needed")
+        raise FileNotFoundError(
+            f"{path} is missing: put a file in SQuAD's format there "
+            "(docs/methods/qa_generation.md says where some are)"
+        )
     try:
         content = path.read_bytes()
         text = gzip.decompress(content) if path.suffix == ".gz" else content
