@@ -27,7 +27,7 @@ import numpy as np
 import optax
 from absl import logging
 
-from jaxlab import comparison, launch, plots, theseus, train
+from jaxlab import comparison, launch, optim, plots, theseus, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.data import data_folder
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
@@ -112,14 +112,7 @@ class Study:
             lambda: self.params(kind, self.cut(initial(), depth), predecessor=initial())
         )
         mask = bert.stage_mask(kind, shapes, stage.trainable)
-        warmup = round(stage.warmup * num_steps)
-        schedule = optax.schedules.join_schedules(
-            [
-                optax.linear_schedule(0.0, stage.learning_rate, warmup),
-                optax.linear_schedule(stage.learning_rate, 0.0, num_steps - warmup),
-            ],
-            [warmup],
-        )
+        schedule = optim.warmup_linear_decay(stage.learning_rate, num_steps, warmup=stage.warmup)
         tx = theseus.train_only(optax.adamw(schedule, weight_decay=config.weight_decay), mask)
         loss = bert.make_stage_loss(
             kind, model, self.head, self.deep, mask=mask, **config.distillation
@@ -147,16 +140,13 @@ class Study:
         logging.info("%s: %s, %d layers", folder.relative_to(self.workdir), kind, depth)
         stream = 2 * seed + (kind == "successor")  # a second stage sees another order
         tx, step, num_steps = self.program(kind, depth)
-        params = self.params(kind, start, predecessor)
-        state = train.TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=jax.tree.map(jnp.copy, params),  # the step donates them
-            model_state={k: jnp.float32(v) for k, v in (rates or {}).items()},
-            opt_state=jax.jit(tx.init)(params),
-            ema_params=None,
+        state = train.state_from_params(
+            self.params(kind, start, predecessor),
+            tx,
             key=jax.random.key(stream),
+            model_state={k: jnp.float32(v) for k, v in (rates or {}).items()},
+            mesh=self.mesh,
         )
-        state = jax.device_put(state, mesh_lib.replicated(self.mesh))
         data = text_pipeline(
             self.sets["train"], config.batch_size, buckets=config.buckets, seed=stream, **_process()
         )

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from absl import logging
 
-from jaxlab import checkpoints, launch, plots, theseus, train
+from jaxlab import checkpoints, launch, optim, plots, theseus, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.data import data_folder, qa, qa_sets, qa_tokens
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
@@ -134,27 +134,15 @@ class Study:
         if config.frozen:
             frozen = theseus.trainable_mask(start, tuple(config.frozen))
             mask = jax.tree.map(lambda x: not x, frozen)
-        warmup = round(stage.warmup * stage.num_steps)
-        schedule = optax.schedules.join_schedules(
-            [
-                optax.linear_schedule(0.0, stage.learning_rate, warmup),
-                optax.linear_schedule(stage.learning_rate, 0.0, stage.num_steps - warmup),
-            ],
-            [warmup],
+        schedule = optim.warmup_linear_decay(
+            stage.learning_rate, stage.num_steps, warmup=stage.warmup
         )
         tx = optax.adamw(schedule, weight_decay=config.weight_decay)
         tx = tx if mask is None else theseus.train_only(tx, mask)
         step = train.make_train_step(make_loss(mask), tx, mesh=self.mesh, **config.step)
         step = bert.normalize_step(step, count, mesh=self.mesh)
-        state = train.TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=jax.tree.map(jnp.copy, start),  # the step donates them
-            model_state={},
-            opt_state=jax.jit(tx.init)(start),
-            ema_params=None,
-            key=jax.random.key(config.seed + (name == "seq2seq")),
-        )
-        state = jax.device_put(state, mesh_lib.replicated(self.mesh))
+        key = jax.random.key(config.seed + (name == "seq2seq"))
+        state = train.state_from_params(start, tx, key=key, mesh=self.mesh)
         data = text_pipeline(
             tokens, config.batch_size, buckets=stage.buckets, seed=config.seed, **_process()
         )

@@ -2,6 +2,7 @@
 
 from jaxlab.optim.flooding import AlternatingState, FloodState, alternating_rates, flood_updates
 from jaxlab.optim.penalties import adamw_weissi, add_penalty, add_weissi, weissi_decay
+from jaxlab.optim.schedules import warmup_linear_decay
 from jaxlab.optim.sharpness import sharpness_aware
 from jaxlab.optim.skipping import SkipState, skip_large_updates
 from jaxlab.regularizers import all_of, matrices_only, named, none_of, vectors_only
@@ -22,5 +23,6 @@ __all__ = [
     "sharpness_aware",
     "skip_large_updates",
     "vectors_only",
+    "warmup_linear_decay",
     "weissi_decay",
 ]

@@ -36,7 +36,7 @@ A whole run, resumable by running it again:
 
 from jaxlab.train.evaluation import evaluate, make_eval_step
 from jaxlab.train.loop import Interrupted, NonFiniteError, TooManySkipsError, fit, resume
-from jaxlab.train.state import TrainState, create_state
+from jaxlab.train.state import TrainState, create_state, state_from_params
 from jaxlab.train.step import make_train_step
 
 __all__ = [
@@ -50,4 +50,5 @@ __all__ = [
     "make_eval_step",
     "make_train_step",
     "resume",
+    "state_from_params",
 ]

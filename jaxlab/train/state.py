@@ -60,8 +60,7 @@ def create_state(
     >>> int(state.step), state.ema_params["w"]
     (0, Array([1., 1.], dtype=float32))
     """
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        raise ValueError(f"key has dtype {key.dtype}, must be a typed key: jax.random.key(seed)")
+    _check_key(key)
 
     def init(key):
         init_key, train_key = jax.random.split(key)
@@ -77,3 +76,45 @@ def create_state(
 
     sharding = None if mesh is None else mesh_lib.replicated(mesh)
     return jax.jit(init, out_shardings=sharding)(key)
+
+
+def state_from_params(
+    params: Any,
+    tx: optax.GradientTransformation,
+    *,
+    key: jax.Array,
+    model_state: Any = None,
+    mesh: jax.sharding.Mesh | None = None,
+) -> TrainState:
+    """A state at step 0 that starts from parameters at hand, as fine-tuning does; without EMA.
+
+    Args:
+      params: tree of arrays, which are copied: a training step may donate the state's.
+      tx: the optax transformation that `make_train_step` will be given.
+      key: typed key that training draws from.
+      model_state: what the loss carries along beside the parameters, `{}` by default.
+      mesh: devices to put the state on; where the parameters are when None.
+
+    Raises:
+      ValueError: `key` is a legacy uint32 key.
+
+    >>> state = state_from_params({"w": jnp.ones(2)}, optax.sgd(0.1), key=jax.random.key(0))
+    >>> int(state.step), state.params["w"], state.ema_params
+    (0, Array([1., 1.], dtype=float32), None)
+    """
+    _check_key(key)
+    params = jax.tree.map(jnp.copy, params)
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        model_state={} if model_state is None else model_state,
+        opt_state=jax.jit(tx.init)(params),
+        ema_params=None,
+        key=key,
+    )
+    return state if mesh is None else jax.device_put(state, mesh_lib.replicated(mesh))
+
+
+def _check_key(key: jax.Array) -> None:
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise ValueError(f"key has dtype {key.dtype}, must be a typed key: jax.random.key(seed)")
