@@ -4,7 +4,7 @@
 
 Presets: `sinusoid` (the authors' task, 100 points, 10 % wrong labels, MLP with batch norm), and
 `noise0`, `noise20`, `noise40` (1,000 Fashion-MNIST images with so many % wrong labels) each with
-`-sgd`, `-momentum` or `-adam`; `tiny`. Two CPU cores: 4 minutes each. Five seeds.
+`-sgd`, `-momentum` or `-adam`; `tiny`. One CPU core: 5 to 10 minutes each. Five seeds.
 
 Validation labels are as wrong as those of training, as in practice; the test labels of
 Fashion-MNIST are right. Every method has four candidates; figures are means of the last three

@@ -4,7 +4,7 @@
 
 Presets: `ir10`, `ir50`, `ir100` (Fashion-MNIST with an exponential tail, MLP), `cifar100`
 (`cifar10_jpeg` at ratio 100, ResNet), `shuttle` (a natural tail, 45,586 to 10), `tiny`.
-Two CPU cores: 4 minutes each, `cifar100` 15. Five seeds; a seed draws its own examples.
+One CPU core: 6 to 10 minutes each, `cifar100` 15. Five seeds; a seed draws its own examples.
 
 Every loss has four candidates (`cifar100`: two) and is chosen on a balanced validation set (of
 `shuttle`: a stratified one) that no model was trained on. Post-hoc methods read the cross-entropy

@@ -4,8 +4,8 @@
 
 Presets: `sgd` and `adam` (an MLP on 1,000 Fashion-MNIST images), `spread` (`sgd`, with the layers'
 scales spread at the start, the function being the same), `norm` (`adam` with layer norm), `resnet`
-and `resnet-norm` (a ResNet without and with batch norm), `tiny`. Two CPU cores: 4 minutes each,
-ResNets 15. Five seeds.
+and `resnet-norm` (a ResNet without and with batch norm), `tiny`. One CPU core: 6 to 12 minutes
+each. Five seeds.
 
 Every method has four candidates (ResNets two), chosen on 1,000 validation images by accuracy.
 Robustness is the error on 500 test images moved by up to epsilon a pixel (FGSM, and PGD of 20
