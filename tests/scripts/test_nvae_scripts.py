@@ -61,6 +61,7 @@ def flat(tree):
     return jax.tree.leaves(tree)
 
 
+@pytest.mark.slow
 def test_evaluation_prints_nats_and_writes_them(run, trained):
     args = ["--num_samples=4", "--limit=24", "--batch_size=16", "--chunk=2"]
     done = run("evaluate_nvae", f"--workdir={trained}", *args)
@@ -75,6 +76,7 @@ def test_evaluation_prints_nats_and_writes_them(run, trained):
         "--best", "--refresh=2")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_sampling_draws_all_pictures(run, trained):
     run("sample_nvae", f"--workdir={trained}", "--columns=4", "--temperatures=0.5,1",
         "--temperature=0.8,1.0", "--neighbours=2", "--reestimate=1")  # fmt: skip

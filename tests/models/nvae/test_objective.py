@@ -93,6 +93,7 @@ def test_spectral_penalty_is_the_sum_of_largest_singular_values():
     np.testing.assert_allclose(value, total, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_spectral_vectors_go_on_from_where_they_were():
     kernels = {"a": jax.random.normal(jax.random.key(0), (3, 3, 4, 8))}
     vectors = init_spectral(kernels, jax.random.key(3), iterations=1)
