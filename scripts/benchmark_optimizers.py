@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags
+from absl import flags
 
-from jaxlab import optim
+from jaxlab import launch, optim
 
 _ROUNDS = flags.DEFINE_integer("rounds", 15, "Rounds to measure.", lower_bound=1)
 _TINY = flags.DEFINE_bool("tiny", False, "Shapes that take a second; the ratios mean nothing.")
@@ -102,8 +102,8 @@ def table(seconds: dict[str, np.ndarray]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main(config, workdir):
+    del config, workdir
     params = bert_parameters(1, 8, 32) if _TINY.value else bert_parameters()
     leaves = jax.tree.leaves(params)
     print(
@@ -114,4 +114,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run(main, needs_workdir=False)
