@@ -71,6 +71,7 @@ def test_a_comparison_goes_on_with_what_is_missing(run, tmp_path):
     assert (workdir / "table.md").read_text() == table
 
 
+@pytest.mark.slow
 def test_wrong_comparisons_say_so(run, tmp_path):
     workdir = f"--workdir={tmp_path / 'run'}"
     done = run("compare", "--config=configs/studies/long_tail.py:ir7", workdir, code=2)

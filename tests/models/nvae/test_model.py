@@ -68,6 +68,7 @@ def test_decode_from_a_group_keeps_the_ones_above(small, run):
     assert np.abs(decoded.latents[1] - latents[1]).max() > 0.1
 
 
+@pytest.mark.slow
 def test_reconstruct_with_no_groups_is_a_sample(small, run):
     _, _, x = small
     sample = run(key=KEY, method="sample", static=[("batch", 4)])
@@ -78,6 +79,7 @@ def test_reconstruct_with_no_groups_is_a_sample(small, run):
     np.testing.assert_allclose(every.parameters, run(x, key=KEY).parameters, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_interpolation_starts_and_ends_at_the_images(small, run):
     _, _, x = small
     path = run(x[0], x[1], method="interpolate", static=[("steps", 5)])
@@ -88,12 +90,14 @@ def test_interpolation_starts_and_ends_at_the_images(small, run):
     assert steps.min() > 0
 
 
+@pytest.mark.slow
 def test_posterior_means_need_no_key(small, run):
     _, _, x = small
     np.testing.assert_array_equal(run(x).parameters, run(x).parameters)
     assert np.abs(run(x).parameters - run(x, key=KEY).parameters).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_lower_temperature_lowers_the_variance_of_each_group(run):
     spread = lambda t: [
         float(jnp.std(z))
