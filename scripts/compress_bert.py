@@ -1,7 +1,7 @@
 """Compresses a fine-tuned BERT to fewer layers by module replacing, beside its controls.
 
     python scripts/fetch_data.py minilm headlines
-    python scripts/compress_bert.py --config=configs/theseus/headlines.py --workdir=runs/headlines
+    python scripts/compress_bert.py --config=configs/theseus/study.py:headlines --workdir=runs/bert
 
 For every seed: the predecessor is fine-tuned; then, for every depth, each arm of
 
@@ -397,4 +397,4 @@ def main(config, workdir):
 
 
 if __name__ == "__main__":
-    launch.run(main, default_config="configs/theseus/headlines.py")
+    launch.run(main, default_config="configs/theseus/study.py")

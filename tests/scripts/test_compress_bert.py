@@ -13,7 +13,7 @@ from jaxlab.models import bert
 pytest.importorskip("tokenizers")
 pytestmark = pytest.mark.slow  # a minute and a half on two cores
 
-TINY = "--config=configs/theseus/headlines.py:tiny"
+TINY = "--config=configs/theseus/study.py:headlines-tiny"
 STAGES = {
     "predecessor",
     "depth_1/direct/direct",
