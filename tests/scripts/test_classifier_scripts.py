@@ -50,6 +50,7 @@ def test_wrong_settings_say_so(run, tmp_path):
         assert words in complaint(done)
 
 
+@pytest.mark.slow
 def test_a_comparison_goes_on_with_what_is_missing(run, tmp_path):
     workdir = tmp_path / "run"
     arguments = ("compare", "--config=configs/studies/long_tail.py:tiny", f"--workdir={workdir}")

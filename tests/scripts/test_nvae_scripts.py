@@ -132,6 +132,7 @@ def test_a_truncated_file_is_named(run, tmp_path):
     assert "train-images-idx3-ubyte.gz" in complaint(run("train_nvae", TINY, *args, code=2))
 
 
+@pytest.mark.slow
 def test_another_model_or_config_is_refused_and_nothing_lost(run, trained, tmp_path):
     other = tmp_path / "run"
     shutil.copytree(trained, other)

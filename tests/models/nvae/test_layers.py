@@ -159,6 +159,7 @@ def test_flow_masks_hide_what_comes_later(mirror):
     np.testing.assert_array_equal(back.T, [[1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1]])
 
 
+@pytest.mark.slow
 def test_flow_pair_has_determinant_one():
     flow = FlowPair()
     z = random(0, 1, 3, 3, 2)
