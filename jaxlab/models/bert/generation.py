@@ -88,7 +88,7 @@ def ask(
             step_fn, cache, logits, beam_size=beam_size, num_results=1,
             length_penalty=length_penalty, **options,
         )  # fmt: skip
-        found = _best(best)
+        found = jax.tree.map(lambda x: x[:, 0], _unranked(best))
     return jax.tree.map(lambda x: x.reshape(batch, copies, *x.shape[1:]), found)
 
 
@@ -140,7 +140,7 @@ def answer(
             step_fn, cache, logits, beam_size=max(beam_size, count), num_results=count,
             length_penalty=length_penalty, constraint=constraint, **options,
         )  # fmt: skip
-        return decoding.Decoded(found.tokens, found.lengths, found.log_probs, found.ended)
+        return _unranked(found)
     repeat = lambda x: jnp.repeat(x, count, axis=0)
     if constraint is not None:
         constraint = constraint._replace(state=jax.tree.map(repeat, constraint.state))
@@ -251,6 +251,5 @@ def _each(key: jax.Array, count: int) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
 
 
-def _best(beams: decoding.Beams) -> decoding.Decoded:
-    first = jax.tree.map(lambda x: x[:, 0], beams)
-    return decoding.Decoded(first.tokens, first.lengths, first.log_probs, first.ended)
+def _unranked(beams: decoding.Beams) -> decoding.Decoded:
+    return decoding.Decoded(beams.tokens, beams.lengths, beams.log_probs, beams.ended)
