@@ -6,7 +6,7 @@ here: `scripts/fetch_data.py` brings the files.
 """
 
 from jaxlab.data.classification import ClassificationSplits, load_classification
-from jaxlab.data.images import SPECS, SPLITS, ImageSet, ImageSpec, data_folder, load
+from jaxlab.data.images import SPECS, SPLITS, ImageSet, ImageSpec, data_folder, image_spec, load
 from jaxlab.data.labels import (
     flip_labels,
     long_tail_counts,
@@ -35,6 +35,7 @@ __all__ = [
     "epoch_order",
     "eval_batches",
     "flip_labels",
+    "image_spec",
     "load",
     "load_classification",
     "load_table",

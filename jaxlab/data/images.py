@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pooch
@@ -149,7 +150,7 @@ def load(
         images and "mixture" for colour.
       bits: replaces the spec's.
       pad: replaces the spec's; `image_size` of the spec changes with it.
-      image_size: `folder` only: height and width to resize to.
+      image_size: `folder`: height and width to resize to. `npz`: those the images must have.
       channels: `folder` only: 3 reads RGB, 1 grey.
       crop: `folder` only: box (left, top, right, bottom) cut out before resizing.
 
@@ -179,21 +180,55 @@ def load(
     elif name == "npz":
         images, labels = _load_npz(folder, part)
     else:
-        known = ", ".join((*SPECS, "folder", "npz"))
-        raise ValueError(f"data set is {name!r}, needs to be one of {known}")
-    spec = SPECS.get(name)
+        raise ValueError(_unknown(name))
     side, colours = images.shape[1], images.shape[3]
+    if name == "npz" and image_size not in (None, side):
+        raise ValueError(f"image_size is {image_size}, the images of {folder} have {side} pixels")
+    found = {"likelihood": likelihood, "bits": bits, "pad": pad}
+    spec = image_spec(name, image_size=side, channels=colours, **found)
+    spec = dataclasses.replace(spec, image_size=side + 2 * spec.pad)
+    return ImageSet(images, labels, spec)
+
+
+def image_spec(
+    name: str,
+    *,
+    likelihood: str | None = None,
+    bits: int | None = None,
+    pad: int | None = None,
+    image_size: int | None = None,
+    channels: int = 3,
+    **_: Any,
+) -> ImageSpec:
+    """The spec of the images that `load` gives for the same arguments, without reading anything.
+
+    Args:
+      name: as for `load`, as are the other arguments; those that change no spec are ignored.
+      image_size: needed for `folder` and `npz`, ignored for sets with a spec of their own.
+      channels: likewise.
+
+    Raises:
+      ValueError: the name is unknown, or the size of its images is.
+
+    Example:
+      >>> image_spec("folder", image_size=64, crop=(0, 0, 128, 128)).likelihood
+      'mixture'
+    """
+    spec = SPECS.get(name)
     if spec is None:
-        spec = ImageSpec(name, colours, side, 0, "mixture" if colours == 3 else "bernoulli")
+        if name not in ("folder", "npz"):
+            raise ValueError(_unknown(name))
+        if image_size is None:
+            raise ValueError(f"image_size is not given, {name!r} has images of any size")
+        spec = ImageSpec(name, channels, image_size, 0, "mixture" if channels == 3 else "bernoulli")
     pad = spec.pad if pad is None else pad
-    spec = dataclasses.replace(
+    return dataclasses.replace(
         spec,
-        image_size=side + 2 * pad,
+        image_size=spec.image_size - 2 * spec.pad + 2 * pad,
         pad=pad,
         likelihood=likelihood or spec.likelihood,
         bits=spec.bits if bits is None else bits,
     )
-    return ImageSet(images, labels, spec)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,6 +253,10 @@ class _Part:
                 raise ValueError(f"holdout is {held}, the training files hold {total} images")
             start, stop = (total - held, total) if self.split == "validation" else (0, total - held)
         return slice(start, stop if self.limit is None else min(stop, start + self.limit))
+
+
+def _unknown(name: str) -> str:
+    return f"data set is {name!r}, needs to be one of {', '.join((*SPECS, 'folder', 'npz'))}"
 
 
 def _fetch_hint(folder: Path, name: str) -> str:

@@ -34,12 +34,14 @@ A whole run, resumable by running it again:
 [50, 100, 150, 200]
 """
 
+from jaxlab.train.blueprint import Blueprint
 from jaxlab.train.evaluation import evaluate, make_eval_step
 from jaxlab.train.loop import Interrupted, NonFiniteError, TooManySkipsError, fit, resume
 from jaxlab.train.state import TrainState, create_state, state_from_params
 from jaxlab.train.step import make_train_step
 
 __all__ = [
+    "Blueprint",
     "Interrupted",
     "NonFiniteError",
     "TooManySkipsError",
