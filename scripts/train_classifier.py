@@ -22,6 +22,40 @@ from jaxlab.metrics import read_metrics
 from jaxlab.models import classifiers
 
 
+def build(config, sets, arrays, mesh):
+    """The model, and the run that `main` starts on `arrays`, of which only shapes matter here."""
+    model = classifiers.make_classifier(num_classes=sets.num_classes, **config.model)
+    counts = jnp.asarray(sets.train_counts, jnp.float32)
+    loss_fn = classification.make_loss(model, class_counts=counts, **config.objective)
+    tx = classification.make_optimizer(num_steps=config.num_steps, **config.optimizer)
+    first = classification.prepare(jnp.asarray(arrays["x"][:2]))
+    rows = lambda a: jax.ShapeDtypeStruct((config.batch_size, *a.shape[1:]), a.dtype)
+    return model, train.Blueprint(
+        functools.partial(
+            train.create_state,
+            lambda key: classifiers.init_variables(model, key, first),
+            tx,
+            key=jax.random.key(config.seed),
+            mesh=mesh,
+            ema=False,
+        ),
+        train.make_train_step(loss_fn, tx, mesh=mesh, **config.step),
+        {name: rows(values) for name, values in arrays.items()},
+        num_steps=config.num_steps,
+        batch_size=config.batch_size,
+        mesh=mesh,
+    )
+
+
+def blueprint(config, mesh, data_dir=None):
+    """The run as planners want it; the data are read, for their shapes and the classes' sizes."""
+    sets = data.load_classification(**config.data, data_dir=data_dir, seed=config.seed)
+    arrays = sets.train
+    if config.objective.get("flooding") == "adaptive":
+        arrays = {**arrays, "level": np.zeros(len(arrays["label"]), np.float32)}
+    return build(config, sets, arrays, mesh)[1]
+
+
 def make_eval_fn(config, model, sets, mesh):
     """Builds state -> figures on validation and test data."""
     counts = jnp.asarray(sets.train_counts, jnp.float32)
@@ -64,24 +98,13 @@ def flood_levels(config, contexts):
 def main(config, workdir):
     options = launch.options()
     mesh = mesh_lib.make_mesh()
-    load = functools.partial(data.load_classification, data_dir=options.data_dir, seed=config.seed)
-    sets = load(**config.data)
+    sets = data.load_classification(**config.data, data_dir=options.data_dir, seed=config.seed)
     arrays = sets.train
     if config.objective.get("flooding") == "adaptive":
         contexts = classification.make_contexts([config.seed], options.data_dir, **config.data)
         arrays = {**arrays, "level": flood_levels(config, contexts)}
-    model = classifiers.make_classifier(num_classes=sets.num_classes, **config.model)
-    counts = jnp.asarray(sets.train_counts, jnp.float32)
-    loss_fn = classification.make_loss(model, class_counts=counts, **config.objective)
-    tx = classification.make_optimizer(num_steps=config.num_steps, **config.optimizer)
-    first = classification.prepare(jnp.asarray(arrays["x"][:2]))
-    state = train.create_state(
-        lambda key: classifiers.init_variables(model, key, first),
-        tx,
-        key=jax.random.key(config.seed),
-        mesh=mesh,
-        ema=False,
-    )
+    model, run = build(config, sets, arrays, mesh)
+    state = run.create_state()
     logging.info(
         "%d training examples, classes of %s, %s parameters",
         len(arrays["label"]),
@@ -105,9 +128,9 @@ def main(config, workdir):
     eval_fn = make_eval_fn(config, model, sets, mesh)
     state = train.fit(
         state,
-        train.make_train_step(loss_fn, tx, mesh=mesh, **config.step),
+        run.step,
         pipeline,
-        num_steps=config.num_steps,
+        num_steps=run.num_steps,
         checkpointer=checkpointer,
         writer=writer,
         log_every=config.log_every,

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 from jaxlab import embedding_dim as ed
 from jaxlab import launch, train
+from jaxlab import mesh as mesh_lib
 from jaxlab.data import corpus as corpora
 from jaxlab.data.skipgram import SkipgramBlocks, skipgram_pipeline
 from jaxlab.metrics import MetricsWriter, read_metrics
@@ -72,21 +73,37 @@ def judge(vectors, words, pairs, min_pairs):
     return found
 
 
-def fit_cell(config, vocab_size, dim, data, words, pairs):
-    """Rows of one vocabulary and dimension, one a seed."""
-    train_shares, held_out, num_pairs = data
+def build_cell(config, vocab_size, dim, mesh=None):
+    """The fit of one vocabulary and dimension as a run of one step: all seeds from start to end.
+
+    The step is (keys [seeds], {"train", "held_out"} [seeds, N, N]) -> (keys, what it found).
+    """
     fit = functools.partial(skipgram.fit_counts, dim=dim, **config.fit)
 
-    @jax.jit
     @jax.vmap
-    def run(key, p, q):
-        params, found = fit(key, p, q)
+    def each(key, shares):
+        params, found = fit(key, shares["train"], shares["held_out"])
         joint = config.fit.softmax == "joint"
         entropy = skipgram.joint_entropy if joint else lambda x: skipgram.row_entropies(x).mean()
         return params, found, skipgram.norm_ratio(params), entropy(params)
 
-    keys = jax.vmap(jax.random.key)(jnp.arange(config.seeds))
-    params, found, kappa, entropy = jax.device_get(run(keys, train_shares, held_out))
+    table = jax.ShapeDtypeStruct((config.seeds, vocab_size, vocab_size), np.float32)
+    return train.Blueprint(
+        lambda: jax.vmap(jax.random.key)(jnp.arange(config.seeds)),
+        jax.jit(lambda keys, shares: (keys, each(keys, shares))),
+        {"train": table, "held_out": table},
+        num_steps=1,
+        batch_size=config.seeds,
+        mesh=mesh,
+    )
+
+
+def fit_cell(config, vocab_size, dim, data, words, pairs):
+    """Rows of one vocabulary and dimension, one a seed."""
+    train_shares, held_out, num_pairs = data
+    cell = build_cell(config, vocab_size, dim)
+    _, found = cell.step(cell.create_state(), {"train": train_shares, "held_out": held_out})
+    params, found, kappa, entropy = jax.device_get(found)
     size = {"pairs": config.fit.softmax}
     for seed in range(config.seeds):
         curve = found["held_out"][seed]
@@ -259,15 +276,10 @@ def draw_plane(vectors, words, chosen, path):
     figure.savefig(str(path), pil_kwargs={"optimize": True})
 
 
-def negative_sampling(config, workdir, options):
-    corpus, total = frequent_words(config, options.data_dir)
-    pairs = judged_pairs(options.data_dir)
+def build_sampling(config, corpus, mesh=None):
+    """The blocks of text, and the run of negative sampling, which takes one device."""
     blocks = SkipgramBlocks(corpus, seed=config.seed, **config.blocks)
     num_steps, inner = config.epochs * blocks.batches_per_epoch, config.blocks.steps
-    logging.info(
-        "%d words, %d of them in a vocabulary of %d; %d batches of %d places",
-        *(total, len(corpus), len(corpus.words), num_steps, blocks.words_per_batch),
-    )
 
     def init(key):
         # word2vec's start: small words, contexts at 0.
@@ -286,10 +298,39 @@ def negative_sampling(config, workdir, options):
         metrics = {"loss": loss, "grad_norm": moved / rates.sum()}  # of a mean block
         return dataclasses.replace(state, params=params, step=state.step + 1), metrics
 
+    key = jax.random.key(config.seed)
+    return blocks, train.Blueprint(
+        functools.partial(train.create_state, init, optax.identity(), key=key, ema=False),
+        train_step,
+        {k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in blocks[0].items()},
+        num_steps=num_steps,
+        batch_size=blocks.words_per_batch,
+        mesh=mesh,
+    )
+
+
+def blueprint(config, mesh, data_dir=None):
+    """The run as planners want it, on one device of the mesh; of a sweep its largest cell."""
+    one = None if mesh is None else mesh_lib.make_mesh(mesh.devices.ravel()[:1])
+    if config.job == "sweep":
+        return build_cell(config, max(config.vocab_sizes), max(config.dims), one)
+    corpus, _ = frequent_words(config, data_dir)
+    return build_sampling(config, corpus, one)[1]
+
+
+def negative_sampling(config, workdir, options):
+    corpus, total = frequent_words(config, options.data_dir)
+    pairs = judged_pairs(options.data_dir)
+    blocks, run = build_sampling(config, corpus)
+    logging.info(
+        "%d words, %d of them in a vocabulary of %d; %d batches of %d places",
+        *(total, len(corpus), len(corpus.words), run.num_steps, run.batch_size),
+    )
+
     def eval_fn(state):
         return judge(np.asarray(state.params["words"]), corpus.words, pairs, 3)
 
-    state = train.create_state(init, optax.identity(), key=jax.random.key(config.seed), ema=False)
+    state = run.create_state()
     batches = skipgram_pipeline(blocks)
     state, checkpointer, writer = train.resume(
         workdir, state, batches, tensorboard=options.tensorboard
@@ -297,20 +338,20 @@ def negative_sampling(config, workdir, options):
     start, first = time.perf_counter(), int(state.step)
     state = train.fit(
         state,
-        train_step,
+        run.step,
         batches,
-        num_steps=num_steps,
+        num_steps=run.num_steps,
         checkpointer=checkpointer,
         writer=writer,
         log_every=config.log_every,
         eval_every=config.eval_every,
         eval_fn=eval_fn,
         checkpoint_every=config.checkpoint_every,
-        batch_size=blocks.words_per_batch,
+        batch_size=run.batch_size,
         profile_dir=options.profile_dir,
     )
     seconds = time.perf_counter() - start
-    words_seen = total * config.epochs * (num_steps - first) / num_steps
+    words_seen = total * config.epochs * (run.num_steps - first) / run.num_steps
     vectors = np.asarray(state.params["words"])
     word_vectors.save_word2vec(workdir / "vectors.txt", corpus.words, vectors)
     lines = []

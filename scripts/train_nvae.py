@@ -6,6 +6,8 @@ The same command goes on where a run was stopped. WORKDIR then holds config.json
 checkpoints/, and samples.png, reconstructions.png, curves.png and kl_per_group.png.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +44,42 @@ def make_optimizer(config) -> optax.GradientTransformation:
         optax.scale_by_learning_rate(schedule),
     )
     return optim.skip_large_updates(adamax, factor=config.skip_factor)
+
+
+def build(config, spec, mesh, images=None):
+    """The model, and the run that `main` starts.
+
+    Args:
+      spec: a `data.ImageSpec`.
+      images: uint8 [n, size, size, channels]: what `arch="res_elu"` is initialised with; zeros
+        where only shapes matter.
+    """
+    model = nvae.for_images(spec, **config.model)
+    loss_fn = nvae.make_loss(model, total_steps=config.num_steps, **config.loss)
+    tx = make_optimizer(config)
+    shape = (spec.image_size, spec.image_size, spec.channels)
+    if images is None:
+        images = jnp.zeros((min(config.batch_size, 32), *shape), jnp.uint8)
+    return model, train.Blueprint(
+        functools.partial(
+            train.create_state,
+            lambda key: nvae.init_variables(model, key, images),
+            tx,
+            key=jax.random.key(config.seed),
+            mesh=mesh,
+        ),
+        train.make_train_step(loss_fn, tx, mesh=mesh, **config.step),
+        {"image": jax.ShapeDtypeStruct((config.batch_size, *shape), np.uint8)},
+        num_steps=config.num_steps,
+        batch_size=config.batch_size,
+        mesh=mesh,
+    )
+
+
+def blueprint(config, mesh, data_dir=None):
+    """The run as planners want it: no data are read, and labels, which no loss reads, left out."""
+    del data_dir
+    return build(config, data.image_spec(**config.data), mesh)[1]
 
 
 def make_eval_fn(config, model, held_out, mesh, workdir):
@@ -96,21 +134,12 @@ def main(config, workdir):
         split=config.eval_split,
         limit=config.num_eval_images,
     )
-    model = nvae.for_images(train_set.spec, **config.model)
+    first = data.eval_batches(train_set, min(config.batch_size, 32))  # "res_elu" looks at images
+    model, run = build(config, train_set.spec, mesh, next(iter(first))["image"])
     if SUMMARY.value:
         print(nvae.summary(model))
         return
-    loss_fn = nvae.make_loss(model, total_steps=config.num_steps, **config.loss)
-    tx = make_optimizer(config)
-
-    first = data.eval_batches(train_set, min(config.batch_size, 32))  # "res_elu" looks at images
-    images = next(iter(first))["image"]
-    state = train.create_state(
-        lambda key: nvae.init_variables(model, key, images),
-        tx,
-        key=jax.random.key(config.seed),
-        mesh=mesh,
-    )
+    state = run.create_state()
     logging.info(
         "%d training images, %s parameters, latent groups %s",
         len(train_set),
@@ -130,9 +159,9 @@ def main(config, workdir):
     )
     state = train.fit(
         state,
-        train.make_train_step(loss_fn, tx, mesh=mesh, **config.step),
+        run.step,
         pipeline,
-        num_steps=config.num_steps,
+        num_steps=run.num_steps,
         checkpointer=checkpointer,
         writer=writer,
         log_every=config.log_every,
