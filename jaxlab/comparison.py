@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from etils import epath
+from numpy.typing import ArrayLike
 from scipy import stats
 
 RESULTS = "results.jsonl"
@@ -185,6 +186,29 @@ def paired(ours: np.ndarray, baseline: np.ndarray, *, level: float = 0.95) -> tu
         return float(difference.mean()), float("nan")
     spread = difference.std(ddof=1) / np.sqrt(count)
     return float(difference.mean()), float(stats.t.ppf(0.5 + level / 2, count - 1) * spread)
+
+
+def percent(values: ArrayLike) -> str:
+    """Shares in %, mean ± standard error over seeds.
+
+    >>> percent([0.5, 0.7])
+    '60.00 ± 10.00'
+    """
+    values = 100 * np.asarray(values)
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{values.mean():.2f} ± {values.std(ddof=1) / len(values) ** 0.5:.2f}"
+
+
+def percent_difference(ours: ArrayLike, baseline: ArrayLike) -> str:
+    """The paired difference of shares in %, with its interval where there are several seeds.
+
+    >>> percent_difference([0.5, 0.7], [0.4, 0.6])
+    '+10.00 (95 %: ± 0.00)'
+    """
+    ours, baseline = 100 * np.asarray(ours), 100 * np.asarray(baseline)
+    mean, half = paired(ours, baseline)
+    return f"{mean:+.2f}" + (f" (95 %: ± {half:.2f})" if len(ours) > 1 else "")
 
 
 def table(arms: Mapping[str, Chosen], *, baseline: str, columns: Sequence[str], seeds: int) -> str:

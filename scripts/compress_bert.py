@@ -32,7 +32,7 @@ from jaxlab import mesh as mesh_lib
 from jaxlab.data import data_folder
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
 from jaxlab.data.text import encode, load_text
-from jaxlab.data.wordpiece import load_tokenizer, train_wordpiece
+from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.models import bert
 
 ARMS = ("direct", "distill", "truncated", "constant", "curriculum")
@@ -42,12 +42,11 @@ REPLACING = ("constant", "curriculum")
 class Study:
     """The data, the pretrained model, and the compiled programs that seeds and arms share."""
 
-    def __init__(self, config, workdir):
-        self.config, self.workdir, self.mesh = config, workdir, mesh_lib.make_mesh()
+    def __init__(self, config, workdir, mesh, data_dir):
+        self.config, self.workdir, self.mesh = config, workdir, mesh
         unknown = sorted(set(config.arms) - set(ARMS))
         if unknown:
             raise ValueError(f"arms hold {unknown[0]!r}, known are {ARMS}")
-        data_dir = launch.options().data_dir
         texts = {
             split: load_text(
                 **config.data, data_dir=data_dir, split=split, limit=config.limits[split] or None
@@ -60,7 +59,8 @@ class Study:
             self.tokenizer = load_tokenizer(folder)
             self.deep, self.pretrained = bert.load_pretrained(folder, **config.model)
         else:
-            self.tokenizer = self.own_tokenizer(texts["train"].texts)
+            place = None if workdir is None else workdir / "tokenizer"
+            self.tokenizer = own_tokenizer(texts["train"].texts, config.vocab_size, place)
             vocab_size = self.tokenizer.get_vocab_size()
             self.deep = bert.Bert(vocab_size=vocab_size, **config.model)
         self.sets = {
@@ -79,15 +79,6 @@ class Study:
             for split, tokens in self.sets.items()
         }
 
-    def own_tokenizer(self, texts):
-        """Trained once; a resumed run must read the same one."""
-        folder = self.workdir / "tokenizer"
-        if not (folder / "tokenizer.json").exists():
-            folder.mkdir(exist_ok=True)
-            tokenizer = train_wordpiece(texts, self.config.vocab_size)
-            (folder / "tokenizer.json").write_text(tokenizer.to_str())
-        return load_tokenizer(folder)
-
     def initial(self, seed):
         """{"bert", "head"} before any training."""
         key = jax.random.key(seed)
@@ -100,24 +91,44 @@ class Study:
         return {"bert": tree, "head": head}
 
     @functools.cache  # noqa: B019 (as long-lived as the process)
-    def program(self, kind, depth):
-        """(optimizer, step, number of steps) of a kind of stage, for all its seeds and arms."""
+    def blueprint(self, kind, depth):
+        """How a kind of stage trains, for all its seeds and arms, at its longest bucket."""
         config, model, stages = self.config, self.models[depth], self.config.stages
         stage = stages["replacing" if kind == "truncated" else kind]
         num_steps = stage.num_steps
         if kind == "distill":  # as long as both stages of Theseus together
             num_steps = stages.replacing.num_steps + stages.successor.num_steps
-        initial = lambda: self.initial(0)
-        shapes = jax.eval_shape(
-            lambda: self.params(kind, self.cut(initial(), depth), predecessor=initial())
-        )
-        mask = bert.stage_mask(kind, shapes, stage.trainable)
+
+        def initial():
+            first = self.initial(0)
+            return self.params(kind, self.cut(first, depth), first)
+
+        mask = bert.stage_mask(kind, jax.eval_shape(initial), stage.trainable)
         schedule = optim.warmup_linear_decay(stage.learning_rate, num_steps, warmup=stage.warmup)
         tx = theseus.train_only(optax.adamw(schedule, weight_decay=config.weight_decay), mask)
         loss = bert.make_stage_loss(
             kind, model, self.head, self.deep, mask=mask, **config.distillation
         )
-        return tx, train.make_train_step(loss, tx, mesh=self.mesh, **config.step), num_steps
+        rates = dict.fromkeys(("rate_base", "rate_slope") if kind == "replacing" else (), 0.0)
+
+        def create_state(params=None, model_state=rates, stream=0):
+            params = initial() if params is None else params
+            model_state = {name: jnp.float32(value) for name, value in model_state.items()}
+            key = jax.random.key(stream)
+            return train.state_from_params(
+                params, tx, key=key, model_state=model_state, mesh=self.mesh
+            )
+
+        rows = lambda *shape: jax.ShapeDtypeStruct((config.batch_size, *shape), np.int32)
+        names = ("input_ids", "attention_mask")
+        return train.Blueprint(
+            create_state,
+            train.make_train_step(loss, tx, mesh=self.mesh, **config.step),
+            {"label": rows(), **{name: rows(max(config.buckets)) for name in names}},
+            num_steps=num_steps,
+            batch_size=config.batch_size,
+            mesh=self.mesh,
+        )
 
     def params(self, kind, start, predecessor):
         own = self.config.own_embeddings
@@ -139,14 +150,8 @@ class Study:
             return {"bert": tree, "head": bert.load_heads(folder / "model")["classifier"][1]}
         logging.info("%s: %s, %d layers", folder.relative_to(self.workdir), kind, depth)
         stream = 2 * seed + (kind == "successor")  # a second stage sees another order
-        tx, step, num_steps = self.program(kind, depth)
-        state = train.state_from_params(
-            self.params(kind, start, predecessor),
-            tx,
-            key=jax.random.key(stream),
-            model_state={k: jnp.float32(v) for k, v in (rates or {}).items()},
-            mesh=self.mesh,
-        )
+        program = self.blueprint(kind, depth)
+        state = program.create_state(self.params(kind, start, predecessor), rates or {}, stream)
         data = text_pipeline(
             self.sets["train"], config.batch_size, buckets=config.buckets, seed=stream, **_process()
         )
@@ -154,9 +159,9 @@ class Study:
         state, checkpointer, writer = train.resume(folder, state, data, keep_latest=2)
         state = train.fit(
             state,
-            step,
+            program.step,
             data,
-            num_steps=num_steps,
+            num_steps=program.num_steps,
             checkpointer=checkpointer,
             writer=writer,
             log_every=config.log_every,
@@ -173,7 +178,7 @@ class Study:
             **self.figures(params, depth, "test"),
             "parameters": sum(x.size for x in jax.tree.leaves(params)),
             "depth": depth,
-            "steps": num_steps,
+            "steps": program.num_steps,
         }
         checkpointer.close()
         if jax.process_index() == 0:
@@ -339,9 +344,10 @@ def write_report(config, workdir, study):
     ]
     for name, row in rows.items():
         control = rows.get(f"truncated, {row['depth']} layers")
-        versus = "" if control is None or control is row else _difference(row, control)
-        ms = latency[row["depth"]]
-        cells = [_mean(row["validation/accuracy"]), _mean(row["test/accuracy"]), versus]
+        ms, accuracy, versus = latency[row["depth"]], row["test/accuracy"], ""
+        if control is not None and control is not row:
+            versus = comparison.percent_difference(accuracy, control["test/accuracy"])
+        cells = [comparison.percent(x) for x in (row["validation/accuracy"], accuracy)] + [versus]
         cells += [f"{ms[1]:.1f}", f"{ms[32]:.0f}"]
         lines.append(f"| {name} | {row['parameters'] / 1e6:.2f} M | {' | '.join(cells)} |")
     for name, values in swaps.items():
@@ -365,23 +371,16 @@ def write_report(config, workdir, study):
         )
 
 
-def _mean(values):
-    values = 100 * np.array(values)
-    if len(values) == 1:
-        return f"{values[0]:.2f}"
-    return f"{values.mean():.2f} ± {values.std(ddof=1) / len(values) ** 0.5:.2f}"
-
-
-def _difference(row, control):
-    ours, theirs = (100 * np.array(r["test/accuracy"]) for r in (row, control))
-    if len(ours) == 1:
-        return f"{(ours - theirs)[0]:+.2f}"
-    mean, half = comparison.paired(ours, theirs)
-    return f"{mean:+.2f} (95 %: ± {half:.2f})"
+def blueprint(config, mesh, data_dir=None, stage="replacing"):
+    """A kind of stage as planners want it; the data are read, nothing is written."""
+    study = Study(config, None, mesh, data_dir)
+    return study.blueprint(
+        stage, study.deep.num_layers if stage == "predecessor" else max(config.depths)
+    )
 
 
 def main(config, workdir):
-    study = Study(config, workdir)
+    study = Study(config, workdir, mesh_lib.make_mesh(), launch.options().data_dir)
     for seed in config.seeds:
         predecessor = study.run_stage(
             f"seed_{seed}/predecessor",

@@ -10,6 +10,7 @@ folder a stage with metrics.jsonl, curves.png and result.json, and `model`: a Hu
 with head, tokenizer and kept tokens, for generate_qa.py and evaluate_qa_generation.py.
 """
 
+import functools
 import json
 from typing import Any
 
@@ -23,7 +24,7 @@ from jaxlab import checkpoints, launch, optim, plots, theseus, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.data import data_folder, qa, qa_sets, qa_tokens
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
-from jaxlab.data.wordpiece import load_tokenizer, train_wordpiece
+from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.metrics import read_metrics
 from jaxlab.models import bert
 from jaxlab.models.bert.generator_folder import Generator, make_layout, save_generator
@@ -34,8 +35,8 @@ BEST = "validation/nll"
 class Study:
     """The data, the model before training, and the two stages."""
 
-    def __init__(self, config, workdir):
-        self.config, self.workdir, self.mesh = config, workdir, mesh_lib.make_mesh()
+    def __init__(self, config, workdir, mesh, data_dir):
+        self.config, self.workdir, self.mesh = config, workdir, mesh
         self.limits = qa_tokens.Limits(**config.limits)
         for stage, longest in (("mlm", self.limits.passage + 2), ("seq2seq", self.limits.total)):
             if max(config.stages[stage].buckets) < longest:
@@ -43,7 +44,6 @@ class Study:
                     f"stages.{stage}.buckets are {tuple(config.stages[stage].buckets)}, the limits "
                     f"allow {longest} tokens"
                 )
-        data_dir = launch.options().data_dir
         self.records = qa_sets.load_records(**config.data, data_dir=data_dir)
         for split, most in (("train", config.max_train), ("validation", config.max_validation)):
             found = self.records[split]
@@ -56,7 +56,6 @@ class Study:
         self.sets = qa_sets.make_sets(
             self.records, self.tokenizer, self.limits, order=config.order, join=config.join
         )
-        self.report()
 
     def make_model(self, folder, texts):
         """Sets model, head, tokenizer, kept tokens and the parameters to start from."""
@@ -80,7 +79,11 @@ class Study:
             model, params = bert.reduce_vocabulary(model, params, self.keep)
             self.tokenizer = qa_tokens.reduce_tokenizer(whole, self.keep)
         else:
-            self.tokenizer = self.own_tokenizer(texts)
+            place = None if self.workdir is None else self.workdir / "tokenizer"
+            if place is not None and jax.process_index() == 0:  # a resumed run reads the same one
+                own_tokenizer(texts, config.vocab_size, place)
+            mesh_lib.wait_for_all("tokenizer")
+            self.tokenizer = own_tokenizer(texts, config.vocab_size, place)
             size = self.tokenizer.get_vocab_size()
             model = bert.Bert(vocab_size=size, pooler=False, **config.model)
             body = jax.jit(model.init)(key, jnp.zeros((1, 2), jnp.int32))["params"]
@@ -93,16 +96,6 @@ class Study:
             if not config.stages.mlm.num_steps:
                 logging.warning("%s has no head, and there is no mlm stage", config.pretrained)
         self.start = params
-
-    def own_tokenizer(self, texts):
-        """Trained once; a resumed run must read the same one."""
-        folder = self.workdir / "tokenizer"
-        if not (folder / "tokenizer.json").exists() and jax.process_index() == 0:
-            folder.mkdir(exist_ok=True)
-            text = train_wordpiece(texts, self.config.vocab_size).to_str()
-            (folder / "tokenizer.json").write_text(text)
-        mesh_lib.wait_for_all("tokenizer")
-        return load_tokenizer(folder)
 
     def report(self):
         """Writes what was read, used and left out."""
@@ -122,14 +115,26 @@ class Study:
         if jax.process_index() == 0:
             (self.workdir / "data.json").write_text(json.dumps(found, indent=2) + "\n")
 
-    def run_stage(self, name, tokens, make_loss, count, start, *, eval_fn=None):
-        """Trains a stage unless it is done; returns {"bert", "head"}."""
-        config, stage, folder = self.config, self.config.stages[name], self.workdir / name
-        best: dict[str, Any] = {"step": "best", "best_metric": BEST} if eval_fn else {}
-        saved = lambda: checkpoints.load_params(folder / "checkpoints", ema=False, **best)
-        if (folder / "result.json").exists():
-            return saved()[1]
-        logging.info("%s: %d sequences, %d steps", name, len(tokens), stage.num_steps)
+    def objective(self, name):
+        """(mask -> loss, batch -> numbers of targets) of a stage."""
+        model, head, config = self.model, self.head, self.config
+        if name == "mlm":
+            mask_id = self.tokenizer.token_to_id("[MASK]")
+            if mask_id is None:
+                raise ValueError("the vocabulary has no [MASK], which the mlm stage needs")
+            make_loss = lambda mask: bert.make_masked_loss(
+                model, head, mask_id=mask_id, rate=config.mask_rate, mask=mask
+            )
+            return make_loss, bert.count_masked(config.mask_rate)
+        make_loss = lambda mask: bert.make_target_loss(
+            model, head, self.layout, mask=mask, replace=config.replace
+        )
+        return make_loss, bert.count_targets(self.layout)
+
+    def blueprint(self, name, start):
+        """How a stage trains; its batches hold "scale" besides, see `bert.normalize_step`."""
+        config, stage = self.config, self.config.stages[name]
+        make_loss, count = self.objective(name)
         mask = None
         if config.frozen:
             frozen = theseus.trainable_mask(start, tuple(config.frozen))
@@ -139,10 +144,31 @@ class Study:
         )
         tx = optax.adamw(schedule, weight_decay=config.weight_decay)
         tx = tx if mask is None else theseus.train_only(tx, mask)
-        step = train.make_train_step(make_loss(mask), tx, mesh=self.mesh, **config.step)
-        step = bert.normalize_step(step, count, mesh=self.mesh)
         key = jax.random.key(config.seed + (name == "seq2seq"))
-        state = train.state_from_params(start, tx, key=key, mesh=self.mesh)
+        shape = (config.batch_size, max(stage.buckets))
+        batch = {k: jax.ShapeDtypeStruct(shape, np.int32) for k in ("input_ids", "attention_mask")}
+        batch["label"] = jax.ShapeDtypeStruct(shape[:1], np.int32)
+        batch["scale"] = jax.eval_shape(count, batch)
+        return train.Blueprint(
+            functools.partial(train.state_from_params, start, tx, key=key, mesh=self.mesh),
+            train.make_train_step(make_loss(mask), tx, mesh=self.mesh, **config.step),
+            batch,
+            num_steps=stage.num_steps,
+            batch_size=config.batch_size,
+            mesh=self.mesh,
+        )
+
+    def run_stage(self, name, tokens, start, *, eval_fn=None):
+        """Trains a stage unless it is done; returns {"bert", "head"}."""
+        config, stage, folder = self.config, self.config.stages[name], self.workdir / name
+        best: dict[str, Any] = {"step": "best", "best_metric": BEST} if eval_fn else {}
+        saved = lambda: checkpoints.load_params(folder / "checkpoints", ema=False, **best)
+        if (folder / "result.json").exists():
+            return saved()[1]
+        logging.info("%s: %d sequences, %d steps", name, len(tokens), stage.num_steps)
+        run = self.blueprint(name, start)
+        step = bert.normalize_step(run.step, self.objective(name)[1], mesh=self.mesh)
+        state = run.create_state()
         data = text_pipeline(
             tokens, config.batch_size, buckets=stage.buckets, seed=config.seed, **_process()
         )
@@ -154,7 +180,7 @@ class Study:
             state,
             step,
             data,
-            num_steps=stage.num_steps,
+            num_steps=run.num_steps,
             checkpointer=checkpointer,
             writer=writer,
             log_every=config.log_every,
@@ -186,13 +212,7 @@ class Study:
             if length(part)
         }
         tokens = qa_tokens.encode_passages(parts, self.tokenizer, self.limits.passage)
-        rate, mask_id = self.config.mask_rate, self.tokenizer.token_to_id("[MASK]")
-        if mask_id is None:
-            raise ValueError("the vocabulary has no [MASK], which the mlm stage needs")
-        make_loss = lambda mask: bert.make_masked_loss(
-            self.model, self.head, mask_id=mask_id, rate=rate, mask=mask
-        )
-        return self.run_stage("mlm", tokens, make_loss, bert.count_masked(rate), start)
+        return self.run_stage("mlm", tokens, start)
 
     def learn(self, start):
         """The stage of generation."""
@@ -215,20 +235,22 @@ class Study:
             found["nll"] = sum(means[f"{n}_nll"] for n in names) / total
             return {f"validation/{name}": value for name, value in found.items()}
 
-        make_loss = lambda mask: bert.make_target_loss(
-            self.model, self.head, self.layout, mask=mask, replace=self.config.replace
-        )
-        count = bert.count_targets(self.layout)
-        tokens = self.sets["train"].tokens
-        return self.run_stage("seq2seq", tokens, make_loss, count, start, eval_fn=evaluate)
+        return self.run_stage("seq2seq", self.sets["train"].tokens, start, eval_fn=evaluate)
 
 
 def _process():
     return {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
 
+def blueprint(config, mesh, data_dir=None, stage="seq2seq"):
+    """A stage as planners want it, at its longest bucket; the data are read, nothing is written."""
+    study = Study(config, None, mesh, data_dir)
+    return study.blueprint(stage, study.start)
+
+
 def main(config, workdir):
-    study = Study(config, workdir)
+    study = Study(config, workdir, mesh_lib.make_mesh(), launch.options().data_dir)
+    study.report()
     params = study.start
     if config.stages.mlm.num_steps:
         params = study.warm_up(params)

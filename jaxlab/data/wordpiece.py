@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import tokenizers
+from etils import epath
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -101,6 +102,25 @@ def train_wordpiece(
     tokenizer = _bert(model, lowercase=lowercase)
     _add_template(tokenizer)
     return tokenizer
+
+
+def own_tokenizer(
+    texts: Iterable[str], vocab_size: int, directory: epath.PathLike | None = None
+) -> tokenizers.Tokenizer:
+    """`train_wordpiece` once a folder: where the folder has a tokenizer, that one is read.
+
+    Args:
+      texts: as for `train_wordpiece`.
+      vocab_size: likewise.
+      directory: of tokenizer.json, made if it is missing; None keeps nothing.
+    """
+    if directory is None:
+        return train_wordpiece(texts, vocab_size)
+    file = epath.Path(directory) / "tokenizer.json"
+    if not file.exists():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(train_wordpiece(texts, vocab_size).to_str())
+    return load_tokenizer(str(directory))
 
 
 def _bert(model, *, lowercase: bool) -> tokenizers.Tokenizer:
