@@ -44,7 +44,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             "num_mixtures": 10,
             "patch": 1,
             "branch_scale": 0.1,
-            "remat": True,
+            "remat": "full",
             "dtype": None,
         }
     )
@@ -73,7 +73,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.warmup_steps = 2
         config.model.update(enc_channels=8, dec_channels=8, groups=(2,), latents=4, flows=0)
         config.model.update(enc_cells=1, dec_cells=1, pre_cells=1, post_cells=1, arch="res_bnswish")
-        config.model.update(remat=False, dtype=None)
+        config.model.update(remat="none", dtype=None)
         config.eval_batch_size = config.num_eval_images = 8
         config.log_every = config.eval_every = config.checkpoint_every = 5
     elif preset == "cpu":
@@ -82,7 +82,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.warmup_steps = 50
         config.model.update(enc_channels=24, dec_channels=24, groups=(3, 2), latents=8, flows=0)
         config.model.update(enc_cells=1, dec_cells=1, pre_cells=1, post_cells=1, arch="res_bnswish")
-        config.model.update(num_mixtures=5, patch=2, branch_scale=1.0, remat=False)
+        config.model.update(num_mixtures=5, patch=2, branch_scale=1.0, remat="none")
         config.step.ema_decay = 0.995
         config.num_eval_images = 500
         config.log_every = 50

@@ -1,16 +1,110 @@
-"""Dense 2-D convolution, and the one place that chooses its formulation by backend.
+"""2-D convolution, and the one place that chooses its formulation by backend.
 
-On CPU, XLA's own convolution is fast only outside loops: inside `lax.scan` it ran 30 times slower
-than the same arithmetic as one matrix product over patches, and under `vmap` over kernels it
-becomes a grouped convolution that is as slow. There the product is used; other backends get their
-own convolution.
+On CPU, XLA's own convolution is fast only outside loops: inside `lax.scan` it runs many times
+slower than the same arithmetic as matrix products, and under `vmap` over kernels it becomes a
+grouped convolution that is as slow. `convolve` takes one product over patches there, which serves
+both; `conv2d` takes a product a kernel tap, and only within `inside_loop`. Depthwise kernels have
+their own formulation (`jaxlab.models.depthwise`). Other backends get their own convolution.
 """
 
+import contextlib
+import contextvars
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from jaxlab.models.depthwise import depthwise_conv
+
+_IN_LOOP = contextvars.ContextVar("in_loop", default=False)
+
+
+@contextlib.contextmanager
+def inside_loop(active: bool = True):
+    """What is traced inside is the body of a loop on the device (`lax.scan` and the like)."""
+    token = _IN_LOOP.set(active)
+    try:
+        yield
+    finally:
+        _IN_LOOP.reset(token)
+
+
+def conv2d(
+    x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1, groups: int = 1
+) -> jax.Array:
+    """Convolves images with a kernel, zero-padded so that stride 1 keeps height and width.
+
+    Args:
+      x: [batch, height, width, in].
+      kernel: [k, k, in / groups, out], k odd.
+      stride: step between outputs.
+      dilation: step between kernel taps.
+      groups: input channels are cut into so many groups, each with its own outputs.
+
+    Returns:
+      [batch, ceil(height / stride), ceil(width / stride), out].
+
+    >>> conv2d(jnp.ones((1, 2, 2, 1)), jnp.ones((3, 3, 1, 1)))[0, :, :, 0]
+    Array([[4., 4.],
+           [4., 4.]], dtype=float32)
+    """
+    if kernel.shape[0] == 1 and groups == 1:  # a matrix product; faster than a convolution
+        return x[:, ::stride, ::stride] @ kernel[0, 0]
+    if groups == x.shape[-1] == kernel.shape[-1]:
+        return depthwise_conv(x, kernel, stride, dilation)
+    if _IN_LOOP.get() and groups == stride == 1:
+        return tap_products(x, kernel, dilation)
+    return backend_convolution(x, kernel, stride=stride, dilation=dilation, groups=groups)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def tap_products(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
+    """`conv2d` at stride 1; on CPU, a matrix product a kernel tap, in both directions."""
+    return jax.lax.platform_dependent(
+        x,
+        kernel,
+        cpu=functools.partial(_tap_forward, dilation=dilation),
+        default=functools.partial(backend_convolution, dilation=dilation),
+    )
+
+
+def _taps(x, size, dilation):
+    """The views of padded x which the kernel's taps multiply, row by row."""
+    reach = dilation * (size // 2)
+    height, width = x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    return [
+        padded[:, i : i + height, j : j + width]
+        for i in range(0, size * dilation, dilation)
+        for j in range(0, size * dilation, dilation)
+    ]
+
+
+def _tap_forward(x, kernel, dilation):
+    taps = kernel.reshape(-1, *kernel.shape[2:])
+    views = _taps(x, kernel.shape[0], dilation)
+    return sum((v @ k for v, k in zip(views, taps, strict=True)), jnp.zeros((), x.dtype))
+
+
+def _tap_backward(dilation, saved, gradient):
+    def products(x, kernel, gradient):
+        turned = kernel[::-1, ::-1].swapaxes(2, 3)
+        views = _taps(x, kernel.shape[0], dilation)
+        by_tap = [jnp.einsum("bhwi,bhwo->io", view, gradient) for view in views]
+        return _tap_forward(gradient, turned, dilation), jnp.stack(by_tap).reshape(kernel.shape)
+
+    def backend(x, kernel, gradient):
+        run = functools.partial(backend_convolution, dilation=dilation)
+        return jax.vjp(run, x, kernel)[1](gradient)
+
+    return jax.lax.platform_dependent(*saved, gradient, cpu=products, default=backend)
+
+
+tap_products.defvjp(
+    lambda x, kernel, dilation: (tap_products(x, kernel, dilation), (x, kernel)), _tap_backward
+)
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
@@ -43,15 +137,19 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
     return backend_convolution(x, kernel, stride=stride)
 
 
-def backend_convolution(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
-    """The backend's own convolution; see `convolve`."""
-    reach = kernel.shape[0] // 2
+def backend_convolution(
+    x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1, groups: int = 1
+) -> jax.Array:
+    """The backend's own convolution; see `conv2d`."""
+    reach = dilation * (kernel.shape[0] // 2)
     return jax.lax.conv_general_dilated(
         x,
         kernel,
         (stride, stride),
         [(reach, reach)] * 2,
+        rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
 
 

@@ -42,7 +42,7 @@ def importance_bound(
     @jax.jit
     def features_of(variables, x):
         features: Any = model.apply(variables, x, method="bottom_up")
-        return tuple(jnp.repeat(f, chunk, axis=0) for f in features), jnp.repeat(x, chunk, axis=0)
+        return tuple(jnp.repeat(f, chunk, axis=1) for f in features), jnp.repeat(x, chunk, axis=0)
 
     @jax.jit
     def advance(variables, features, x, key, total):
@@ -72,7 +72,7 @@ def active_channels(model: NVAE) -> Callable[[Any, jax.Array, jax.Array], jax.Ar
     @jax.jit
     def kl_per_channel(variables, x, key):
         output: Any = model.apply(variables, x, key=key)
-        return jnp.stack([jnp.mean(g.kl_per_channel, axis=0) for g in output.groups])
+        return jnp.concatenate([jnp.mean(s.kl_per_channel, axis=1) for s in output.scales])
 
     return kl_per_channel
 

@@ -1,7 +1,8 @@
 """Latent groups: prior, posterior, sample and merge, one block a group.
 
 A decoder group turns the top-down state s into s', drawing its latents z on the way. All groups
-of a scale after the first group of the model have the same structure and shapes.
+of a scale after the first group of the model have the same structure and shapes
+(`jaxlab.models.nvae.scales` runs them as one block).
 """
 
 import flax.linen as nn
@@ -35,20 +36,61 @@ class GroupOutput:
 
 
 @flax.struct.dataclass
+class NVAEOutput:
+    """What a pass through the decoder gives.
+
+    parameters: [batch, height, width, p], the head's output; `Likelihood` reads it.
+    scales: a `GroupOutput` a scale, coarsest first, its arrays with the scale's groups in front.
+    """
+
+    parameters: jax.Array
+    scales: tuple[GroupOutput, ...]
+
+    @property
+    def groups(self) -> tuple[GroupOutput, ...]:
+        """One `GroupOutput` a latent group, coarsest first."""
+        pick = lambda scale, i: jax.tree.map(lambda x: x[i], scale)
+        return tuple(pick(scale, i) for scale in self.scales for i in range(len(scale.z)))
+
+    @property
+    def latents(self) -> tuple[jax.Array, ...]:
+        """z of every group, each [batch, height, width, latents]."""
+        return tuple(z for scale in self.scales for z in scale.z)
+
+    @property
+    def kl(self) -> jax.Array:
+        """[batch, groups] in nats."""
+        return jnp.concatenate([scale.kl for scale in self.scales]).T
+
+    @property
+    def log_q(self) -> jax.Array:
+        """[batch], log-density of all latents under the posterior."""
+        return sum((jnp.sum(scale.log_q, axis=0) for scale in self.scales), jnp.zeros(()))
+
+    @property
+    def log_p(self) -> jax.Array:
+        """[batch], log-density of all latents under the prior."""
+        return sum((jnp.sum(scale.log_p, axis=0) for scale in self.scales), jnp.zeros(()))
+
+
+@flax.struct.dataclass
 class GroupInput:
     """What one latent group is told; None leaves a source of z out.
 
-    feature: [batch, height, width, encoder channels] for a posterior.
-    given: z itself.    whitened: z in units of the prior, (z - mean) / sigma.
     noise: standard normal noise of the draw; the draw is the mean where it is zero.
     temperature: [] factor on the prior's sigma.
+    feature: [batch, height, width, encoder channels] for a posterior.
+    given: z itself.
+    inferred, is_given: bool [], whether feature and given count; None where they always do. The
+        posterior comes first, then what is given, then the prior.
     """
 
     noise: jax.Array
     temperature: jax.Array
     feature: jax.Array | None = None
     given: jax.Array | None = None
-    whitened: jax.Array | None = None
+    inferred: jax.Array | None = None
+    is_given: jax.Array | None = None
 
 
 class LatentGroup(nn.Module):
@@ -89,10 +131,14 @@ class LatentGroup(nn.Module):
                 s = cell(s, train)
         prior_raw = self._prior(s, inputs)
         prior = self._gaussian(prior_raw, inputs.temperature)
-        if inputs.feature is not None:
-            output = self._inferred(s, inputs, prior_raw, prior)
-        else:
+        if inputs.feature is None:
             output = self._generated(inputs, prior)
+        else:
+            output = self._inferred(s, inputs, prior_raw, prior)
+            if inputs.inferred is not None:
+                other = self._generated(inputs, prior)
+                choose = lambda a, b: jnp.where(inputs.inferred, a, b)
+                output = jax.tree.map(choose, output, other)
         merge = Conv(s.shape[-1], size=1, dtype=self.dtype, name="merge")
         z = output.z.astype(s.dtype)
         s = merge(z if self.merge == "replace" else jnp.concatenate([s, z], axis=-1))
@@ -129,12 +175,10 @@ class LatentGroup(nn.Module):
 
     def _generated(self, inputs, prior):
         mean, sigma = prior
+        z = mean + sigma * inputs.noise
         if inputs.given is not None:
-            z = inputs.given
-        elif inputs.whitened is not None:
-            z = mean + sigma * inputs.whitened
-        else:
-            z = mean + sigma * inputs.noise
+            always = inputs.is_given is None
+            z = inputs.given if always else jnp.where(inputs.is_given, inputs.given, z)
         log_p = distributions.normal_log_prob(z, mean, sigma)
         nothing = jnp.zeros((z.shape[0], self.latents))
         return self._output(z, prior, nothing, jnp.zeros_like(log_p), log_p)

@@ -12,10 +12,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
-from jaxlab.models.depthwise import depthwise_conv
+from jaxlab.models.convolution import conv2d
 
 Dtype = Any
+CONVOLVED = "convolved"  # name of what a convolution gives, for rematerialisation
 MOMENTUM = 0.95  # of running statistics; PyTorch calls this 0.05
 _kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -78,26 +80,13 @@ class Conv(nn.Module):
             bias = self.param("bias", _bias_init(math.prod(shape[:3])), (self.features,))
         newest: Any = lambda _, new: new
         self.sow("kernels", "kernel", kernel, init_fn=lambda: None, reduce_fn=newest)
-        y = self._convolve(x, kernel)
+        y = checkpoint_name(self._convolve(x, kernel), CONVOLVED)
         return y if bias is None else y + bias.astype(y.dtype)
 
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         if self.dtype is not None:
             x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        if self.size == 1 and self.groups == 1:  # a matrix product; faster than a convolution
-            return x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
-        if self.groups == x.shape[-1] == self.features:
-            return depthwise_conv(x, kernel, self.stride, self.dilation)
-        pad = self.dilation * (self.size - 1) // 2
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            (self.stride, self.stride),
-            [(pad, pad)] * 2,
-            rhs_dilation=(self.dilation, self.dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=self.groups,
-        )
+        return conv2d(x, kernel, stride=self.stride, dilation=self.dilation, groups=self.groups)
 
 
 class BatchNorm(nn.Module):

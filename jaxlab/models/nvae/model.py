@@ -13,47 +13,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxlab.models.nvae.cells import Cell, Op, arch
-from jaxlab.models.nvae.latents import GroupInput, GroupOutput, LatentGroup
+from jaxlab.models.convolution import inside_loop
+from jaxlab.models.nvae.cells import Cell, arch
+from jaxlab.models.nvae.latents import LatentGroup, NVAEOutput
 from jaxlab.models.nvae.layers import Conv, Dtype
 from jaxlab.models.nvae.likelihoods import Likelihood
-
-
-@flax.struct.dataclass
-class NVAEOutput:
-    """What a pass through the decoder gives.
-
-    parameters: [batch, height, width, p], the head's output; `Likelihood` reads it.
-    groups: one `GroupOutput` a latent group, coarsest first.
-    """
-
-    parameters: jax.Array
-    groups: tuple[GroupOutput, ...]
-
-    @property
-    def latents(self) -> tuple[jax.Array, ...]:
-        """z of every group, each [batch, height, width, latents]."""
-        return tuple(g.z for g in self.groups)
-
-    @property
-    def kl(self) -> jax.Array:
-        """[batch, groups] in nats."""
-        return jnp.stack([g.kl for g in self.groups], axis=1)
-
-    @property
-    def log_q(self) -> jax.Array:
-        """[batch], log-density of all latents under the posterior."""
-        return sum((g.log_q for g in self.groups), jnp.zeros(()))
-
-    @property
-    def log_p(self) -> jax.Array:
-        """[batch], log-density of all latents under the prior."""
-        return sum((g.log_p for g in self.groups), jnp.zeros(()))
+from jaxlab.models.nvae.scales import REMAT, EncoderGroup, rematerialised, repeated
+from jaxlab.models.nvae.sources import by_scale, draw_noise, group_inputs
 
 
 def groups_per_scale(scales: int, groups: int, *, adaptive: bool = False, minimum: int = 1):
@@ -68,30 +37,6 @@ def groups_per_scale(scales: int, groups: int, *, adaptive: bool = False, minimu
     for _ in range(scales - 1):
         counts.append(max(minimum, counts[-1] // 2) if adaptive else groups)
     return tuple(counts)
-
-
-class EncoderGroup(nn.Module):
-    """The bottom-up cells of one latent group."""
-
-    cells: int
-    ops: tuple[Op, ...]
-    squeeze_excitation: bool
-    branch_scale: float
-    dtype: Dtype = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        for c in range(self.cells):
-            cell = Cell(
-                self.ops,
-                "normal",
-                self.squeeze_excitation,
-                self.branch_scale,
-                dtype=self.dtype,
-                name=f"cell_{c}",
-            )
-            x = cell(x, train)
-        return x
 
 
 class NVAE(nn.Module):
@@ -119,7 +64,10 @@ class NVAE(nn.Module):
         clamp, sigma_floor: Squash raw parameters by clamp * tanh(raw / clamp); added to sigma.
         patch: Pixels a side that stem and head take as one position (1 in the paper; 2 quarters
             the cost of everything).
-        remat: Recompute each latent and encoder group in the backward pass.
+        scan: Run the groups of a scale as one loop, which compiles in the time of one group;
+            otherwise unrolled, which is faster on CPU. Parameters are the same.
+        remat: What the backward pass computes again of each group: "none", "convolutions" (all but
+            the outputs of convolutions) or "full".
         dtype: Of layer arithmetic; parameters, statistics, latents and likelihood stay float32.
     """
 
@@ -147,7 +95,8 @@ class NVAE(nn.Module):
     clamp: float = 5.0
     sigma_floor: float = 0.01
     patch: int = 1
-    remat: bool = False
+    scan: bool = True
+    remat: str = "none"
     dtype: Dtype = None
 
     @property
@@ -183,6 +132,8 @@ class NVAE(nn.Module):
         for name in ("latents", "enc_channels", "dec_channels", "pre_cells", "post_cells"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        if self.remat not in REMAT:
+            raise ValueError(f"remat is {self.remat!r}, known are {', '.join(REMAT)}")
 
     def setup(self):
         self._validate()
@@ -199,10 +150,19 @@ class NVAE(nn.Module):
             for _ in range(self.blocks)
             for c in range(self.pre_cells)
         ]
-        # static_argnums: `train`, counted from self.
-        encoder = nn.remat(EncoderGroup, static_argnums=(2,)) if self.remat else EncoderGroup
         self.enc = [
-            [encoder(self.enc_cells, ops.enc, se, scale, dtype) for _ in range(n)]
+            repeated(
+                EncoderGroup,
+                n,
+                in_axes=(nn.broadcast,),
+                scan=self.scan,
+                remat=self.remat,
+                cells=self.enc_cells,
+                ops=ops.enc,
+                squeeze_excitation=se,
+                branch_scale=scale,
+                dtype=dtype,
+            )
             for n in (() if single else self.groups)
         ]
         self.down = [Cell(ops.enc, "down", se, scale, dtype=dtype) for _ in range(top)]
@@ -212,26 +172,34 @@ class NVAE(nn.Module):
             size = self.latent_shapes[0][0]
             shape = (size, size, self.dec_channels * reduction)
             self.h = self.param("h", jax.nn.initializers.uniform(1.0), shape)
-        group = nn.remat(LatentGroup, static_argnums=(3,)) if self.remat else LatentGroup
+        shared = {
+            "latents": self.latents,
+            "cells": self.dec_cells,
+            "ops": ops.dec,
+            "squeeze_excitation": se,
+            "branch_scale": scale,
+            "residual": self.residual_posterior,
+            "flows": self.flows,
+            "clamp": self.clamp,
+            "sigma_floor": self.sigma_floor,
+            "dtype": dtype,
+        }
+        merge = "replace" if single else "concat"
+        first = rematerialised(LatentGroup, self.remat, train_at=3)
+        self.group_first = first(first=True, merge=merge, **shared)
+        # The coarsest scale has one group less here: the first of all stands alone.
         self.group = [
-            [
-                group(
-                    latents=self.latents,
-                    cells=self.dec_cells,
-                    ops=ops.dec,
-                    first=(s, g) == (top, 0),
-                    merge="replace" if single else "concat",
-                    squeeze_excitation=se,
-                    branch_scale=scale,
-                    residual=self.residual_posterior,
-                    flows=self.flows,
-                    clamp=self.clamp,
-                    sigma_floor=self.sigma_floor,
-                    dtype=dtype,
-                )
-                for g in range(n)
-            ]
-            for s, n in enumerate(self.groups)
+            repeated(
+                LatentGroup,
+                n,
+                in_axes=(0, nn.broadcast),
+                scan=self.scan,
+                remat=self.remat,
+                **shared,
+            )
+            if n
+            else None
+            for n in (*self.groups[:-1], self.groups[-1] - 1)
         ]
         self.up = [Cell(ops.dec, "up", se, scale, dtype=dtype) for _ in range(top)]
         self.post = [
@@ -253,7 +221,11 @@ class NVAE(nn.Module):
         return self.top_down(self.bottom_up(x, train=train), key=key, noise=noise, train=train)
 
     def bottom_up(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, ...]:
-        """Features of every latent group, coarsest first; all that the posterior sees of x."""
+        """All that the posterior sees of x: a feature of every latent group.
+
+        Returns:
+            For each scale, coarsest first, [groups, batch, height, width, channels].
+        """
         if x.shape[1:] != (self.image_size, self.image_size, self.channels):
             raise ValueError(
                 f"x has shape {x.shape}, the model needs (batch, {self.image_size}, "
@@ -266,11 +238,13 @@ class NVAE(nn.Module):
         for s, groups in enumerate(self.enc):
             if s > 0:
                 y = self.down[s - 1](y, train)
-            for group in groups:
-                y = group(y, train)
-                features.append(y)
-        top = nn.elu(self.top(nn.elu(y)))
-        return (top, *reversed(features[:-1]))
+            with inside_loop(self.scan):
+                y, stack = groups(y, train)
+            features.append(stack[::-1])
+        top = nn.elu(self.top(nn.elu(y)))[None]
+        if features:
+            features[-1] = jnp.concatenate([top, features[-1][1:]])
+        return tuple(reversed(features)) or (top,)
 
     def top_down(
         self,
@@ -299,34 +273,38 @@ class NVAE(nn.Module):
             temperature: Factor on prior sigmas, one for all or one a group.
             train: Use and update batch statistics.
         """
-        shapes = self.latent_shapes
-        known = features or noise or latents or whitened
-        size = known[0].shape[0] if known else batch
+        known = noise or latents or whitened
+        size = features[0].shape[1] if features else known[0].shape[0] if known else batch
         if size is None:
             raise ValueError("batch is None and nothing else gives the number of images")
-        inferred = 0 if features is None else len(shapes) if num_inferred is None else num_inferred
-        draws = _group_noise(shapes, size, key, noise)
-        temperatures = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), (len(shapes),))
-        s = jnp.zeros((size, *shapes[0][:2], self.dec_channels * 2 ** (self.blocks + self._top)))
+        counts = tuple(reversed(self.groups))
+        inputs = group_inputs(
+            counts,
+            by_scale(counts, noise) if noise else draw_noise(counts, self.latent_shapes, size, key),
+            temperature,
+            features=features,
+            latents=latents,
+            whitened=whitened,
+            num_inferred=num_inferred,
+        )
+        top = self.latent_shapes[0]
+        s = jnp.zeros((size, *top[:2], self.dec_channels * 2 ** (self.blocks + self._top)))
         s = s + self.h if self.num_groups > 1 else s
         if self.dtype is not None:
             s = s.astype(self.dtype)
         outputs = []
-        for scale in reversed(range(len(self.groups))):
-            for group in self.group[scale]:
-                i = len(outputs)
-                s, output = group(
-                    s,
-                    GroupInput(
-                        noise=draws[i],
-                        temperature=temperatures[i],
-                        feature=features[i] if features is not None and i < inferred else None,
-                        given=latents[i] if i < len(latents) else None,
-                        whitened=whitened[i] if i < len(whitened) else None,
-                    ),
-                    train,
-                )
-                outputs.append(output)
+        for scale, told in zip(reversed(range(len(counts))), inputs, strict=True):
+            parts = []
+            if scale == self._top:
+                s, output = self.group_first(s, jax.tree.map(lambda x: x[0], told), train)
+                parts.append(jax.tree.map(lambda x: x[None], output))
+                told = jax.tree.map(lambda x: x[1:], told)
+            groups: Any = self.group[scale]
+            if groups is not None:
+                with inside_loop(self.scan):
+                    s, output = groups(s, told, train)
+                parts.append(output)
+            outputs.append(jax.tree.map(lambda *x: jnp.concatenate(x), *parts))
             if scale > 0:
                 s = self.up[self._top - scale](s, train)
         for cell in self.post:
@@ -412,18 +390,6 @@ def for_images(spec: Any, **kwargs: Any) -> NVAE:
             **kwargs,
         }
     )
-
-
-def _group_noise(shapes, size: int, key, noise) -> Sequence[jax.Array]:
-    """Standard normal noise of every group: given, from one draw with the key, or none."""
-    if noise is not None:
-        return noise
-    if key is None:
-        return [jnp.zeros((size, *shape)) for shape in shapes]
-    ends = np.cumsum([math.prod(shape) for shape in shapes])
-    draw = jax.random.normal(key, (size, int(ends[-1])))
-    parts = jnp.split(draw, ends[:-1].tolist(), axis=1)
-    return [part.reshape(size, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _spherical(a: jax.Array, b: jax.Array, weights: jax.Array) -> jax.Array:

@@ -41,7 +41,9 @@ _DEFAULTS = {
     "arch_instance": "res_mbconv",
 }
 
-Target = tuple[str, tuple[str, ...]]  # collection, path inside it
+# Collection, and path inside it: names, and at the end a place in the leaf's first axis if the
+# leaf is a stack over the groups of a scale.
+Target = tuple[str, tuple[str | int, ...]]
 
 
 def model_from_flags(flags: Mapping[str, Any], *, image_size: int | None = None) -> NVAE:
@@ -130,15 +132,24 @@ class _Walker:
         i = 0
         for scale in reversed(range(top + 1)):
             for g in range(model.groups[scale]):
-                group = (f"group_{scale}_{g}",)
-                yield from _conv(f"enc_sampler.{i}", (*group, "posterior"))
-                if i > 0:
-                    yield from _conv(f"dec_sampler.{i - 1}.1", (*group, "prior"))
-                for n in range(model.flows):
-                    yield from _flow(f"nf_cells.{i * model.flows + n}", (*group, f"flow_{n}"))
+                yield from self._in_group(scale, g, self._latents(i))
                 i += 1
         yield from self._blocks("post_process", "post", model.post_cells, "up", 0)
         yield from _conv("image_conditional.1", ("head",))
+
+    def _in_group(self, scale, g, targets):
+        """Puts targets inside a latent group: the first, or a place in its scale's stack."""
+        top = len(self.model.groups) - 1
+        if (scale, g) == (top, 0):
+            return _inside("group_first", targets)
+        return _inside(f"group_{scale}", targets, g - (scale == top))
+
+    def _latents(self, i):
+        yield from _conv(f"enc_sampler.{i}", ("posterior",))
+        if i > 0:
+            yield from _conv(f"dec_sampler.{i - 1}.1", ("prior",))
+        for n in range(self.model.flows):
+            yield from _flow(f"nf_cells.{i * self.model.flows + n}", (f"flow_{n}",))
 
     def _blocks(self, name, place, cells, kind, resizing):
         for i in range(self.model.blocks * cells):
@@ -152,13 +163,13 @@ class _Walker:
         for scale, groups in enumerate(model.groups):
             for g in range(groups):
                 for c in range(model.enc_cells):
-                    path = (f"enc_{scale}_{g}", f"cell_{c}")
-                    yield from self._cell(f"enc_tower.{index}", path, "enc", "normal")
+                    cell = self._cell(f"enc_tower.{index}", (f"cell_{c}",), "enc", "normal")
+                    yield from _inside(f"enc_{scale}", cell, g)
                     index += 1
                 if (scale, g) != (len(model.groups) - 1, groups - 1):
                     # The decoder walks a scale's features backwards.
-                    path = (f"group_{scale}_{groups - 1 - g}", "combine")
-                    yield from _conv(f"enc_tower.{index}.conv", path)
+                    combine = _conv(f"enc_tower.{index}.conv", ("combine",))
+                    yield from self._in_group(scale, groups - 1 - g, combine)
                     index += 1
             if scale < len(model.groups) - 1:
                 yield from self._cell(f"enc_tower.{index}", (f"down_{scale}",), "enc", "down")
@@ -167,17 +178,17 @@ class _Walker:
     def _decoder(self):
         model, index, top = self.model, 0, len(self.model.groups) - 1
         if model.num_groups == 1:
-            yield from _conv("stem_decoder", ("group_0_0", "merge"))
+            yield from _conv("stem_decoder", ("group_first", "merge"))
             return
         for scale in reversed(range(top + 1)):
             for g in range(model.groups[scale]):
-                group = f"group_{scale}_{g}"
                 if (scale, g) != (top, 0):
                     for c in range(model.dec_cells):
-                        path = (group, f"cell_{c}")
-                        yield from self._cell(f"dec_tower.{index}", path, "dec", "normal")
+                        cell = self._cell(f"dec_tower.{index}", (f"cell_{c}",), "dec", "normal")
+                        yield from self._in_group(scale, g, cell)
                         index += 1
-                yield from _conv(f"dec_tower.{index}.conv", (group, "merge"))
+                merge = _conv(f"dec_tower.{index}.conv", ("merge",))
+                yield from self._in_group(scale, g, merge)
                 index += 1
             if scale > 0:
                 yield from self._cell(f"dec_tower.{index}", (f"up_{top - scale}",), "dec", "up")
@@ -205,6 +216,13 @@ class _Walker:
                 for theirs, ours in (("weight", "kernel"), ("bias", "bias")):
                     target = ("params", (*path, "gate", layer, ours))
                     yield f"{name}.se.se.{index}.{theirs}", target
+
+
+def _inside(block: str, targets, place: int | None = None) -> Iterator[tuple[str, Target]]:
+    """The same targets as parts of a block, and of the leaf at a place of its stack."""
+    end = () if place is None else (place,)
+    for name, (collection, path) in targets:
+        yield name, (collection, (block, *path, *end))
 
 
 def _conv(name: str, path, *, bias: bool = True, gain: bool = True) -> Iterator[tuple[str, Target]]:
@@ -296,7 +314,7 @@ def load_reference(arrays: Mapping[str, Any], flags: Mapping[str, Any]) -> tuple
     for name, (collection, path) in names.items():
         if name not in arrays:
             continue
-        wanted = shapes[collection, path]
+        wanted = shapes[collection, _names(path)][len(path) - len(_names(path)) :]
         array = to_ours(arrays[name], wanted)
         if array.shape != wanted:
             shape = np.shape(arrays[name])
@@ -305,7 +323,7 @@ def load_reference(arrays: Mapping[str, Any], flags: Mapping[str, Any]) -> tuple
     if problems:
         shown = "; ".join(problems[:8]) + ("; ..." if len(problems) > 8 else "")
         raise ValueError(f"reference weights do not fit ({len(problems)} problems): {shown}")
-    return model, variables
+    return model, _stacked(variables)
 
 
 def _image_size(arrays, flags) -> int | None:
@@ -329,10 +347,23 @@ def _shapes(model: NVAE) -> dict[Target, tuple[int, ...]]:
     }
 
 
-def _insert(tree: dict, path: tuple[str, ...], value) -> None:
+def _names(path: tuple[str | int, ...]) -> tuple[str, ...]:
+    return tuple(part for part in path if isinstance(part, str))
+
+
+def _insert(tree: dict, path: tuple[str | int, ...], value) -> None:
     for part in path[:-1]:
         tree = tree.setdefault(part, {})
     tree[path[-1]] = value
+
+
+def _stacked(tree: Any) -> Any:
+    """Turns {0: array, 1: array, ...} into one array, everywhere in the tree."""
+    if not isinstance(tree, dict):
+        return tree
+    if tree and all(isinstance(place, int) for place in tree):
+        return np.stack([tree[place] for place in sorted(tree)])
+    return {name: _stacked(child) for name, child in tree.items()}
 
 
 def read_checkpoint(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -5,6 +5,7 @@ unbounded and small input changes must not move the posterior far. Singular vect
 `model_state`, so a resumed run continues them.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -17,16 +18,17 @@ def stack_matrices(kernels: Any) -> dict[str, jax.Array]:
     """Groups convolution kernels by matrix shape, so that each shape iterates in one batch.
 
     Args:
-        kernels: Tree of effective kernels [k, k, in, out] (the collection "kernels").
+        kernels: Tree of effective kernels [..., k, k, in, out] (the collection "kernels").
 
     Returns:
         {"RxC": [count, R, C]}, R = k k in, C = out, in tree order.
     """
     grouped: dict[str, list[jax.Array]] = {}
     for kernel in jax.tree.leaves(kernels):
-        matrix = kernel.astype(jnp.float32).reshape(-1, kernel.shape[-1])
-        grouped.setdefault("x".join(map(str, matrix.shape)), []).append(matrix)
-    return {shape: jnp.stack(matrices) for shape, matrices in sorted(grouped.items())}
+        rows, columns = math.prod(kernel.shape[-4:-1]), kernel.shape[-1]
+        matrices = kernel.astype(jnp.float32).reshape(-1, rows, columns)
+        grouped.setdefault(f"{rows}x{columns}", []).append(matrices)
+    return {shape: jnp.concatenate(matrices) for shape, matrices in sorted(grouped.items())}
 
 
 def _normalize(x: jax.Array) -> jax.Array:
@@ -69,7 +71,7 @@ def spectral_penalty(
     u and v come from power iteration and carry no gradient; the value is differentiated in W.
 
     Args:
-        kernels: Tree of effective kernels [k, k, in, out], as used in this forward pass.
+        kernels: Tree of effective kernels [..., k, k, in, out], as used in this forward pass.
         vectors: From `init_spectral` or the previous call.
         iterations: Power iterations.
 
@@ -102,8 +104,8 @@ def batch_norm_penalty(params: Any) -> jax.Array:
     """Sum over batch norms of the largest |scale|; at initialisation the number of batch norms.
 
     Args:
-        params: Parameter tree in which a batch norm's factor is the leaf "scale", [channels].
+        params: Parameter tree in which a batch norm's factor is the leaf "scale", [..., channels].
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     scales = [leaf for path, leaf in leaves if jax.tree_util.keystr(path[-1:]) == "['scale']"]
-    return sum((jnp.max(jnp.abs(s)) for s in scales), jnp.zeros(()))
+    return sum((jnp.sum(jnp.max(jnp.abs(s), axis=-1)) for s in scales), jnp.zeros(()))

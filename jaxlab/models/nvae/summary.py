@@ -38,7 +38,10 @@ def summary(model: NVAE) -> str:
     )["params"]
     totals: dict[str, list[int]] = {}
     for name, tree in shapes.items():
-        totals.setdefault(name.split("_")[0], []).append(parameter_count(tree))
+        part, _, place = name.partition("_")
+        stacked = part in ("enc", "group") and place != "first"
+        copies = jax.tree.leaves(tree)[0].shape[0] if stacked else 1
+        totals.setdefault(part, []).extend([parameter_count(tree) // copies] * copies)
     lines = [
         f"NVAE for {model.image_size}x{model.image_size}x{model.channels} images, "
         f"{model.likelihood} likelihood, arch {model.arch}"

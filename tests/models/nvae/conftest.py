@@ -26,5 +26,7 @@ def small():
     x = (jax.random.uniform(jax.random.key(3), (4, 8, 8, 1)) < 0.5).astype(jnp.float32)
     params, state = jax.jit(lambda key: init_variables(model, key, x))(jax.random.key(0))
     # Running statistics that differ from the initial ones, as after training.
-    noisy = jax.tree.map(lambda s: s + 0.1 * jnp.arange(s.size) / s.size, state["batch_stats"])
+    noisy = jax.tree.map(
+        lambda s: s + 0.1 * jnp.arange(s.size).reshape(s.shape) / s.size, state["batch_stats"]
+    )
     return model, {"params": params, "batch_stats": noisy, "spectral": state["spectral"]}, x

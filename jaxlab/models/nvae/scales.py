@@ -1,0 +1,86 @@
+"""The groups of one scale as one block, with parameters stacked along a leading axis.
+
+All groups of a scale have the same shapes. As the body of one loop they are traced and compiled
+once, whatever their number; unrolled, they run where loops are slow (XLA's convolutions on CPU).
+Parameters and state are the same either way, so a run can change from one to the other.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from jaxlab.models.nvae.cells import Cell, Op
+from jaxlab.models.nvae.layers import CONVOLVED, Dtype
+
+# What the backward pass keeps of a group beside its input; the rest is computed again.
+REMAT = {
+    "none": None,
+    "convolutions": jax.checkpoint_policies.save_only_these_names(CONVOLVED),
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+class EncoderGroup(nn.Module):
+    """The bottom-up cells of one latent group; returns its output as carry and as feature."""
+
+    cells: int
+    ops: tuple[Op, ...]
+    squeeze_excitation: bool
+    branch_scale: float
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool):
+        for c in range(self.cells):
+            cell = Cell(
+                self.ops,
+                "normal",
+                self.squeeze_excitation,
+                self.branch_scale,
+                dtype=self.dtype,
+                name=f"cell_{c}",
+            )
+            x = cell(x, train)
+        return x, x
+
+
+def rematerialised(block: type[nn.Module], remat: str, *, train_at: int, loop: bool = False):
+    """`block` under a policy of `REMAT`.
+
+    Args:
+        block: Module class.
+        remat: Name of the policy.
+        train_at: Position of the static argument `train`, counted from self.
+        loop: The block is the body of a loop, in which nothing can undo the recomputation.
+    """
+    if remat == "none":
+        return block
+    return nn.remat(block, static_argnums=(train_at,), policy=REMAT[remat], prevent_cse=not loop)
+
+
+def repeated(
+    block: type[nn.Module], length: int, *, scan: bool, remat: str, in_axes: Sequence[Any], **kwargs
+) -> Any:
+    """`length` blocks one after the other: `module(carry, *inputs, train)` -> `(carry, outputs)`.
+
+    Args:
+        block: Module class whose call takes and returns as above; `train` is its last argument.
+        length: Number of blocks.
+        scan: One loop on the device; otherwise unrolled.
+        remat: Name in `REMAT`.
+        in_axes: 0 for an input that is stacked, one entry a block, else `flax.linen.broadcast`.
+        **kwargs: Arguments of the block.
+    """
+    block = rematerialised(block, remat, train_at=len(in_axes) + 1, loop=scan)
+    axes: Any = tuple(in_axes)
+    stacked = nn.scan(
+        block,
+        variable_axes={"params": 0, "batch_stats": 0, "kernels": 0},
+        split_rngs={"params": True},
+        in_axes=axes,
+        length=length,
+        unroll=1 if scan else length,
+    )
+    return stacked(**kwargs)
