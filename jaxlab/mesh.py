@@ -1,10 +1,12 @@
 """Meshes, shardings, processes: the only file that makes them or starts `jax.distributed`.
 
-Training is data parallel: the state is replicated, the batch is split over the one mesh axis
-`"data"`, and `jax.jit` inserts the sums across devices. Nothing else in the library knows how many
-devices or hosts there are.
+Training is data parallel: the batch is split over all devices, and `jax.jit` inserts the sums
+across them. The state is replicated, or, with a second mesh axis `"fsdp"` longer than 1, its large
+arrays are split over that axis and gathered where they are used. Nothing else in the library knows
+how many devices or hosts there are.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,24 +15,67 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-DATA_AXIS = "data"
+DATA_AXIS, STATE_AXIS = "data", "fsdp"
+SMALLEST_SPLIT = 2**14  # arrays with fewer elements are not worth a gather
 
 
-def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """Makes a mesh with the single axis `"data"` over all devices of all processes.
+def make_mesh(devices: Sequence[Any] | None = None, *, fsdp: int = 1) -> Mesh:
+    """Makes a mesh with the axes `"data"` and `"fsdp"` over all devices of all processes.
 
     Args:
       devices: the devices to use; all of them (`jax.devices()`) when None.
+      fsdp: devices that share one copy of the training state; see `state_sharding`.
 
     Returns:
-      A mesh whose axis is `AxisType.Auto`: under Explicit axes, the default of `jax.make_mesh`,
+      A mesh whose axes are `AxisType.Auto`: under Explicit axes, the default of `jax.make_mesh`,
       Linen's `Embed` and `Dropout` raise.
 
-    >>> make_mesh(jax.devices()[:1]).shape["data"]
-    1
+    Raises:
+      ValueError: `fsdp` does not divide the number of devices.
+
+    >>> dict(make_mesh(jax.devices()[:1]).shape)
+    {'data': 1, 'fsdp': 1}
     """
     devices = jax.devices() if devices is None else devices
-    return jax.make_mesh((len(devices),), (DATA_AXIS,), (AxisType.Auto,), devices=devices)
+    if fsdp < 1 or len(devices) % fsdp:
+        raise ValueError(f"fsdp is {fsdp}, must divide the {len(devices)} devices")
+    shape = (len(devices) // fsdp, fsdp)
+    axes = (DATA_AXIS, STATE_AXIS)
+    return jax.make_mesh(shape, axes, (AxisType.Auto,) * 2, devices=devices)
+
+
+def state_sharding(mesh: Mesh, state: Any) -> Any:
+    """Returns the sharding of every array of a training state.
+
+    Without `fsdp` all are replicated. Otherwise an array of at least `SMALLEST_SPLIT` elements is
+    split over the `"fsdp"` axis along its longest dimension that can be split evenly.
+
+    Args:
+      mesh: from `make_mesh`.
+      state: tree of arrays or `jax.ShapeDtypeStruct`s.
+
+    Returns:
+      The same tree of shardings.
+
+    >>> mesh = make_mesh(jax.devices()[:1])
+    >>> state_sharding(mesh, {"w": np.zeros((3, 3))})["w"].is_fully_replicated
+    True
+    """
+    parts = mesh.shape[STATE_AXIS]
+
+    def sharding(leaf: Any) -> NamedSharding:
+        dims = [d for d, size in enumerate(leaf.shape) if size % parts == 0]
+        if parts == 1 or not dims or math.prod(leaf.shape) < SMALLEST_SPLIT:
+            return replicated(mesh)
+        longest = max(dims, key=lambda d: leaf.shape[d])
+        return NamedSharding(mesh, PartitionSpec(*[None] * longest, STATE_AXIS))
+
+    return jax.tree.map(sharding, state)
+
+
+def given_sharding(mesh: Mesh) -> NamedSharding | None:
+    """For `jax.jit(in_shardings=...)` of a state: replicated, or as it comes where it is split."""
+    return replicated(mesh) if mesh.shape[STATE_AXIS] == 1 else None
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -45,7 +90,7 @@ def local_device() -> SingleDeviceSharding:
 
 def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
     """Returns the sharding that splits an array's dimension `axis` over the devices."""
-    return NamedSharding(mesh, PartitionSpec(*[None] * axis, DATA_AXIS))
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, (DATA_AXIS, STATE_AXIS)))
 
 
 def shard_batch(mesh: Mesh | None, host_batch: Any) -> Any:

@@ -126,7 +126,7 @@ def make_eval_fn(config, model, held_out, mesh, workdir):
 
 def main(config, workdir):
     options = launch.options()
-    mesh = mesh_lib.make_mesh()
+    mesh = mesh_lib.make_mesh(fsdp=config.fsdp)
     train_set = data.load(**config.data, data_dir=options.data_dir, split="train")
     held_out = data.load(
         **config.data,

@@ -9,6 +9,7 @@ import pytest
 
 from jaxlab import mesh as mesh_lib
 from jaxlab import optim, train
+from jaxlab.checkpoints import Checkpointer
 
 
 class Network(nn.Module):
@@ -20,9 +21,9 @@ class Network(nn.Module):
         return nn.Dense(1)(x)[..., 0]
 
 
-def losses(devices, steps=10, accumulate=1):
+def losses(devices, steps=10, accumulate=1, fsdp=1):
     network = Network()
-    mesh = mesh_lib.make_mesh(jax.devices()[:devices])
+    mesh = mesh_lib.make_mesh(jax.devices()[:devices], fsdp=fsdp)
 
     def init(key):
         variables = network.init(key, jnp.zeros((1, 4)), train=False)
@@ -51,6 +52,9 @@ def losses(devices, steps=10, accumulate=1):
         batch = {"x": x.astype(np.float32), "y": x.sum(1).astype(np.float32)}
         state, metrics = step(state, mesh_lib.shard_batch(mesh, batch))
         rows.append([float(metrics["loss"]), float(metrics["grad_norm"])])
+        placed = jax.tree.map(lambda x, s: x.sharding.is_equivalent_to(s, x.ndim), state,
+                              mesh_lib.state_sharding(mesh, state))  # fmt: skip
+        assert all(jax.tree.leaves(placed))
     return np.array(rows), jax.device_get(state.model_state)
 
 
@@ -61,6 +65,38 @@ def test_eight_devices_equal_one(accumulate):
     np.testing.assert_allclose(eight, one, rtol=1e-4)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), state_one, state_eight)
     assert np.ptp(one[:, 0]) > 1  # the ten steps are not all alike
+
+
+@pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_split_state_trains_as_a_whole_one(accumulate, monkeypatch):
+    one, state_one = losses(1, accumulate=accumulate)
+    monkeypatch.setattr(mesh_lib, "SMALLEST_SPLIT", 16)
+    eight, state_eight = losses(8, accumulate=accumulate, fsdp=4)
+    np.testing.assert_allclose(eight, one, rtol=1e-4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), state_one, state_eight)
+
+
+def test_a_split_state_is_saved_and_restored_in_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(mesh_lib, "SMALLEST_SPLIT", 16)
+    mesh = mesh_lib.make_mesh(fsdp=4)
+    init = lambda key: ({"w": jax.random.normal(key, (3, 8)), "b": jnp.ones(5)}, {})
+    create = lambda seed: train.create_state(
+        init, optax.adam(1), key=jax.random.key(seed), mesh=mesh
+    )
+    state, other = create(0), create(1)
+    assert {s.data.shape for s in state.params["w"].addressable_shards} == {(3, 2)}
+    assert state.params["b"].is_fully_replicated
+    with Checkpointer(tmp_path) as saved:
+        saved.save(state)
+    with Checkpointer(tmp_path) as saved:
+        restored = saved.restore_latest(other)
+    np.testing.assert_array_equal(restored.params["w"], state.params["w"])
+    assert restored.opt_state[0].mu["w"].sharding == state.opt_state[0].mu["w"].sharding
+
+
+def test_a_state_cannot_be_split_over_any_number():
+    with pytest.raises(ValueError, match="fsdp is 3, must divide the 8 devices"):
+        mesh_lib.make_mesh(fsdp=3)
 
 
 def test_batches_are_split_and_rows_in_order():
@@ -78,8 +114,8 @@ def test_batches_that_cannot_be_split(rows):
 
 def test_the_mesh_is_auto():
     mesh = mesh_lib.make_mesh()
-    assert mesh.axis_types == (jax.sharding.AxisType.Auto,)
-    assert mesh.axis_names == ("data",)
+    assert mesh.axis_types == (jax.sharding.AxisType.Auto,) * 2
+    assert dict(mesh.shape) == {"data": 8, "fsdp": 1}
 
 
 def test_rows_of_a_process(monkeypatch):

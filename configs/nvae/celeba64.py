@@ -56,6 +56,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.weight_decay = 3e-4
     config.skip_factor = 10.0  # skip a step whose gradient norm exceeds this many running norms
 
+    config.fsdp = 1  # devices that share one copy of parameters and optimizer state
+
     # Keyword arguments of jaxlab.train.make_train_step.
     config.step = ml_collections.ConfigDict({"ema_decay": 0.9995, "accumulate": 1})
 

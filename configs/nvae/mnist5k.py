@@ -48,6 +48,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.warmup_steps = 50
     config.weight_decay = 1e-3
 
+    config.fsdp = 1  # devices that share one copy of parameters and optimizer state
+
     # Keyword arguments of jaxlab.train.make_train_step.
     config.step = ml_collections.ConfigDict({"ema_decay": 0.995, "accumulate": 1})
     config.skip_factor = 10.0  # skip a step whose gradient norm exceeds this many running norms

@@ -51,9 +51,16 @@ class Blueprint:
         state = jax.eval_shape(self.create_state)
         if self.mesh is None:
             return state, self.batch
-        whole, rows = mesh_lib.replicated(self.mesh), mesh_lib.split(self.mesh)
-        return _placed(state, whole), _placed(self.batch, rows)
+        rows = mesh_lib.split(self.mesh)
+        shardings = mesh_lib.state_sharding(self.mesh, state)
+        return _placed(state, shardings), _placed(
+            self.batch, jax.tree.map(lambda _: rows, self.batch)
+        )
 
 
-def _placed(tree: Any, sharding: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+def _placed(tree: Any, shardings: Any) -> Any:
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        tree,
+        shardings,
+    )

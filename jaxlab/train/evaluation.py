@@ -50,8 +50,9 @@ def make_eval_step(
 
     if mesh is None:
         return jax.jit(step_fn)
-    whole, rows = mesh_lib.replicated(mesh), mesh_lib.split(mesh)
-    return jax.jit(step_fn, in_shardings=(whole, whole, rows, whole), out_shardings=whole)
+    given, rows = mesh_lib.given_sharding(mesh), mesh_lib.split(mesh)
+    whole = mesh_lib.replicated(mesh)
+    return jax.jit(step_fn, in_shardings=(given, given, rows, whole), out_shardings=whole)
 
 
 def evaluate(

@@ -40,13 +40,13 @@ def create_state(
     mesh: jax.sharding.Mesh | None = None,
     ema: bool = True,
 ) -> TrainState:
-    """Initialises a training state in one jitted call, replicated over the mesh.
+    """Initialises a training state in one jitted call, spread over the mesh.
 
     Args:
       init_fn: key -> (params, model_state); model_state may be `{}`.
       tx: the optax transformation that `make_train_step` will be given.
       key: typed key (`jax.random.key(seed)`).
-      mesh: devices to put the state on; the default device when None.
+      mesh: devices to put the state on, see `mesh.state_sharding`; the default device when None.
       ema: whether to keep a running mean of the parameters.
 
     Returns:
@@ -74,7 +74,9 @@ def create_state(
             key=train_key,
         )
 
-    sharding = None if mesh is None else mesh_lib.replicated(mesh)
+    sharding = None
+    if mesh is not None:
+        sharding = mesh_lib.state_sharding(mesh, jax.eval_shape(init, key))
     return jax.jit(init, out_shardings=sharding)(key)
 
 
@@ -112,7 +114,7 @@ def state_from_params(
         ema_params=None,
         key=key,
     )
-    return state if mesh is None else jax.device_put(state, mesh_lib.replicated(mesh))
+    return state if mesh is None else jax.device_put(state, mesh_lib.state_sharding(mesh, state))
 
 
 def _check_key(key: jax.Array) -> None:

@@ -44,7 +44,7 @@ def make_train_step(
         `optim.skip_large_updates(...)`, a step that it skips keeps params, model_state, EMA and
         optimizer state and only advances `step`.
       mesh: devices to split the batch over; None for one device. Sums over the batch, batch
-        statistics included, are over all devices.
+        statistics included, are over all devices. The state stays as `mesh.state_sharding` says.
       ema_decay: d, in [0, 1).
       ema_warmup: whether d_t grows as above, so that early averages do not stick to the start;
         otherwise d_t = d.
@@ -129,9 +129,18 @@ def make_train_step(
 
     if mesh is None:
         return jax.jit(step_fn, donate_argnums=0)
-    whole, rows = mesh_lib.replicated(mesh), mesh_lib.split(mesh)
+    given, rows = mesh_lib.given_sharding(mesh), mesh_lib.split(mesh)
+
+    def placed_step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        new_state, metrics = step_fn(state, batch)
+        shardings = mesh_lib.state_sharding(mesh, new_state)
+        return jax.lax.with_sharding_constraint(new_state, shardings), metrics
+
     return jax.jit(
-        step_fn, in_shardings=(whole, rows), out_shardings=(whole, whole), donate_argnums=0
+        step_fn if given else placed_step,
+        in_shardings=(given, rows),
+        out_shardings=(given, mesh_lib.replicated(mesh)),
+        donate_argnums=0,
     )
 
 

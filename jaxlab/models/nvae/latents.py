@@ -135,10 +135,10 @@ class LatentGroup(nn.Module):
             output = self._generated(inputs, prior)
         else:
             output = self._inferred(s, inputs, prior_raw, prior)
-            if inputs.inferred is not None:
+            inferred = inputs.inferred
+            if inferred is not None:
                 other = self._generated(inputs, prior)
-                choose = lambda a, b: jnp.where(inputs.inferred, a, b)
-                output = jax.tree.map(choose, output, other)
+                output = jax.tree.map(lambda a, b: jnp.where(inferred, a, b), output, other)
         merge = Conv(s.shape[-1], size=1, dtype=self.dtype, name="merge")
         z = output.z.astype(s.dtype)
         s = merge(z if self.merge == "replace" else jnp.concatenate([s, z], axis=-1))
