@@ -134,7 +134,7 @@ def _run(main, default_config, needs_workdir, argv) -> int:
         _start_jax(f, config)
         _start_logging()
         workdir = _make_workdir(f.workdir) if f.workdir else None
-        if config is not None:
+        if config is not None and workdir is not None:
             _record_config(workdir, config, _overrides(), f.allow_config_change)
         logging.info(
             "%d %s device(s), %d process(es), workdir %s",

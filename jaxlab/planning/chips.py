@@ -1,0 +1,45 @@
+"""The chips that programs are planned for."""
+
+from typing import NamedTuple
+
+GIB = 2**30
+
+
+class Chip(NamedTuple):
+    """One accelerator.
+
+    Attributes:
+      name: as in topology names, "v5e".
+      hbm_bytes: memory that a program may use.
+      flops: peak bfloat16 FLOP/s.
+      bandwidth: peak bytes/s of the memory.
+      clock: cycles/s of the matrix units.
+    """
+
+    name: str
+    hbm_bytes: int
+    flops: float
+    bandwidth: float
+    clock: float
+
+
+# By `device_kind`. Peaks and bandwidths: https://docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}.
+# Memory: what libtpu 0.0.52 says is available when a program exceeds it; the nominal 16, 32, 95 and
+# 32 GB less what it keeps for itself. Clock: peak over the FLOPs that the matrix units do a cycle,
+# of which v4 and v5p have eight of 128 x 128, v5e four, v6e (inferred) four of 256 x 256.
+CHIPS = {
+    "TPU v4": Chip("v4", int(30.75 * GIB), 275e12, 1228e9, 275e12 / (8 * 2 * 128**2)),
+    "TPU v5 lite": Chip("v5e", int(15.75 * GIB), 197e12, 819e9, 197e12 / (4 * 2 * 128**2)),
+    "TPU v5": Chip("v5p", int(95.73 * GIB), 459e12, 2765e9, 459e12 / (8 * 2 * 128**2)),
+    "TPU v6 lite": Chip("v6e", int(31.24 * GIB), 918e12, 1640e9, 918e12 / (4 * 2 * 256**2)),
+}
+
+
+def chip_of(device_kind: str) -> Chip | None:
+    """Returns the chip of a device kind, or None where nothing is known of it.
+
+    >>> chip = chip_of("TPU v5 lite")
+    >>> chip.name, round(chip.clock / 1e9, 1)
+    ('v5e', 1.5)
+    """
+    return CHIPS.get(device_kind)

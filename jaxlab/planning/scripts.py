@@ -1,0 +1,32 @@
+"""Training scripts as planners and benchmarks see them: modules with a function `blueprint`."""
+
+import importlib.util
+import pathlib
+import sys
+from types import ModuleType
+
+
+def load_script(name: str, folder: str | pathlib.Path) -> ModuleType:
+    """Imports a script that has `blueprint(config, mesh, data_dir=None) -> train.Blueprint`.
+
+    Args:
+      name: "train_nvae" for FOLDER/train_nvae.py.
+      folder: where the scripts are.
+
+    Raises:
+      ValueError: there is no such script.
+    """
+    known = {
+        path.stem: path
+        for path in sorted(pathlib.Path(folder).glob("*.py"))
+        if "\ndef blueprint(" in path.read_text()
+    }
+    if name not in known:
+        raise ValueError(f"script is {name!r}, known are {', '.join(known)}")
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, known[name])
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{known[name]} cannot be imported")
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
