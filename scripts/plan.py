@@ -189,7 +189,7 @@ def main(config, workdir):
     module = planning.load_script(SCRIPT.value, pathlib.Path(__file__).parent)
     if SCRIPT.value != SCRIPT.default and not flags.FLAGS["config"].present:
         raise launch.UsageError(f"--config=FILE is required with --script={SCRIPT.value}")
-    mesh = mesh_lib.make_mesh(find_devices(TOPOLOGY.value))
+    mesh = mesh_lib.make_mesh(find_devices(TOPOLOGY.value), fsdp=config.get("fsdp", 1))
     found = make_blueprint(module, config, mesh, launch.options().data_dir)
     logging.info("compiling for %d x %s", found.mesh.size, TOPOLOGY.value.partition(":")[0])
     record = {"script": SCRIPT.value, "topology": TOPOLOGY.value, **plan(found)}

@@ -1,6 +1,9 @@
 """The benchmarks run, on shapes that take seconds; what they measure then means nothing."""
 
+import json
+
 import pytest
+from processes import complaint
 
 pytestmark = pytest.mark.slow
 
@@ -38,3 +41,27 @@ def test_generation(run):
     shape = ("--layers=1", "--hidden=32", "--vocab=50", "--new=4", "--length=8")
     sizes = ("--batches=1", "--beams=1,2", "--repeats=1")
     assert "tokens/s" in run("benchmark_generation", *shape, *sizes).stdout
+
+
+def test_any_script(run, tmp_path):
+    """Variants and sweeps of `benchmark.py`, and what it cannot read."""
+    tiny = "--config=configs/classifier/fashion_long_tail.py:tiny"
+    args = ("--script=train_classifier", tiny, "--rounds=2", f"--out={tmp_path / 'a.json'}")
+    done = run("benchmark", *args, "--variants=;model.features=(8,8),batch_size=16")
+    assert "GFLOP/s" in done.stdout
+    record = json.loads((tmp_path / "a.json").read_text())
+    first, second = record["variants"]
+    assert (first["batch_size"], second["batch_size"]) == (8, 16)
+    assert first["ratio"] == {"median": 1, "low": 1, "high": 1}
+    assert second["flops"] == 2 * 16 * (2 * 784 * 8 + 3 * (8 * 8 + 8 * 10))
+    assert 0 < second["share_of_product"] < 1
+    assert set(first["compile_seconds"]) == {"trace", "lower", "compile", "initial state"}
+    run("benchmark", *args, "--sweep=devices=1,2,4")
+    assert {p.name for p in tmp_path.iterdir()} == {"a.json", "a.png", "a_compile.png"}
+    assert json.loads((tmp_path / "a.json").read_text())["sweep"]["x"] == [1, 2, 4]
+    for wrong, message in (
+        ("--variants=batch_size", "variant is 'batch_size'"),
+        ("--variants=model.fitures=3", "model.fitures=3 does not fit"),
+        ("--sweep=batch_size=8,8", "its values must differ"),
+    ):
+        assert message in complaint(run("benchmark", *args, wrong, code=2))
