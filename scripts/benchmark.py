@@ -43,16 +43,16 @@ OUT = flags.DEFINE_string("out", None, "JSON file to write; figures of a sweep g
 def read_changes(text):
     """{"model.remat": True, "batch_size": 8} from "model.remat=True,batch_size=8"."""
     # Python's own reader of keyword arguments, whose names hold no dots.
-    text = re.sub(r"[.](?=[A-Za-z_][\w.]*\s*=)", "__dot__", text)
+    undotted = re.sub(r"[.](?=[A-Za-z_][\w.]*\s*=)", "__dot__", text)
     try:
-        call = ast.parse(f"dict({text})", mode="eval").body
+        call = ast.parse(f"dict({undotted})", mode="eval").body
         if not isinstance(call, ast.Call) or call.args:
             raise ValueError("values have no names")
         pairs = [(k.arg or "", ast.literal_eval(k.value)) for k in call.keywords]
         return {name.replace("__dot__", "."): value for name, value in pairs}
     except (SyntaxError, ValueError) as error:
         raise launch.UsageError(
-            f"variant is {text.replace('__dot__', '.')!r}, must be like \"model.dtype='bfloat16',batch_size=8\""
+            f"variant is {text!r}, must be like \"model.dtype='bfloat16',batch_size=8\""
         ) from error
 
 
