@@ -132,9 +132,12 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
         )
     if kernel.shape[0] % 2 == 0 or kernel.shape[1] != kernel.shape[0]:
         raise ValueError(f"kernel has shape {kernel.shape}, must be square and odd")
-    if jax.default_backend() == "cpu":
-        return patch_product(x, kernel, stride=stride)
-    return backend_convolution(x, kernel, stride=stride)
+    return jax.lax.platform_dependent(
+        x,
+        kernel,
+        cpu=functools.partial(patch_product, stride=stride),
+        default=functools.partial(backend_convolution, stride=stride),
+    )
 
 
 def backend_convolution(
