@@ -12,7 +12,6 @@ import functools
 import importlib.util
 import itertools
 import os
-import time
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from jaxlab import launch, theseus
+from jaxlab import launch, theseus, timing
 from jaxlab.data import data_folder
 from jaxlab.models import bert
 
@@ -124,19 +123,6 @@ def replacing(model, params, ids, mask, depth):
     return runs
 
 
-def medians(runs):
-    """Median seconds of each function, all of them called in turns."""
-    for run in runs.values():
-        run()  # compiles
-    seconds = {name: [] for name in runs}
-    for _ in range(REPEATS.value):
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - begin)
-    return {name: float(np.median(values)) for name, values in seconds.items()}
-
-
 def main(config, workdir):
     del config, workdir
     folder = data_folder(launch.options().data_dir) / MODEL.value
@@ -148,7 +134,7 @@ def main(config, workdir):
     runs = {f"jaxlab {k}": v for k, v in ours(model, params, ids, mask).items()}
     other = theirs(folder, ids, mask)
     runs |= {f"transformers {k}": v for k, v in (other or {}).items()}
-    found = medians(runs)
+    found = timing.medians(runs, REPEATS.value)
     print(f"batch {shape[0]} x {shape[1]} tokens, {os.cpu_count()} processors")
     for what in ("forward", "step"):
         mine = found[f"jaxlab {what}"]
@@ -158,7 +144,7 @@ def main(config, workdir):
             line += f", transformers {yours:.3f} s: {yours / mine:.2f} times as fast"
         print(line)
     if DEPTH.value:
-        found = medians(replacing(model, params, ids, mask, DEPTH.value))
+        found = timing.medians(replacing(model, params, ids, mask, DEPTH.value), REPEATS.value)
         for name in (n for n in found if n.startswith("drawn")):
             alone = found[name.replace("drawn", "known")]
             print(f"replacing {name[6:]}: {found[name]:.3f} s, that path alone {alone:.3f} s")

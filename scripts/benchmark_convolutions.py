@@ -10,14 +10,13 @@ of eight rounds). float32, on as many threads as there are processors.
 import functools
 import importlib.util
 import os
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from jaxlab import launch
+from jaxlab import launch, timing
 from jaxlab.models.convolution import backend_convolution, conv2d, inside_loop
 
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images a batch.", lower_bound=1)
@@ -96,26 +95,14 @@ def main(config, workdir):
         torch = theirs(x, kernel, groups)
         runs |= {"torch": torch} if torch else {}
         for what in ("forward", "gradients"):
-            found = medians({label: functions[what] for label, functions in runs.items()})
+            steps = {label: functions[what] for label, functions in runs.items()}
+            found = timing.medians(steps, REPEATS.value)
             if "in a loop" in found:
                 found["in a loop"] /= ROUNDS
             cells = ", ".join(f"{label} {1e3 * s:.1f}" for label, s in found.items())
             ratio = f"; chosen / torch {found['chosen'] / found['torch']:.2f}" if torch else ""
             title = "forward" if what == "forward" else "forward and both gradients"
             print(f"{name}: {title}: {cells}{ratio}", flush=True)
-
-
-def medians(runs):
-    """Median seconds of each function, all of them called in turns."""
-    for run in runs.values():
-        run()  # compiles
-    seconds = {name: [] for name in runs}
-    for _ in range(REPEATS.value):
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - begin)
-    return {name: float(np.median(values)) for name, values in seconds.items()}
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ trained model and a file of passages, pairs of answers and questions a second to
 import importlib.util
 import itertools
 import os
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from jaxlab import decoding, launch
+from jaxlab import decoding, launch, timing
 from jaxlab.models import bert
 
 LENGTH = flags.DEFINE_integer("length", 64, "Tokens of the context.", lower_bound=1)
@@ -106,19 +105,6 @@ def theirs():
     return make
 
 
-def medians(runs, repeats):
-    """Median seconds of each function, all of them called in turns."""
-    for run in runs.values():
-        run()  # compiles
-    seconds = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - begin)
-    return {name: float(np.median(values)) for name, values in seconds.items()}
-
-
 def compare_tokens():
     makers = {"jaxlab": ours(), "transformers": theirs()}
     makers = {name: make for name, make in makers.items() if make is not None}
@@ -131,7 +117,7 @@ def compare_tokens():
     rng = np.random.default_rng(0)
     for batch, beams in itertools.product(map(int, BATCHES.value), map(int, BEAMS.value)):
         ids = rng.integers(5, VOCAB.value, (batch, LENGTH.value))
-        found = medians({n: make(ids, beams) for n, make in makers.items()}, REPEATS.value)
+        found = timing.medians({n: make(ids, beams) for n, make in makers.items()}, REPEATS.value)
         speeds = [batch * NEW.value / seconds for seconds in found.values()]
         ratio = f"{speeds[0] / speeds[1]:.2f}" if len(speeds) > 1 else ""
         print(f"| {batch} | {beams} | {' | '.join(f'{s:.0f}' for s in speeds)} | {ratio} |")
@@ -161,7 +147,7 @@ def time_pairs(workdir, path):
             )
             pairs = call()
             written = int(pairs.answers.lengths.sum() + pairs.questions.lengths.sum())
-            seconds = medians({"": call}, REPEATS.value)[""]
+            seconds = timing.medians({"": call}, REPEATS.value)[""]
             print(
                 f"batch {len(ids)}, {beams} beams: {len(ids) * PAIRS.value / seconds:.1f} pairs/s, "
                 f"{written / seconds:.0f} tokens/s"
