@@ -43,6 +43,12 @@ def test_generation(run):
     assert "tokens/s" in run("benchmark_generation", *shape, *sizes).stdout
 
 
+def test_convolutions(run):
+    lines = run("benchmark_convolutions", "--batch_size=2", "--repeats=1").stdout.splitlines()
+    assert len(lines) == 11
+    assert all("backend" in line and "chosen" in line for line in lines[1:])
+
+
 def test_any_script(run, tmp_path):
     """Variants and sweeps of `benchmark.py`, and what it cannot read."""
     tiny = "--config=configs/classifier/fashion_long_tail.py:tiny"
