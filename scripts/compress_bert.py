@@ -13,7 +13,7 @@ For every seed: the predecessor is fine-tuned; then, for every depth, each arm o
 
 The same command goes on where a run was stopped, in the middle of a stage too. WORKDIR then holds a
 folder a stage (SEED/DEPTH/ARM/STAGE, each with metrics.jsonl, result.json and a Hugging Face folder
-`model`), report.md, report.json, accuracy.png and sensitivity.png.
+`model`), report.md, report.json, accuracy.png and sensitivity_DEPTH_layers.png.
 """
 
 import functools
@@ -322,9 +322,9 @@ def collect(config, workdir, deep):
 def write_report(config, workdir, study):
     """report.md, report.json and the figures."""
     rows, latency = collect(config, workdir, study.deep.num_layers), study.latency()
-    swaps = {}
+    swaps, arms = {}, [arm for arm in config.arms if arm in REPLACING]
     for depth in config.depths:
-        for arm in (arm for arm in config.arms if arm in REPLACING):
+        for arm in arms:
             files = [
                 workdir / f"seed_{seed}/depth_{depth}/{arm}/sensitivity.json"
                 for seed in config.seeds
@@ -360,12 +360,11 @@ def write_report(config, workdir, study):
     print("\n".join(lines))
     accuracy = {name: 100 * np.array(row["test/accuracy"]) for name, row in rows.items()}
     plots.dots(accuracy, workdir / "accuracy.png", xlabel="test accuracy (%)")
-    for name, values in swaps.items():
-        file = "sensitivity_" + name.replace(", ", "_").replace(" ", "_") + ".png"
+    for depth in config.depths if arms else ():
         plots.bars(
-            np.mean(values, 0),
-            workdir / file,
-            title=f"one module swapped ({name})",
+            {arm: np.mean(swaps[f"{arm}, {depth} layers"], 0) for arm in arms},
+            workdir / f"sensitivity_{depth}_layers.png",
+            title=f"one of the predecessor's modules swapped ({depth} layers)",
             xlabel="module",
             ylabel="accuracy lost (points)",
         )
