@@ -70,7 +70,7 @@ def list_headlines(samples: bytes) -> bytes:
       >>> list_headlines(line + b"\\n" + line)
       b'0\\tdog naps\\n'
     """
-    rows = map(json.loads, samples.decode().splitlines())
+    rows = map(json.loads, samples.decode().strip().split("\n"))
     lines = dict.fromkeys(f"{row['ideal']}\t{row['input'][-1]['content']}\n" for row in rows)
     return "".join(lines).encode()
 

@@ -217,9 +217,15 @@ def _open(folder: Path, file: str, name: str | None = None) -> str:
         raise ValueError(f"{path} is not gzipped UTF-8: {error}") from error
 
 
+def _lines(text: str) -> list[str]:
+    """Lines as files have them; `splitlines` would cut at U+2028 within a text too."""
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines[:-1] if not lines[-1] else lines
+
+
 def _headlines(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
     file, rows = "headlines-sarcasm.tsv.gz", []
-    for number, line in enumerate(_open(folder, file, "headlines").splitlines(), 1):
+    for number, line in enumerate(_lines(_open(folder, file, "headlines")), 1):
         label, tab, text = line.partition("\t")
         if label not in ("0", "1") or not tab:
             raise ValueError(f"{folder / file}, line {number}: {line[:40]!r}, needs 0|1 TAB text")
@@ -245,7 +251,7 @@ def _iflytek(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
     rows, names = [], {}
     for split, part in files.items():
         file = f"iflytek-{part}.jsonl.gz"
-        for number, line in enumerate(_open(folder, file).splitlines(), 1):
+        for number, line in enumerate(_lines(_open(folder, file)), 1):
             try:
                 row = json.loads(line)
                 label = int(row["label"])

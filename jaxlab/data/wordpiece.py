@@ -31,7 +31,8 @@ def load_tokenizer(directory: str | Path) -> tokenizers.Tokenizer:
         except Exception as error:  # the library raises nothing narrower
             raise ValueError(f"{folder / 'tokenizer.json'} cannot be read: {error}") from error
     elif (folder / "vocab.txt").is_file():
-        lines = (folder / "vocab.txt").read_text(encoding="utf8").splitlines()
+        # Not splitlines, which also cuts at characters that may be tokens, such as U+2028.
+        lines = (folder / "vocab.txt").read_text(encoding="utf8").removesuffix("\n").split("\n")
         vocab = {token: i for i, token in enumerate(lines)}
         missing = [token for token in SPECIAL[:4] if token not in vocab]
         if missing:

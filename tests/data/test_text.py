@@ -46,14 +46,18 @@ def test_films_are_on_one_side(tmp_path):
 
 
 def test_iflytek_keeps_its_split_and_what_is_in_two_stays_in_test(tmp_path):
-    parts = {"train-few-all": ["a", "b", "c"], "dev-few-all": ["d", "A "], "test-public": ["c"]}
+    parts = {
+        "train-few-all": ["a", "b", "c"],
+        "dev-few-all": ["d\u2028d", "A "],
+        "test-public": ["c"],
+    }
     for part, sentences in parts.items():
         rows = [{"label": str(ord(s[0].lower()) % 3), "label_des": "x", "sentence": s, "id": 0}
                 for s in sentences]  # fmt: skip
-        content = "\n".join(json.dumps(r) for r in rows)
+        content = "\n".join(json.dumps(r, ensure_ascii=False) for r in rows)
         gz(tmp_path / f"iflytek-{part}.jsonl.gz", content)
     sets = {s: sorted(text.load_text("iflytek", tmp_path, s).texts) for s in text.SPLITS}
-    assert sets == {"train": ["b"], "validation": ["A ", "d"], "test": ["c"]}
+    assert sets == {"train": ["b"], "validation": ["A ", "d\u2028d"], "test": ["c"]}
 
 
 def test_wrong_sets_are_refused(tmp_path):
