@@ -10,9 +10,9 @@
   on two sides, cut at 32 tokens (the median is 26). On a GPU `--config.buckets=32,48,64`, three
   epochs (`--config.stages.predecessor.num_steps=950`), 5 seeds.
 - `iflytek`: about 3,000 descriptions of Chinese apps, 119 classes, few a class; a character BERT
-  of 4 layers without pretraining to 2, cut at 32 characters. A check of the mechanism, nothing more: its
-  accuracies are far below those of a pretrained Chinese BERT on the full set and must not be set
-  beside them.
+  of 4 layers without pretraining to 2, cut at 32 characters. A check of the mechanism, nothing
+  more: its accuracies are far below those of a pretrained Chinese BERT on the full set and must not
+  be set beside them.
 
 Endings: `-6to3`, `-6to2` for one depth, `-few` for 1,000 training texts, `-tiny` for seconds, from
 scratch. A run of 3 seeds and 2 depths trains 51 stages of 100 to 400 steps; a seed of `headlines`
