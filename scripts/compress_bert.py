@@ -364,7 +364,7 @@ def write_report(config, workdir, study):
         plots.bars(
             {arm: np.mean(swaps[f"{arm}, {depth} layers"], 0) for arm in arms},
             workdir / f"sensitivity_{depth}_layers.png",
-            title=f"one of the predecessor's modules swapped ({depth} layers)",
+            title=f"one module swapped ({depth} layers)",
             xlabel="module",
             ylabel="accuracy lost (points)",
         )
