@@ -1,12 +1,15 @@
 """Times functions against each other."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
 
 import numpy as np
 
+Name = TypeVar("Name", bound=Hashable)
 
-def medians(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+
+def medians(runs: Mapping[Name, Callable[[], object]], repeats: int) -> dict[Name, float]:
     """Median seconds of each function, all called in turns.
 
     In turns, so that what else the machine does falls on all of them. Each is called once before,

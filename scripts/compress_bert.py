@@ -19,7 +19,6 @@ folder a stage (SEED/DEPTH/ARM/STAGE, each with metrics.jsonl, result.json and a
 import functools
 import json
 import shutil
-import time
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +26,7 @@ import numpy as np
 import optax
 from absl import logging
 
-from jaxlab import comparison, launch, optim, plots, theseus, train
+from jaxlab import comparison, launch, optim, plots, theseus, timing, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.data import data_folder
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
@@ -268,23 +267,20 @@ class Study:
 
     def latency(self):
         """Median milliseconds of a forward pass, by depth and batch size."""
-        found, length = {}, max(self.config.buckets)
+        runs, length = {}, max(self.config.buckets)
         for depth, model in sorted(self.models.items()):
             ids = jnp.ones((1, 2), jnp.int32)
             params = {"bert": jax.jit(model.init)(jax.random.key(0), ids)["params"]}
             params["head"] = self.initial(0)["head"]
             forward = jax.jit(functools.partial(bert.apply_classifier, model, self.head))
             for batch_size in (1, 32):
-                shape = (batch_size, length)
-                batch = {"input_ids": jnp.ones(shape, jnp.int32)}
-                batch["attention_mask"] = jnp.ones(shape, jnp.int32)
-                forward(params, batch).block_until_ready()
-                seconds = []
-                for _ in range(self.config.latency_repeats):
-                    begin = time.perf_counter()
-                    forward(params, batch).block_until_ready()
-                    seconds.append(time.perf_counter() - begin)
-                found.setdefault(depth, {})[batch_size] = 1e3 * float(np.median(seconds))
+                ones = jnp.ones((batch_size, length), jnp.int32)
+                batch = {"input_ids": ones, "attention_mask": ones}
+                call = functools.partial(forward, params, batch)
+                runs[depth, batch_size] = lambda call=call: call().block_until_ready()
+        found: dict[int, dict[int, float]] = {}
+        for (depth, size), seconds in timing.medians(runs, self.config.latency_repeats).items():
+            found.setdefault(depth, {})[size] = 1e3 * seconds
         return found
 
 

@@ -1,5 +1,7 @@
 """Eight devices compute what one computes: noise, dropout and batch statistics included."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,7 @@ class Network(nn.Module):
         return nn.Dense(1)(x)[..., 0]
 
 
+@functools.cache
 def losses(devices, steps=10, accumulate=1, fsdp=1):
     network = Network()
     mesh = mesh_lib.make_mesh(jax.devices()[:devices], fsdp=fsdp)
@@ -58,7 +61,7 @@ def losses(devices, steps=10, accumulate=1, fsdp=1):
     return np.array(rows), jax.device_get(state.model_state)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_eight_devices_equal_one(accumulate):
     one, state_one = losses(1, accumulate=accumulate)
     eight, state_eight = losses(8, accumulate=accumulate)
@@ -67,9 +70,9 @@ def test_eight_devices_equal_one(accumulate):
     assert np.ptp(one[:, 0]) > 1  # the ten steps are not all alike
 
 
-@pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_split_state_trains_as_a_whole_one(accumulate, monkeypatch):
-    one, state_one = losses(1, accumulate=accumulate)
+    one, state_one = losses(1, accumulate=accumulate)  # the same call as above: kept
     monkeypatch.setattr(mesh_lib, "SMALLEST_SPLIT", 16)
     eight, state_eight = losses(8, accumulate=accumulate, fsdp=4)
     np.testing.assert_allclose(eight, one, rtol=1e-4)
