@@ -56,7 +56,7 @@ def test_the_uninterrupted_run(uninterrupted):
     "kills",
     [
         # Between checkpoints, before the first one too; in an evaluation; in the middle of a row.
-        ("step:7", "step:27", "eval:30", "torn:35"),
+        pytest.param(("step:7", "step:27", "eval:30", "torn:35"), marks=pytest.mark.slow),
         # While a checkpoint is being written: at once, half way, about to be renamed, and the last.
         ("save:10:0.0", "save:20:0.01", "save:20:0.03", "save:30:0.05", "save:40:0.02"),
     ],

@@ -138,8 +138,12 @@ def mirror(array):
     ("name", "change", "quantity"),
     [
         ("state/dec_tower.2._ops.0.conv.2.conv.0.weight", mirror, "eval/logits"),
-        ("state/enc_tower.1.conv.bias", np.zeros_like, "eval/kl"),
-        ("eval/recon_loss", lambda nats: 1.001 * nats, "eval/recon_loss"),
+        pytest.param(
+            "state/enc_tower.1.conv.bias", np.zeros_like, "eval/kl", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "eval/recon_loss", lambda x: 1.001 * x, "eval/recon_loss", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_tampered_arrays_are_seen(fixtures_dir, name, change, quantity):
