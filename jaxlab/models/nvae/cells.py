@@ -185,3 +185,13 @@ class Cell(nn.Module):
         if self.squeeze_excitation:
             x = layers.SqueezeExcitation(name="gate")(x)
         return skip + self.branch_scale * x
+
+
+def normal_cells(
+    count: int, ops: tuple[Op, ...], squeeze_excitation: bool, branch_scale: float, dtype: Dtype
+) -> list[Cell]:
+    """The cells of a latent group, in order, as parts of the module whose call makes them."""
+    return [
+        Cell(ops, "normal", squeeze_excitation, branch_scale, dtype=dtype, name=f"cell_{c}")
+        for c in range(count)
+    ]

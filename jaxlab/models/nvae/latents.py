@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import distributions
-from jaxlab.models.nvae.cells import Cell, Op
+from jaxlab.models.nvae.cells import Op, normal_cells
 from jaxlab.models.nvae.flows import FlowPair
 from jaxlab.models.nvae.layers import Conv, Dtype
 
@@ -119,15 +119,9 @@ class LatentGroup(nn.Module):
     @nn.compact
     def __call__(self, s: jax.Array, inputs: GroupInput, train: bool):
         if not self.first:
-            for c in range(self.cells):
-                cell = Cell(
-                    self.ops,
-                    "normal",
-                    self.squeeze_excitation,
-                    self.branch_scale,
-                    dtype=self.dtype,
-                    name=f"cell_{c}",
-                )
+            for cell in normal_cells(
+                self.cells, self.ops, self.squeeze_excitation, self.branch_scale, self.dtype
+            ):
                 s = cell(s, train)
         prior_raw = self._prior(s, inputs)
         prior = self._gaussian(prior_raw, inputs.temperature)

@@ -65,7 +65,7 @@ class NVAE(nn.Module):
         patch: Pixels a side that stem and head take as one position (1 in the paper; 2 quarters
             the cost of everything).
         scan: Run the groups of a scale as one loop, which compiles in the time of one group;
-            otherwise unrolled, which is faster on CPU. Parameters are the same.
+            otherwise unrolled. Parameters are the same.
         remat: What the backward pass computes again of each group: "none", "convolutions" (all but
             the outputs of convolutions) or "full".
         dtype: Of layer arithmetic; parameters, statistics, latents and likelihood stay float32.

@@ -1,8 +1,8 @@
 """The groups of one scale as one block, with parameters stacked along a leading axis.
 
 All groups of a scale have the same shapes. As the body of one loop they are traced and compiled
-once, whatever their number; unrolled, they run where loops are slow (XLA's convolutions on CPU).
-Parameters and state are the same either way, so a run can change from one to the other.
+once, whatever their number; unrolled, the compiler may work across them. Parameters and state are
+the same either way, so a run can change from one to the other.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jaxlab.models.nvae.cells import Cell, Op
+from jaxlab.models.nvae.cells import Op, normal_cells
 from jaxlab.models.nvae.layers import CONVOLVED, Dtype
 
 # What the backward pass keeps of a group beside its input; the rest is computed again.
@@ -33,15 +33,9 @@ class EncoderGroup(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool):
-        for c in range(self.cells):
-            cell = Cell(
-                self.ops,
-                "normal",
-                self.squeeze_excitation,
-                self.branch_scale,
-                dtype=self.dtype,
-                name=f"cell_{c}",
-            )
+        for cell in normal_cells(
+            self.cells, self.ops, self.squeeze_excitation, self.branch_scale, self.dtype
+        ):
             x = cell(x, train)
         return x, x
 

@@ -88,10 +88,7 @@ def group_inputs(
     if len(whitened) > inferred:  # whitened latents are what noise is: units of the prior
         every = [x for stack in noise for x in stack]
         every[inferred : len(whitened)] = whitened[inferred:]
-        noise = [
-            jnp.stack(every[end - n : end])
-            for n, end in zip(counts, np.cumsum(counts), strict=True)
-        ]
+        noise = by_scale(counts, every)
     given = by_scale(counts, latents)
     inputs, start = [], 0
     for i, count in enumerate(counts):
