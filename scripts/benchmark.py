@@ -122,12 +122,12 @@ class Variant:
         return found
 
     def run(self, steps):
-        """Seconds a step."""
-        begin = time.perf_counter()
+        """Seconds and processor seconds, of all threads, a step."""
+        begin, spent = time.perf_counter(), time.process_time()
         for _ in range(steps):
             self.state, figures = self.step(self.state, self.batch)
         jax.block_until_ready((self.state, figures))  # type: ignore[possibly-unbound]
-        return (time.perf_counter() - begin) / steps
+        return (time.perf_counter() - begin) / steps, (time.process_time() - spent) / steps
 
 
 def trace(run):
@@ -158,7 +158,7 @@ def make_product():
 
 
 def measure(variants):
-    """Seconds a step of each variant [rounds], and FLOP/s of the product [rounds]."""
+    """Seconds and processor seconds a step of each variant [rounds, 2]; FLOP/s of the product."""
     product, flops = make_product()
     seconds, rates = {v.label: [] for v in variants}, []
     for k in range(ROUNDS.value):
@@ -171,10 +171,10 @@ def measure(variants):
 
 def make_record(variants, seconds, rates):
     """What is written: rates, and a row a variant."""
-    first = seconds[variants[0].label]
+    first = seconds[variants[0].label][:, 0]
     rows = []
     for v in variants:
-        times = seconds[v.label]
+        times, spent = seconds[v.label].T
         low, ratio, high = np.quantile(times / first, [0.25, 0.5, 0.75])
         rows.append(
             {
@@ -182,6 +182,7 @@ def make_record(variants, seconds, rates):
                 "batch_size": v.batch_size,
                 "compile_seconds": v.seconds,
                 "seconds": times.tolist(),
+                "processor_seconds": spent.tolist(),
                 "steps_per_s": 1 / np.median(times),
                 "examples_per_s": v.batch_size / np.median(times),
                 "flops": v.flops,
@@ -207,7 +208,8 @@ def make_record(variants, seconds, rates):
 def table(record):
     """Lines to print."""
     rate, peak = record["product_flops_per_s"] / 1e9, record["peak_rss_bytes"] / 2**20
-    columns = ("ms/step", "steps/s", "ex./s", "GFLOP/s", "product", "temp MiB", "trace", "lower")
+    columns = ("ms/step", "CPU ms", "steps/s", "ex./s", "GFLOP/s", "product", "temp MiB")
+    columns += ("trace", "lower")
     lines = [
         f"{record['script']}, {record['device']}, {record['processors']} processors, jax "
         f"{record['jax']}; product {rate:.4g} GFLOP/s; process {peak:.0f} MiB at most",
@@ -217,6 +219,7 @@ def table(record):
         spent, ratio = row["compile_seconds"], row["ratio"]
         cells = [
             f"{1e3 / row['steps_per_s']:.2f}",
+            f"{1e3 * np.median(row['processor_seconds']):.1f}",
             f"{row['steps_per_s']:.3g}",
             f"{row['examples_per_s']:.4g}",
             f"{row['flops_per_s'] / 1e9:.3g}",

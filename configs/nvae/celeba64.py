@@ -42,6 +42,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             "arch": "res_mbconv",
             "flows": 1,
             "remat": "full",
+            "scan": True,
             "dtype": None,
         }
     )

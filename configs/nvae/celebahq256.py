@@ -40,6 +40,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             "arch": "res_mbconv",
             "flows": 2,
             "remat": "full",
+            "scan": True,
             "dtype": None,
         }
     )

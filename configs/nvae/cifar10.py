@@ -45,6 +45,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             "patch": 1,
             "branch_scale": 0.1,
             "remat": "full",
+            "scan": True,
             "dtype": None,
         }
     )

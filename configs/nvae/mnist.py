@@ -43,6 +43,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             "patch": 1,
             "branch_scale": 0.1,
             "remat": "none",
+            "scan": True,
             "dtype": None,
         }
     )

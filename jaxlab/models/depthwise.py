@@ -2,7 +2,10 @@
 
 XLA's grouped convolution on CPU is an order of magnitude slower than what memory allows, in the
 forward pass and more so in the kernel gradient. There, a depthwise layer is written as k*k shifted
-multiply-adds, which XLA fuses into one loop. Every other backend gets its own convolution.
+multiply-adds, which XLA fuses into one, over a few images at a time: these stay in the cache, and
+in a loop of its own no neighbour can undo the fusion. In the midst of a model one that also used
+the shifted views or the products would have each of them written to memory. Every other backend
+gets its own convolution.
 """
 
 from functools import partial
@@ -11,6 +14,8 @@ import jax
 import jax.numpy as jnp
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+_IMAGES = 4  # at a time
+_ROWS = 16  # at most, that are summed by one expression
 
 
 def _pads(kernel_size: int, dilation: int) -> tuple[int, int]:
@@ -47,9 +52,24 @@ def _out_shape(x, stride):
     return -(-x.shape[1] // stride), -(-x.shape[2] // stride)
 
 
+def _by_images(*arrays):
+    """[batch, ...] -> [batch / n, n, ...] each, n at most `_IMAGES`."""
+    n = _largest_divisor(arrays[0].shape[0], _IMAGES)
+    return tuple(array.reshape(-1, n, *array.shape[1:]) for array in arrays)
+
+
+def _largest_divisor(n, most):
+    return max(d for d in range(1, most + 1) if n % d == 0)
+
+
 def _shifted_forward(x, kernel, stride, dilation):
-    taps = _taps(x, kernel.shape[:2], stride, dilation, _out_shape(x, stride))
-    return sum((kernel[i, j, 0] * view for i, j, view in taps), jnp.zeros((), x.dtype))
+    def run(x):
+        taps = _taps(x, kernel.shape[:2], stride, dilation, _out_shape(x, stride))
+        return sum((kernel[i, j, 0] * view for i, j, view in taps), jnp.zeros((), x.dtype))
+
+    (blocks,) = _by_images(x)
+    found = jax.lax.map(run, blocks)
+    return found.reshape(x.shape[0], *found.shape[2:])
 
 
 def _shifted_input_gradient(x, kernel, gradient, stride, dilation):
@@ -61,9 +81,18 @@ def _shifted_input_gradient(x, kernel, gradient, stride, dilation):
 
 
 def _shifted_kernel_gradient(x, kernel, gradient, stride, dilation):
-    taps = _taps(x, kernel.shape[:2], stride, dilation, gradient.shape[1:3])
-    sums = [jnp.sum(view * gradient, axis=(0, 1, 2), dtype=jnp.float32) for _, _, view in taps]
-    return jnp.stack(sums).reshape(kernel.shape)
+    def add(total, pair):
+        x, gradient = pair
+        height = gradient.shape[1]
+        rows = height // _largest_divisor(height, _ROWS)
+        cuts = [slice(start, start + rows) for start in range(0, height, rows)]
+        taps = _taps(x, kernel.shape[:2], stride, dilation, gradient.shape[1:3])
+        # A sum of slices is one vectorised loop, unlike a reduction that keeps the last axis.
+        sums = [sum(view[:, c] * gradient[:, c] for c in cuts) for _, _, view in taps]
+        return total + jnp.sum(jnp.stack(sums), axis=(1, 2, 3), dtype=jnp.float32), None
+
+    zeros = jnp.zeros((kernel.shape[0] * kernel.shape[1], x.shape[-1]), jnp.float32)
+    return jax.lax.scan(add, zeros, _by_images(x, gradient))[0].reshape(kernel.shape)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
