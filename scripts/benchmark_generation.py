@@ -5,8 +5,11 @@
 
 Random models of 6 layers, hidden 384, vocabulary 10,000 write exactly --new tokens after a context
 of --length: BERT under a prefix mask here, GPT-2 of the same size there; the pass over the context
-counts. Both run float32 on as many threads as there are processors, and are timed in turns. With a
-trained model and a file of passages, pairs of answers and questions a second too.
+counts. Both run float32 on as many threads as there are processors, and are timed in turns.
+`limit` is the share of our time that the machine needs at best: the longer of multiplying at the
+rate of a large matrix product, and of reading all weights once a token as fast as a product with
+one vector reads its matrix. Both rates are measured here.
+With a trained model and a file of passages, pairs of answers and questions a second too.
 """
 
 import importlib.util
@@ -105,6 +108,30 @@ def theirs():
     return make
 
 
+def machine():
+    """FLOP/s of a large matrix product, bytes/s of a product with a vector."""
+    size = 2048
+    rates = []
+    for rows, work in ((size, 2 * size**3), (1, 4 * size**2 * 8)):
+        x, y = jnp.ones((rows, size)), jnp.ones((size, size if rows > 1 else 8 * size))
+        product = jax.jit(jnp.matmul)
+        call = lambda product=product, x=x, y=y: jax.block_until_ready(product(x, y))
+        rates.append(work / timing.medians({"": call}, 9)[""])
+    return rates
+
+
+def least_seconds(batch, beams, flops_per_s, bytes_per_s):
+    """What the products of one call take at these rates."""
+    body = LAYERS.value * 12 * HIDDEN.value**2
+    head = HIDDEN.value**2 + HIDDEN.value * VOCAB.value
+
+    def time(rows, weights):
+        return max(2 * rows * weights / flops_per_s, 4 * weights / bytes_per_s)
+
+    context = time(batch * LENGTH.value, body) + time(batch, head)
+    return context + (NEW.value - 1) * time(batch * beams, body + head)
+
+
 def compare_tokens():
     makers = {"jaxlab": ours(), "transformers": theirs()}
     makers = {name: make for name, make in makers.items() if make is not None}
@@ -112,15 +139,19 @@ def compare_tokens():
         f"{LAYERS.value} layers, hidden {HIDDEN.value}, vocabulary {VOCAB.value}, {LENGTH.value} "
         f"tokens of context, {NEW.value} new, {os.cpu_count()} processors"
     )
-    print("| batch | beams | " + " | ".join(f"{n} tokens/s" for n in makers) + " | ratio |")
-    print("|---" * (3 + len(makers)) + "|")
+    rates = machine()
+    print("a product {:.1f} GFLOP/s, with a vector {:.1f} GB/s".format(*(r / 1e9 for r in rates)))
+    columns = ["batch", "beams", *(f"{name} tokens/s" for name in makers), "ratio", "limit"]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     rng = np.random.default_rng(0)
     for batch, beams in itertools.product(map(int, BATCHES.value), map(int, BEAMS.value)):
         ids = rng.integers(5, VOCAB.value, (batch, LENGTH.value))
         found = timing.medians({n: make(ids, beams) for n, make in makers.items()}, REPEATS.value)
         speeds = [batch * NEW.value / seconds for seconds in found.values()]
         ratio = f"{speeds[0] / speeds[1]:.2f}" if len(speeds) > 1 else ""
-        print(f"| {batch} | {beams} | {' | '.join(f'{s:.0f}' for s in speeds)} | {ratio} |")
+        limit = f"{least_seconds(batch, beams, *rates) / found['jaxlab']:.0%}"
+        cells = [str(batch), str(beams), *(f"{speed:.0f}" for speed in speeds), ratio, limit]
+        print(f"| {' | '.join(cells)} |")
 
 
 def time_pairs(workdir, path):
