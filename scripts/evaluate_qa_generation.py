@@ -3,7 +3,8 @@
     python scripts/evaluate_qa_generation.py --workdir=runs/questions
     python scripts/evaluate_qa_generation.py --workdir=runs/questions --reader=runs/reader
 
-Writes to WORKDIR/evaluation (or --out) report.json and report.md, and prints the latter:
+Writes to WORKDIR/evaluation (or --out) report.json, likelihood.png and report.md, and prints the
+latter:
 - nats a token of answers and of questions, beside a unigram model of the training targets and the
   same model with the passage or the answer hidden from it; intervals over whole articles;
 - BLEU-4, ROUGE-L and first words of the best question for the gold answer, beside the most frequent
@@ -23,7 +24,7 @@ import numpy as np
 from absl import flags, logging
 from etils import epath
 
-from jaxlab import launch
+from jaxlab import launch, plots
 from jaxlab.data import qa_sets, qa_tokens
 from jaxlab.data.buckets import text_eval_batches
 from jaxlab.data.text import TokenSet
@@ -311,6 +312,14 @@ def as_markdown(report, samples):
     return "\n".join(lines) + "\n"
 
 
+def draw(likelihood, path):
+    """Nats a token, model and baselines side by side."""
+    kinds = [kind for kind in likelihood if kind != "articles"]
+    nats = lambda kind, name: likelihood[kind].get(name, {}).get("nats", np.nan)
+    series = {name: [nats(kind, name) for kind in kinds] for name in likelihood["model"]}
+    plots.bars(series, path, labels=kinds, ylabel="nats a token", title="Held-out articles")
+
+
 def main(config, workdir):
     evaluation = Evaluation(workdir)
     evaluation.likelihood()
@@ -330,6 +339,7 @@ def main(config, workdir):
     text = as_markdown(evaluation.report, samples)
     (out / "report.json").write_text(json.dumps(evaluation.report, indent=2) + "\n")
     (out / "report.md").write_text(text)
+    draw(evaluation.report["likelihood"], out / "likelihood.png")
     print(text)
 
 

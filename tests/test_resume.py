@@ -42,7 +42,7 @@ def test_the_uninterrupted_run(uninterrupted):
     assert evals == [10, 20, 30, 40]
     assert "steps_per_s" not in (uninterrupted / "metrics.jsonl").read_text()
     timing = [json.loads(line) for line in (uninterrupted / "timing.jsonl").open()]
-    assert {"step", "seconds", "steps_per_s", "images_per_s"} == set(timing[0])
+    assert {"step", "seconds", "steps_per_s", "examples_per_s"} == set(timing[0])
     assert checkpoints(uninterrupted) == [30, 40]
     assert list((uninterrupted / "profile").rglob("*.xplane.pb"))
     record = json.loads((uninterrupted / "config.json").read_text())

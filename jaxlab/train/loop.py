@@ -112,7 +112,7 @@ def fit(
         ("eval/nelbo"); may draw pictures on the way. Must not depend on anything but the state.
       checkpoint_every: steps between checkpoints; 0 for the last step only.
       mesh: the mesh.
-      batch_size: global batch, for images/s; by default read off the first batch.
+      batch_size: global batch, for examples/s; by default read off the first batch.
       profile_dir: write a profiler trace of five steps there.
       max_skipped_in_a_row: stop when the optimizer skips more (see `optim.skip_large_updates`).
 
@@ -320,20 +320,20 @@ class _Progress:
         rate = steps / max(seconds - self._last_seconds, 1e-9)
         self._last_step, self._last_seconds = step, seconds
         to_go = (self._num_steps - step) / rate
-        images = rate * (self.batch_size or 0)
+        examples = rate * (self.batch_size or 0)
         if self._writer is not None:
             self._writer.write_timing(
-                step, {"seconds": seconds, "steps_per_s": rate, "images_per_s": images}
+                step, {"seconds": seconds, "steps_per_s": rate, "examples_per_s": examples}
             )
         if self._bar is not None:
             self._bar.clear()
         logging.info(
-            "step %d/%d  %s  %.3g steps/s  %.4g images/s  %s to go",
+            "step %d/%d  %s  %.3g steps/s  %.4g examples/s  %s to go",
             step,
             self._num_steps,
             _format(values),
             rate,
-            images,
+            examples,
             _duration(to_go),
         )
 

@@ -116,6 +116,7 @@ def test_the_evaluation_reports_every_part(run, trained):
     assert report["answers"]["spans only"]["spans"] == 1
     assert set(report["questions"]) == {"model", "most frequent question"}
     assert done.stdout.count("  Q: ") == 2
+    assert (trained / "evaluation" / "likelihood.png").stat().st_size > 1000
 
 
 def test_wrong_input_is_one_clear_line(run, trained, tmp_path):

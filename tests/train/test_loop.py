@@ -245,7 +245,7 @@ def test_a_log_line_tells_speed_and_time_to_go(caplog, monkeypatch):
     messages = dict.fromkeys(r.getMessage() for r in caplog.records)  # caplog may hear them twice
     (line, _) = [m for m in messages if m.startswith("step ")]
     assert line.startswith("step 2/4  loss 1  ")
-    for part in ("steps/s", "images/s", "to go"):
+    for part in ("steps/s", "examples/s", "to go"):
         assert part in line
 
 
