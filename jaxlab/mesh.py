@@ -7,13 +7,15 @@ how many devices or hosts there are.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+
+T = TypeVar("T")
 
 DATA_AXIS, STATE_AXIS = "data", "fsdp"
 SMALLEST_SPLIT = 2**14  # arrays with fewer elements are not worth a gather
@@ -199,6 +201,24 @@ def wait_for_all(name: str) -> None:
     """Blocks until every process has reached the barrier called `name`."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def first_in_process_0(make: Callable[[], T], name: str) -> T:
+    """Calls `make` in process 0, and when that is done in every other: it may find the files there.
+
+    Args:
+      make: writes files, or reads those that are there.
+      name: of the barrier.
+
+    Returns:
+      What `make` returned in this process.
+    """
+    if jax.process_index() > 0:
+        wait_for_all(name)
+        return make()
+    found = make()
+    wait_for_all(name)
+    return found
 
 
 def stop_agreed(step: int, stop_here: bool) -> bool:

@@ -59,7 +59,8 @@ class Study:
             self.deep, self.pretrained = bert.load_pretrained(folder, **config.model)
         else:
             place = None if workdir is None else workdir / "tokenizer"
-            self.tokenizer = own_tokenizer(texts["train"].texts, config.vocab_size, place)
+            make = lambda: own_tokenizer(texts["train"].texts, config.vocab_size, place)
+            self.tokenizer = mesh_lib.first_in_process_0(make, "tokenizer")
             vocab_size = self.tokenizer.get_vocab_size()
             self.deep = bert.Bert(vocab_size=vocab_size, **config.model)
         self.sets = {

@@ -80,10 +80,8 @@ class Study:
             self.tokenizer = qa_tokens.reduce_tokenizer(whole, self.keep)
         else:
             place = None if self.workdir is None else self.workdir / "tokenizer"
-            if place is not None and jax.process_index() == 0:  # a resumed run reads the same one
-                own_tokenizer(texts, config.vocab_size, place)
-            mesh_lib.wait_for_all("tokenizer")
-            self.tokenizer = own_tokenizer(texts, config.vocab_size, place)
+            make = lambda: own_tokenizer(texts, config.vocab_size, place)
+            self.tokenizer = mesh_lib.first_in_process_0(make, "tokenizer")
             size = self.tokenizer.get_vocab_size()
             model = bert.Bert(vocab_size=size, pooler=False, **config.model)
             body = jax.jit(model.init)(key, jnp.zeros((1, 2), jnp.int32))["params"]
