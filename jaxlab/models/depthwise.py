@@ -36,13 +36,15 @@ def _backend_convolution(x, kernel, stride, dilation):
     )
 
 
-def _taps(x, kernel_shape, stride, dilation, out_shape):
-    """Yields (row, column, the slice of padded x which that kernel tap multiplies)."""
-    (top, bottom), (left, right) = (_pads(k, dilation) for k in kernel_shape)
-    x = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+def _padded(x, kernel, dilation):
+    return jnp.pad(x, ((0, 0), *(_pads(k, dilation) for k in kernel.shape[:2]), (0, 0)))
+
+
+def _taps(x, kernel, stride, dilation, out_shape):
+    """Yields (row, column, the slice of x, padded, which that kernel tap multiplies)."""
     height, width = out_shape
-    for i in range(kernel_shape[0]):
-        for j in range(kernel_shape[1]):
+    for i in range(kernel.shape[0]):
+        for j in range(kernel.shape[1]):
             row, column = i * dilation, j * dilation
             last_row, last_column = row + stride * (height - 1), column + stride * (width - 1)
             yield i, j, x[:, row : last_row + 1 : stride, column : last_column + 1 : stride]
@@ -64,7 +66,8 @@ def _largest_divisor(n, most):
 
 def _shifted_forward(x, kernel, stride, dilation):
     def run(x):
-        taps = _taps(x, kernel.shape[:2], stride, dilation, _out_shape(x, stride))
+        padded, shape = _padded(x, kernel, dilation), _out_shape(x, stride)
+        taps = _taps(padded, kernel, stride, dilation, shape)
         return sum((kernel[i, j, 0] * view for i, j, view in taps), jnp.zeros((), x.dtype))
 
     (blocks,) = _by_images(x)
@@ -82,17 +85,19 @@ def _shifted_input_gradient(x, kernel, gradient, stride, dilation):
 
 def _shifted_kernel_gradient(x, kernel, gradient, stride, dilation):
     def add(total, pair):
-        x, gradient = pair
+        padded, gradient = pair[0], pair[1].astype(jnp.float32)
         height = gradient.shape[1]
         rows = height // _largest_divisor(height, _ROWS)
         cuts = [slice(start, start + rows) for start in range(0, height, rows)]
-        taps = _taps(x, kernel.shape[:2], stride, dilation, gradient.shape[1:3])
+        taps = _taps(padded, kernel, stride, dilation, gradient.shape[1:3])
         # A sum of slices is one vectorised loop, unlike a reduction that keeps the last axis.
         sums = [sum(view[:, c] * gradient[:, c] for c in cuts) for _, _, view in taps]
-        return total + jnp.sum(jnp.stack(sums), axis=(1, 2, 3), dtype=jnp.float32), None
+        return total + jnp.sum(jnp.stack(sums), axis=(1, 2, 3)), None
 
     zeros = jnp.zeros((kernel.shape[0] * kernel.shape[1], x.shape[-1]), jnp.float32)
-    return jax.lax.scan(add, zeros, _by_images(x, gradient))[0].reshape(kernel.shape)
+    # Padded here: in the loop the padding would be computed anew for every tap.
+    pairs = _by_images(_padded(x, kernel, dilation), gradient)
+    return jax.lax.scan(add, zeros, pairs)[0].reshape(kernel.shape)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
