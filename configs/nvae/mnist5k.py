@@ -34,6 +34,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             "flows": 0,
             "patch": 2,
             "branch_scale": 1.0,
+            "scan": True,
+            "remat": "none",
+            "dtype": None,
         }
     )
 
