@@ -5,7 +5,12 @@ out = model.apply({"params": params}, input_ids, attention_mask=mask)
 out.last_hidden_state, out.pooled  # [batch, length, hidden], [batch, hidden]
 """
 
-from jaxlab.models.bert.attention import attention_mask, choose_attention, einsum_attention
+from jaxlab.models.bert.attention import (
+    attention_mask,
+    blocked_attention,
+    dot_attention,
+    einsum_attention,
+)
 from jaxlab.models.bert.cache import (
     Cache,
     Prefix,
@@ -63,10 +68,11 @@ __all__ = [
     "apply_replaced",
     "ask",
     "attention_mask",
-    "choose_attention",
+    "blocked_attention",
     "count_masked",
     "count_targets",
     "distillation_loss",
+    "dot_attention",
     "einsum_attention",
     "empty_cache",
     "encode_prefix",

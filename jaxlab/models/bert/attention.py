@@ -1,5 +1,6 @@
-"""Attention of BERT: what may be looked at (masks), and two equal ways to compute it."""
+"""Attention of BERT: what may be looked at (masks), and equal ways to compute it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -9,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 ATTENTIONS = ("auto", "einsum", "fused")
+BLOCK = 2**19  # attention weights at a time on CPU, 2 MiB
 
 
 def attention_mask(mask: ArrayLike | None, batch: int, length: int) -> jax.Array | None:
@@ -40,29 +42,84 @@ def attention_mask(mask: ArrayLike | None, batch: int, length: int) -> jax.Array
     )
 
 
-def choose_attention(name: str, *, dropout: bool) -> str:
-    """Which way to compute attention: the one place where that is decided.
+def dot_attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array | None,
+    *,
+    how: str = "auto",
+    drop: Callable[[jax.Array], jax.Array] | None = None,
+) -> jax.Array:
+    """Attention, and the one place that decides how it is computed.
 
     `jax.nn.dot_product_attention` ("fused") has no dropout of the attention weights, so "einsum"
-    serves where that is on. On CPU "auto" is "einsum": the two were measured equal there;
-    on other backends it is "fused" whenever possible.
+    serves where that is on. Without it "auto" is `blocked_attention` on CPU, "fused" elsewhere.
 
     Args:
-      name: "auto", "einsum" or "fused".
-      dropout: whether attention weights are dropped in this call.
+      query: [batch, length, heads, d].
+      key: the same shape.
+      value: the same shape.
+      mask: bool [batch, 1, 1 or length, length], or None.
+      how: "auto", "einsum" or "fused".
+      drop: function applied to the weights [batch, heads, length, length], or None.
+
+    Returns:
+      [batch, length, heads, d].
 
     Raises:
-      ValueError: the name is unknown.
+      ValueError: `how` is unknown.
 
     Example:
-      >>> choose_attention("fused", dropout=True)
-      'einsum'
+      >>> x = jnp.ones((1, 2, 1, 4))
+      >>> dot_attention(x, x, x, None).shape
+      (1, 2, 1, 4)
     """
-    if name not in ATTENTIONS:
-        raise ValueError(f"attention is {name!r}, known are {ATTENTIONS}")
-    if name == "einsum" or dropout or (name == "auto" and jax.default_backend() == "cpu"):
-        return "einsum"
-    return "fused"
+    if how not in ATTENTIONS:
+        raise ValueError(f"attention is {how!r}, known are {ATTENTIONS}")
+    if how == "einsum" or drop is not None:
+        return einsum_attention(query, key, value, mask, drop)
+    fused = lambda query, key, value, mask: jax.nn.dot_product_attention(
+        query, key, value, mask=mask
+    )
+    if how == "fused":
+        return fused(query, key, value, mask)
+    return jax.lax.platform_dependent(query, key, value, mask, cpu=blocked_attention, default=fused)
+
+
+def blocked_attention(
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None
+) -> jax.Array:
+    """`einsum_attention` over a few rows at a time, whose weights stay in the cache of a CPU.
+
+    For arguments and result see `dot_attention`.
+    """
+    batch, length, heads, _ = query.shape
+    most = max(1, BLOCK // (heads * length * key.shape[1]))
+    rows = max(n for n in range(1, min(batch, most) + 1) if batch % n == 0)
+    cut = lambda x: x.reshape(-1, rows, *x.shape[1:])
+    blocks = jax.tree.map(cut, (query, key, value, mask))
+    found = jax.lax.map(lambda block: _normalised_last(*block), blocks)
+    return found.reshape(query.shape)
+
+
+def _normalised_last(query, key, value, mask):
+    # Weights are divided by their sum after the product with the values, which is smaller.
+    logits = _logits(query, key, mask)
+    weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
+    total = jnp.sum(weights, axis=-1).swapaxes(1, 2)[..., None]
+    out = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
+    return (out / total).astype(value.dtype)
+
+
+def _logits(query, key, mask):
+    """Float32 [batch, heads, query, key]."""
+    logits = jnp.einsum("bqhd,bkhd->bhqk", query * (query.shape[-1] ** -0.5), key)
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    if mask is None:
+        return logits
+    # The smallest number, not -inf: a row that may see nothing must not become NaN.
+    return jnp.where(mask, logits, jnp.finfo(logits.dtype).min)
 
 
 def einsum_attention(
@@ -87,12 +144,7 @@ def einsum_attention(
       >>> einsum_attention(x, x, x, None).shape
       (1, 2, 1, 4)
     """
-    logits = jnp.einsum("bqhd,bkhd->bhqk", query * (query.shape[-1] ** -0.5), key)
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    if mask is not None:
-        # The smallest number, not -inf: a row that may see nothing must not become NaN.
-        logits = jnp.where(mask, logits, jnp.finfo(logits.dtype).min)
-    weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
+    weights = jax.nn.softmax(_logits(query, key, mask), axis=-1).astype(value.dtype)
     if drop is not None:
         weights = drop(weights)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
@@ -104,7 +156,7 @@ class SelfAttention(nn.Module):
     Attributes:
       num_heads: heads; divides the hidden size.
       dropout: rate on the attention weights.
-      attention: "auto", "einsum" or "fused", see `choose_attention`.
+      attention: "auto", "einsum" or "fused", see `dot_attention`.
       init_scale: standard deviation of new kernels.
       dtype: of the computation; None for that of the parameters.
     """
@@ -130,9 +182,6 @@ class SelfAttention(nn.Module):
             out, memory = attend(query, key, value)
             return out.reshape(batch, length, hidden), memory
         dropping = train and self.dropout > 0
-        if choose_attention(self.attention, dropout=dropping) == "fused":
-            out = jax.nn.dot_product_attention(query, key, value, mask=mask)
-        else:
-            drop = nn.Dropout(self.dropout, deterministic=False) if dropping else None
-            out = einsum_attention(query, key, value, mask, drop)
+        drop = nn.Dropout(self.dropout, deterministic=False) if dropping else None
+        out = dot_attention(query, key, value, mask, how=self.attention, drop=drop)
         return out.reshape(batch, length, hidden)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxlab import decoding
-from jaxlab.models.bert.attention import einsum_attention
+from jaxlab.models.bert.attention import dot_attention
 from jaxlab.models.bert.heads import MaskedLMHead
 from jaxlab.models.bert.model import Bert
 
@@ -69,7 +69,7 @@ def encode_prefix(
 
     def attend(query, key, value):
         turned = (key.swapaxes(1, 2), value.swapaxes(1, 2))
-        return einsum_attention(query, key, value, mask), turned
+        return dot_attention(query, key, value, mask), turned
 
     states, memories = _run(model, params, input_ids, None, None, [attend] * model.num_layers)
     keys, values = zip(*memories, strict=True)

@@ -153,7 +153,7 @@ class Bert(nn.Module):
       attention_dropout: rate on attention weights, in training only.
       activation: "gelu" (exact), "gelu_new" (tanh), "relu" or "silu".
       pooler: whether there is a pooler.
-      attention: "auto", "einsum" or "fused"; see `attention.choose_attention`.
+      attention: "auto", "einsum" or "fused"; see `attention.dot_attention`.
       remat: compute each layer anew in the backward pass: less memory, more time.
       init_scale: standard deviation of new kernels and embeddings.
       dtype: of the computation, such as bfloat16 (parameters, norms' statistics and softmax stay

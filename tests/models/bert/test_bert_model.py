@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from jaxlab.models import bert
+from jaxlab.models.bert import attention
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "tiny_bert.npz"
 
@@ -117,24 +118,35 @@ def test_a_mask_of_queries_and_keys_decides_who_sees_whom(toy):
 
 def test_a_query_that_sees_nothing_is_finite(toy):
     model, params, ids = toy
-    for attention in ("einsum", "fused"):
-        other = dataclasses.replace(model, attention=attention)
+    for how in attention.ATTENTIONS:
+        other = dataclasses.replace(model, attention=how)
         assert np.isfinite(states(other, params, ids, jnp.zeros((2, 6)))).all()
 
 
-def test_fused_and_plain_attention_agree_in_values_and_gradients():
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_ways_to_attend_agree_in_values_and_gradients(monkeypatch, rows):
+    monkeypatch.setattr(attention, "BLOCK", rows * 75)
     rng = np.random.default_rng(0)
-    q, k, v, w = (jnp.asarray(rng.normal(size=(2, 5, 3, 4)), jnp.float32) for _ in range(4))
-    mask = jnp.asarray(rng.random((2, 1, 5, 5)) < 0.7).at[:, :, :, 0].set(True)
-    plain = lambda *x: jnp.sum(w * bert.einsum_attention(*x, mask))
-    fused = lambda *x: jnp.sum(w * jax.nn.dot_product_attention(*x, mask=mask))
-    a, da = jax.jit(jax.value_and_grad(plain, (0, 1, 2)))(q, k, v)
-    b, db = jax.jit(jax.value_and_grad(fused, (0, 1, 2)))(q, k, v)
-    np.testing.assert_allclose(a, b, rtol=1e-5)
-    for x, y in zip(da, db, strict=True):
-        np.testing.assert_allclose(x, y, atol=1e-5)
-    assert bert.choose_attention("auto", dropout=False) == "einsum"  # on CPU
-    assert bert.choose_attention("fused", dropout=False) == "fused"
+    q, k, v, w = (jnp.asarray(rng.normal(size=(4, 5, 3, 4)), jnp.float32) for _ in range(4))
+    mask = jnp.asarray(rng.random((4, 1, 5, 5)) < 0.7).at[:, :, :, 0].set(True)
+    for seen in (mask, mask[:, :, :1], None):
+        plain = lambda *x, seen=seen: jnp.sum(w * bert.einsum_attention(*x, seen))
+        a, da = jax.jit(jax.value_and_grad(plain, (0, 1, 2)))(q, k, v)
+        for how in ("auto", "fused"):
+            other = lambda *x, seen=seen, how=how: jnp.sum(
+                w * bert.dot_attention(*x, seen, how=how)
+            )
+            b, db = jax.jit(jax.value_and_grad(other, (0, 1, 2)))(q, k, v)
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+            for x, y in zip(da, db, strict=True):
+                np.testing.assert_allclose(x, y, atol=1e-5)
+
+
+def test_dropped_weights_are_those_of_the_plain_way():
+    x = jnp.ones((1, 2, 1, 4))
+    none = lambda weights: 0 * weights
+    for how in attention.ATTENTIONS:
+        assert not bert.dot_attention(x, x, x, None, how=how, drop=none).any()
 
 
 def test_dropout_is_drawn_in_training_only(toy):
@@ -208,7 +220,10 @@ def test_errors_state_value_and_rule(toy):
         (lambda: apply(ids * 1.0), "float32"),
         (lambda: bert.pool(bert.BertOutput(jnp.ones((1, 2, 3)), None), None, "pooler"), "none"),
         (lambda: bert.pool(bert.BertOutput(jnp.ones((1, 2, 3)), None), None, "max"), "'max'"),
-        (lambda: bert.choose_attention("flash", dropout=False), "'flash', known are"),
+        (
+            lambda: bert.dot_attention(*[jnp.ones((1, 2, 1, 4))] * 3, None, how="flash"),
+            "'flash', known are",
+        ),
     ]:
         with pytest.raises(ValueError, match=message):
             call()
