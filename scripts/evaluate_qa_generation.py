@@ -317,7 +317,8 @@ def draw(likelihood, path):
     kinds = [kind for kind in likelihood if kind != "articles"]
     nats = lambda kind, name: likelihood[kind].get(name, {}).get("nats", np.nan)
     series = {name: [nats(kind, name) for kind in kinds] for name in likelihood["model"]}
-    plots.bars(series, path, labels=kinds, ylabel="nats a token", title="Held-out articles")
+    labels = [kind.replace(" ", "\n") for kind in kinds]
+    plots.bars(series, path, labels=labels, ylabel="nats a token", title="Held-out articles")
 
 
 def main(config, workdir):
