@@ -110,14 +110,14 @@ def theirs():
 
 def machine():
     """FLOP/s of a large matrix product, bytes/s of a product with a vector."""
-    size = 2048
-    rates = []
-    for rows, work in ((size, 2 * size**3), (1, 4 * size**2 * 8)):
-        x, y = jnp.ones((rows, size)), jnp.ones((size, size if rows > 1 else 8 * size))
-        product = jax.jit(jnp.matmul)
-        call = lambda product=product, x=x, y=y: jax.block_until_ready(product(x, y))
-        rates.append(work / timing.medians({"": call}, 9)[""])
-    return rates
+    x, y, wide = (jnp.ones(shape) for shape in ((2048, 2048), (2048, 2048), (2048, 16384)))
+    product = jax.jit(jnp.matmul)
+    calls = {
+        "matrix": lambda: jax.block_until_ready(product(x, y)),
+        "vector": lambda: jax.block_until_ready(product(x[:1], wide)),
+    }
+    seconds = timing.medians(calls, 9)
+    return 2 * 2048**3 / seconds["matrix"], wide.nbytes / seconds["vector"]
 
 
 def least_seconds(batch, beams, flops_per_s, bytes_per_s):

@@ -69,7 +69,7 @@ def encode_prefix(
 
     def attend(query, key, value):
         turned = (key.swapaxes(1, 2), value.swapaxes(1, 2))
-        return dot_attention(query, key, value, mask), turned
+        return dot_attention(query, key, value, mask, how=model.attention), turned
 
     states, memories = _run(model, params, input_ids, None, None, [attend] * model.num_layers)
     keys, values = zip(*memories, strict=True)
