@@ -21,7 +21,7 @@ from jaxlab.models.nvae.cells import Cell, arch
 from jaxlab.models.nvae.latents import LatentGroup, NVAEOutput
 from jaxlab.models.nvae.layers import Conv, Dtype
 from jaxlab.models.nvae.likelihoods import Likelihood
-from jaxlab.models.nvae.scales import REMAT, EncoderGroup, rematerialised, repeated
+from jaxlab.models.nvae.scales import REMAT, EncoderGroup, is_loop, rematerialised, repeated
 from jaxlab.models.nvae.sources import by_scale, draw_noise, group_inputs
 
 
@@ -238,7 +238,7 @@ class NVAE(nn.Module):
         for s, groups in enumerate(self.enc):
             if s > 0:
                 y = self.down[s - 1](y, train)
-            with inside_loop(self.scan):
+            with inside_loop(is_loop(self.groups[s], self.scan)):
                 y, stack = groups(y, train)
             features.append(stack[::-1])
         top = nn.elu(self.top(nn.elu(y)))[None]
@@ -301,7 +301,7 @@ class NVAE(nn.Module):
                 told = jax.tree.map(lambda x: x[1:], told)
             groups: Any = self.group[scale]
             if groups is not None:
-                with inside_loop(self.scan):
+                with inside_loop(is_loop(told.noise.shape[0], self.scan)):
                     s, output = groups(s, told, train)
                 parts.append(output)
             outputs.append(jax.tree.map(lambda *x: jnp.concatenate(x), *parts))

@@ -40,6 +40,11 @@ class EncoderGroup(nn.Module):
         return x, x
 
 
+def is_loop(length: int, scan: bool) -> bool:
+    """Whether so many blocks are a loop on the device; one alone never is."""
+    return scan and length > 1
+
+
 def rematerialised(block: type[nn.Module], remat: str, *, train_at: int, loop: bool = False):
     """`block` under a policy of `REMAT`.
 
@@ -67,7 +72,8 @@ def repeated(
         in_axes: 0 for an input that is stacked, one entry a block, else `flax.linen.broadcast`.
         **kwargs: Arguments of the block.
     """
-    block = rematerialised(block, remat, train_at=len(in_axes) + 1, loop=scan)
+    loop = is_loop(length, scan)
+    block = rematerialised(block, remat, train_at=len(in_axes) + 1, loop=loop)
     axes: Any = tuple(in_axes)
     stacked = nn.scan(
         block,
@@ -75,6 +81,8 @@ def repeated(
         split_rngs={"params": True},
         in_axes=axes,
         length=length,
-        unroll=1 if scan else length,
+        # More than the length, since a single block unrolled once would still be a loop, in which
+        # XLA's convolutions on CPU are slow.
+        unroll=1 if loop else length + 1,
     )
     return stacked(**kwargs)

@@ -195,6 +195,21 @@ def test_every_variant_has_a_finite_loss_with_gradients_everywhere(name):
     assert not silent
 
 
+@pytest.mark.parametrize(
+    ("change", "loops"),
+    [({"groups": (1, 2)}, 1), ({"groups": (3, 1)}, 2), ({"groups": (3, 3), "scan": False}, 0)],
+    ids=str,
+)
+def test_one_group_is_no_loop(change, loops):
+    # In a loop of one step, XLA's convolutions would be as slow on CPU as in a long one.
+    # The first group of the coarsest scale stands alone in the decoder.
+    model = NVAE(**SMALL, latents=2, **change)
+    x = jnp.zeros((2, 8, 8, 1))
+    variables = jax.eval_shape(lambda: model.init(KEY, x))
+    program = jax.jit(model.apply).lower(variables, x).as_text()
+    assert program.count("stablehlo.while") == loops
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
