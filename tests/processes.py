@@ -73,24 +73,36 @@ def wait(processes) -> list[tuple[int, str]]:
             process.kill()
 
 
+def run_script(name, *args, code=0, text=None, **env) -> subprocess.CompletedProcess[str]:
+    """Runs scripts/NAME.py to its end, which must be this exit code.
+
+    Args:
+        args: Its arguments, as they are printed.
+        text: Its standard input.
+        **env: Environment variables beside those there are.
+    """
+    done = subprocess.run(
+        [sys.executable, f"scripts/{name}.py", *map(str, args)],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **env},
+        capture_output=True,
+        text=True,
+        input=text,
+        timeout=600,
+    )
+    assert done.returncode == code, done.stderr[-3000:]
+    return done
+
+
 class Script:
     """Runs the project's scripts as real processes that share a compile cache."""
 
     def __init__(self, cache: pathlib.Path):
         self.cache = cache
 
-    def __call__(self, name, *args, code=0) -> subprocess.CompletedProcess[str]:
-        """Runs scripts/NAME.py to its end, which must be this exit code."""
-        done = subprocess.run(
-            [sys.executable, f"scripts/{name}.py", *args, f"--compile_cache={self.cache}"],
-            cwd=ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == code, done.stderr[-3000:]
-        return done
+    def __call__(self, name, *args, **kwargs) -> subprocess.CompletedProcess[str]:
+        """See `run_script`."""
+        return run_script(name, *args, f"--compile_cache={self.cache}", **kwargs)
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:

@@ -47,7 +47,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         {"num_steps": steps, "learning_rate": rate, "warmup": 0.1, "buckets": buckets}
     )
     config.stages = ml_collections.ConfigDict(
-        {"mlm": stage(1500, 5e-4, (60, 92)), "seq2seq": stage(3000, 5e-4, (100, 120, 150))}
+        {"mlm": stage(1500, 5e-4, (60, 92)), "seq2seq": stage(1500, 5e-4, (100, 120, 150))}
     )
     config.mask_rate = 0.15
     config.replace = 0.0

@@ -1,26 +1,13 @@
 """The script on sizes and on a text, and everything a user can get wrong."""
 
-import pathlib
-import subprocess
-import sys
+import functools
 
 import pytest
 from PIL import Image
+from processes import run_script
 
-ROOT = pathlib.Path(__file__).parents[2]
 TEXT = "WORKSPACE.md"  # real English that is always there
-
-
-def call(*args, code=0):
-    done = subprocess.run(
-        [sys.executable, "scripts/estimate_embedding_dim.py", *args],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == code, done.stderr[-3000:]
-    return done
+call = functools.partial(run_script, "estimate_embedding_dim")
 
 
 @pytest.fixture(scope="module")

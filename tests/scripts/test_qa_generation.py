@@ -1,13 +1,10 @@
 """The scripts of question generation as processes: a tiny run, the same resumed, and errors."""
 
 import json
-import os
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import pytest
+from processes import run_script
 
 from jaxlab.metrics import read_metrics
 from jaxlab.models import bert
@@ -15,7 +12,6 @@ from jaxlab.models import bert
 pytest.importorskip("tokenizers")
 pytestmark = pytest.mark.slow  # two minutes
 
-ROOT = pathlib.Path(__file__).parents[2]
 TINY = "--config=configs/qa_generation/english.py:tiny"
 TEXT = (
     """Ada Lovelace was born in London in 1815. Her father was a poet.
@@ -30,23 +26,10 @@ def run(tmp_path_factory, data_dir):
     """Runs a script; returns the finished process."""
     cache = tmp_path_factory.mktemp("compiled")
 
-    def call(script, *args, code=0, text=None):
-        done = subprocess.run(
-            [sys.executable, f"scripts/{script}.py", *args, f"--compile_cache={cache}",
-             f"--data_dir={data_dir}"],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "JAX_PLATFORMS": "cpu",
-                "XLA_FLAGS": "--xla_backend_optimization_level=0",
-            },
-            capture_output=True,
-            text=True,
-            input=text,
-            timeout=600,
-        )  # fmt: skip
-        assert done.returncode == code, done.stderr[-3000:]
-        return done
+    def call(script, *args, **kwargs):
+        options = f"--compile_cache={cache}", f"--data_dir={data_dir}"
+        quick = "--xla_backend_optimization_level=0"
+        return run_script(script, *args, *options, XLA_FLAGS=quick, **kwargs)
 
     return call
 

@@ -1,21 +1,12 @@
 """The verification script as a process: what it prints and how it exits."""
 
-import os
-import pathlib
-import subprocess
-import sys
+import functools
 
 import numpy as np
 import pytest
+from processes import run_script
 
-ROOT = pathlib.Path(__file__).parents[2]
-SCRIPT = ROOT / "scripts" / "verify_nvae_import.py"
-
-
-def verify(*args):
-    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, str(SCRIPT), *args]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+verify = functools.partial(run_script, "verify_nvae_import")
 
 
 @pytest.fixture
@@ -38,7 +29,6 @@ def errors(process):
 
 def test_agreement_is_exit_code_0(tmp_path, arrays):
     process = verify(save(tmp_path / "arrays.npz", arrays))
-    assert process.returncode == 0, process.stderr
     assert "6 of 6 quantities agree" in process.stdout
     assert "FAIL" not in process.stdout
 
@@ -46,15 +36,13 @@ def test_agreement_is_exit_code_0(tmp_path, arrays):
 @pytest.mark.slow
 def test_the_whole_file_agrees(fixtures_dir):
     process = verify(f"--arrays={fixtures_dir / 'nvae_reference_mnist.npz'}")
-    assert process.returncode == 0, process.stderr
     assert "16 of 16 quantities agree" in process.stdout
 
 
 def test_disagreement_is_exit_code_1(tmp_path, arrays):
     kernel = "state/dec_tower.2._ops.0.conv.2.conv.0.weight"
     arrays[kernel] = arrays[kernel][..., ::-1]  # mirrored
-    process = verify(save(tmp_path / "arrays.npz", arrays))
-    assert process.returncode == 1, process.stderr
+    process = verify(save(tmp_path / "arrays.npz", arrays), code=1)
     [line] = [line for line in process.stdout.splitlines() if line.startswith("eval/logits")]
     assert line.endswith("FAIL")
     assert errors(process) == []
@@ -64,8 +52,7 @@ def test_a_truncated_file_is_one_line_and_exit_code_2(tmp_path, fixtures_dir):
     whole = (fixtures_dir / "nvae_reference_mnist.npz").read_bytes()
     path = tmp_path / "half.npz"
     path.write_bytes(whole[: len(whole) // 2])
-    process = verify(f"--arrays={path}")
-    assert process.returncode == 2
+    process = verify(f"--arrays={path}", code=2)
     [line] = errors(process)
     assert line.startswith(f"error: {path} is not a readable .npz file")
 
@@ -79,8 +66,7 @@ def test_a_truncated_file_is_one_line_and_exit_code_2(tmp_path, fixtures_dir):
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(args, message):
-    process = verify(*args)
-    assert process.returncode == 2
+    process = verify(*args, code=2)
     [line] = errors(process)
     assert line.startswith("error: ")
     assert message in line
@@ -88,7 +74,6 @@ def test_mistakes_are_one_line_and_exit_code_2(args, message):
 
 def test_weights_that_do_not_fit_are_exit_code_2(tmp_path, arrays):
     del arrays["state/stem.bias"]
-    process = verify(save(tmp_path / "arrays.npz", arrays))
-    assert process.returncode == 2
+    process = verify(save(tmp_path / "arrays.npz", arrays), code=2)
     [line] = errors(process)
     assert "missing stem.bias" in line
