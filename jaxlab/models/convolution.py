@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab.models.depthwise import depthwise_conv
+from jaxlab.models.products import row_product
 
 _IN_LOOP = contextvars.ContextVar("in_loop", default=False)
 
@@ -51,7 +52,7 @@ def conv2d(
            [4., 4.]], dtype=float32)
     """
     if kernel.shape[0] == 1 and groups == 1:  # a matrix product; faster than a convolution
-        return x[:, ::stride, ::stride] @ kernel[0, 0]
+        return row_product(x[:, ::stride, ::stride], kernel[0, 0])
     if groups == x.shape[-1] == kernel.shape[-1]:
         return depthwise_conv(x, kernel, stride, dilation)
     if _IN_LOOP.get() and groups == stride == 1:
@@ -85,14 +86,16 @@ def _taps(x, size, dilation):
 def _tap_forward(x, kernel, dilation):
     taps = kernel.reshape(-1, *kernel.shape[2:])
     views = _taps(x, kernel.shape[0], dilation)
-    return sum((v @ k for v, k in zip(views, taps, strict=True)), jnp.zeros((), x.dtype))
+    products = (row_product(view, tap) for view, tap in zip(views, taps, strict=True))
+    return sum(products, jnp.zeros((), x.dtype))
 
 
 def _tap_backward(dilation, saved, gradient):
     def products(x, kernel, gradient):
         turned = kernel[::-1, ::-1].swapaxes(2, 3)
         views = _taps(x, kernel.shape[0], dilation)
-        by_tap = [jnp.einsum("bhwi,bhwo->io", view, gradient) for view in views]
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        by_tap = [view.reshape(-1, view.shape[-1]).T @ rows for view in views]
         return _tap_forward(gradient, turned, dilation), jnp.stack(by_tap).reshape(kernel.shape)
 
     def backend(x, kernel, gradient):

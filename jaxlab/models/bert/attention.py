@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxlab.models.products import Dense
+
 ATTENTIONS = ("auto", "einsum", "fused")
 BLOCK = 2**19  # attention weights at a time on CPU, 2 MiB
 
@@ -175,7 +177,7 @@ class SelfAttention(nn.Module):
         heads = (batch, length, self.num_heads, hidden // self.num_heads)
         init = nn.initializers.normal(self.init_scale)
         query, key, value = (
-            nn.Dense(hidden, dtype=self.dtype, kernel_init=init, name=name)(x).reshape(heads)
+            Dense(hidden, dtype=self.dtype, kernel_init=init, name=name)(x).reshape(heads)
             for name in ("query", "key", "value")
         )
         if attend is not None:

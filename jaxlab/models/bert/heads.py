@@ -7,6 +7,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxlab.models.bert.model import ACTIVATIONS, BertOutput
+from jaxlab.models.products import Dense, row_product
 
 POOLINGS = ("pooler", "cls", "mean")
 
@@ -122,10 +123,10 @@ class MaskedLMHead(nn.Module):
           word_embedding: [vocab, hidden], `params["embeddings"]["word"]["embedding"]`: the tie.
         """
         init = nn.initializers.normal(self.init_scale)
-        x = nn.Dense(states.shape[-1], dtype=self.dtype, kernel_init=init, name="dense")(states)
+        x = Dense(states.shape[-1], dtype=self.dtype, kernel_init=init, name="dense")(states)
         x = nn.LayerNorm(
             epsilon=self.norm_eps, dtype=self.dtype, use_fast_variance=False, name="norm"
         )(ACTIVATIONS[self.activation](x))
         bias = self.param("bias", nn.initializers.zeros, (word_embedding.shape[0],))
-        logits = jnp.einsum("...h,vh->...v", x, word_embedding.astype(x.dtype))
+        logits = row_product(x, word_embedding.astype(x.dtype).T)
         return logits.astype(jnp.float32) + bias

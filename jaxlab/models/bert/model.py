@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from jaxlab.checks import concrete
 from jaxlab.models.bert.attention import ATTENTIONS, SelfAttention, attention_mask
+from jaxlab.models.products import Dense
 
 LAYER_PREFIX = "layers_"  # of the layers' names in a parameter tree: layers_0, layers_1, ...
 
@@ -97,7 +98,7 @@ class Layer(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None, train: bool, attend=None) -> Any:
         init = nn.initializers.normal(self.init_scale)
-        dense = lambda size, name: nn.Dense(size, dtype=self.dtype, kernel_init=init, name=name)
+        dense = lambda size, name: Dense(size, dtype=self.dtype, kernel_init=init, name=name)
         hidden = x.shape[-1]
         attended = SelfAttention(
             self.num_heads,
