@@ -1,7 +1,7 @@
 """Times the training step of any script and config: compile, speed, FLOP/s, memory; variants.
 
     python scripts/benchmark.py --script=train_nvae --config=configs/nvae/cifar10.py:cpu \\
-        --variants="model.dtype=None;model.dtype='bfloat16'" --out=runs/benchmark.json
+        --variants="model.dtype='float32';model.dtype='bfloat16'" --out=runs/benchmark.json
     python scripts/benchmark.py --config=configs/nvae/mnist5k.py --sweep="batch_size=16,32,64,128"
 
 The very step that the script would run, on made-up batches. Variants, and the values of a sweep,

@@ -41,7 +41,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             "flows": 1,
             "remat": "full",
             "scan": True,
-            "dtype": None,
+            "dtype": "float32",
         }
     )
 
@@ -71,7 +71,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.warmup_steps = 2
         config.model.update(enc_channels=8, dec_channels=8, groups=(2,), latents=4, flows=0)
         config.model.update(enc_cells=1, dec_cells=1, pre_cells=1, post_cells=1, arch="res_bnswish")
-        config.model.update(remat="none", dtype=None)
+        config.model.update(remat="none")
         config.eval_batch_size = config.num_eval_images = 8
         config.log_every = config.eval_every = config.checkpoint_every = 5
     elif preset:

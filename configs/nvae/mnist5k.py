@@ -36,7 +36,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             "branch_scale": 1.0,
             "scan": False,  # compiles in the same time with so few groups, and is faster
             "remat": "none",
-            "dtype": None,
+            "dtype": "float32",
         }
     )
 

@@ -24,6 +24,8 @@ from jaxlab.models.nvae.likelihoods import Likelihood
 from jaxlab.models.nvae.scales import REMAT, EncoderGroup, is_loop, rematerialised, repeated
 from jaxlab.models.nvae.sources import by_scale, draw_noise, group_inputs
 
+DTYPES = ("float32", "bfloat16")  # that a config may name
+
 
 def groups_per_scale(scales: int, groups: int, *, adaptive: bool = False, minimum: int = 1):
     """Number of latent groups of each scale, finest first.
@@ -374,9 +376,14 @@ def for_images(spec: Any, **kwargs: Any) -> NVAE:
 
     Args:
         spec: Has image_size, channels, likelihood, bits and pad (`jaxlab.data.ImageSpec`).
-        **kwargs: Other arguments of `NVAE`; dtype may be a name such as "bfloat16".
+        **kwargs: Other arguments of `NVAE`; dtype may be "float32" or "bfloat16".
+
+    Raises:
+        ValueError: another name of a dtype.
     """
     if isinstance(kwargs.get("dtype"), str):
+        if kwargs["dtype"] not in DTYPES:
+            raise ValueError(f"dtype is {kwargs['dtype']!r}, known are {', '.join(DTYPES)}")
         kwargs["dtype"] = jnp.dtype(kwargs["dtype"])
     if "groups" in kwargs:
         kwargs["groups"] = tuple(kwargs["groups"])

@@ -1,6 +1,7 @@
 """The model's ways in and out: encode, decode, reconstruct, sample, interpolate, and its bound."""
 
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxlab.models import nvae
-from jaxlab.models.nvae import NVAE, groups_per_scale
+from jaxlab.models.nvae import NVAE, for_images, groups_per_scale
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,14 @@ def test_groups_per_scale():
     assert groups_per_scale(2, 10, adaptive=True) == (10, 5)
     assert groups_per_scale(4, 5, adaptive=True) == (5, 2, 1, 1)
     assert groups_per_scale(3, 4) == (4, 4, 4)
+
+
+def test_a_config_names_the_dtype():
+    spec = SimpleNamespace(image_size=8, channels=1, likelihood="bernoulli", bits=1, pad=0)
+    assert for_images(spec, dtype="bfloat16").dtype == jnp.bfloat16
+    assert for_images(spec, dtype="float32") == for_images(spec, dtype=jnp.dtype("float32"))
+    with pytest.raises(ValueError, match="dtype is 'bf16', known are float32, bfloat16"):
+        for_images(spec, dtype="bf16")
 
 
 def test_decoding_what_was_encoded_gives_the_same_image(small, run):
