@@ -86,8 +86,12 @@ def _taps(x, size, dilation):
 def _tap_forward(x, kernel, dilation):
     taps = kernel.reshape(-1, *kernel.shape[2:])
     views = _taps(x, kernel.shape[0], dilation)
-    products = (row_product(view, tap) for view, tap in zip(views, taps, strict=True))
-    return sum(products, jnp.zeros((), x.dtype))
+    wide = jnp.promote_types(x.dtype, jnp.float32)  # bfloat16 is summed in float32
+    products = (
+        row_product(view, tap, preferred_element_type=wide)
+        for view, tap in zip(views, taps, strict=True)
+    )
+    return sum(products, jnp.zeros((), wide)).astype(x.dtype)
 
 
 def _tap_backward(dilation, saved, gradient):

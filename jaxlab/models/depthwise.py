@@ -65,10 +65,13 @@ def _largest_divisor(n, most):
 
 
 def _shifted_forward(x, kernel, stride, dilation):
+    kernel = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))  # sums in float32
+
     def run(x):
         padded, shape = _padded(x, kernel, dilation), _out_shape(x, stride)
         taps = _taps(padded, kernel, stride, dilation, shape)
-        return sum((kernel[i, j, 0] * view for i, j, view in taps), jnp.zeros((), x.dtype))
+        total = sum((kernel[i, j, 0] * view for i, j, view in taps), jnp.zeros((), x.dtype))
+        return total.astype(x.dtype)
 
     (blocks,) = _by_images(x)
     found = jax.lax.map(run, blocks)

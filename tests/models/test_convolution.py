@@ -22,6 +22,20 @@ def test_both_formulations_agree(size, stride, side):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), *grads)
 
 
+@pytest.mark.parametrize("kind", ["taps", "depthwise", "1x1"])
+def test_bfloat16_is_rounded_once(kind):
+    size, groups = {"taps": (3, 1), "depthwise": (5, 16), "1x1": (1, 1)}[kind]
+    rng = np.random.default_rng(0)
+    shapes = (4, 8, 8, 16), (size, size, 16 // groups, 16)
+    x, kernel = (jnp.array(rng.normal(size=s), jnp.bfloat16) for s in shapes)
+    with convolution.inside_loop():
+        run = jax.jit(lambda x, kernel: convolution.conv2d(x, kernel, groups=groups))
+        found = run(x, kernel)
+    exact = run(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=2**-8, atol=1e-5)
+
+
 def test_what_does_not_fit_is_refused():
     x = jnp.ones((1, 4, 4, 2))
     with pytest.raises(ValueError, match=r"kernel \(3, 3, 1, 1\)"):

@@ -111,9 +111,9 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        wide = x.astype(jnp.float32)
         if train:
             count = self.copies * math.prod(x.shape[:-1])
-            wide = x.astype(jnp.float32)
             mean = jnp.mean(wide, axis=(0, 1, 2))
             var = jnp.mean((wide - mean) ** 2, axis=(0, 1, 2))
             if not self.is_initializing():
@@ -124,7 +124,8 @@ class BatchNorm(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
-        return x * factor.astype(x.dtype) + (bias - mean * factor).astype(x.dtype)
+        # In bfloat16 the two terms would lose in their difference what the mean is larger by.
+        return (wide * factor + (bias - mean * factor)).astype(x.dtype)
 
 
 class SqueezeExcitation(nn.Module):

@@ -118,6 +118,16 @@ def test_batch_norm_keeps_the_unbiased_variance():
     np.testing.assert_allclose(fixed.reshape(-1, 3), wanted, atol=1e-5)
 
 
+def test_batch_norm_of_bfloat16_is_rounded_once():
+    wide = 30 + jax.random.normal(jax.random.key(0), (8, 4, 4, 2))
+    x, norm = wide.astype(jnp.bfloat16), layers.BatchNorm()
+    variables = norm.init(jax.random.key(1), x, True)
+    run = lambda x: norm.apply(variables, x, True, mutable=["batch_stats"])[0]
+    found, exact = run(x), run(x.astype(jnp.float32))
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=2**-8, atol=1e-5)
+
+
 def test_batch_norm_before_nearest_upsampling_counts_every_copy():
     x = random(0, 2, 2, 2, 3)
     large = layers.upsample_nearest(x)
