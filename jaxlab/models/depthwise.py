@@ -54,10 +54,28 @@ def _out_shape(x, stride):
     return -(-x.shape[1] // stride), -(-x.shape[2] // stride)
 
 
-def _by_images(*arrays):
-    """[batch, ...] -> [batch / n, n, ...] each, n at most `_IMAGES`."""
-    n = _largest_divisor(arrays[0].shape[0], _IMAGES)
-    return tuple(array.reshape(-1, n, *array.shape[1:]) for array in arrays)
+def _devices(batch):
+    """Devices over which a batch may be split; 1 where it cannot be."""
+    return jax.device_count() if batch % jax.device_count() == 0 else 1
+
+
+def _by_images(x):
+    """[batch, ...] -> [batch / d / n, d n, ...]: a few images at a time on each of d devices.
+
+    Devices split a batch in its order. A loop over plain blocks would cut across that, and each
+    device would gather the whole batch.
+    """
+    devices = _devices(x.shape[0])
+    n = _largest_divisor(x.shape[0] // devices, _IMAGES)
+    blocks = x.reshape(devices, -1, n, *x.shape[1:]).swapaxes(0, 1)
+    return blocks.reshape(-1, devices * n, *x.shape[1:])
+
+
+def _from_images(blocks):
+    """Undoes `_by_images`."""
+    batch = blocks.shape[0] * blocks.shape[1]
+    x = blocks.reshape(blocks.shape[0], _devices(batch), -1, *blocks.shape[2:]).swapaxes(0, 1)
+    return x.reshape(batch, *blocks.shape[2:])
 
 
 def _largest_divisor(n, most):
@@ -73,9 +91,7 @@ def _shifted_forward(x, kernel, stride, dilation):
         total = sum((kernel[i, j, 0] * view for i, j, view in taps), jnp.zeros((), x.dtype))
         return total.astype(x.dtype)
 
-    (blocks,) = _by_images(x)
-    found = jax.lax.map(run, blocks)
-    return found.reshape(x.shape[0], *found.shape[2:])
+    return _from_images(jax.lax.map(run, _by_images(x)))
 
 
 def _shifted_input_gradient(x, kernel, gradient, stride, dilation):
@@ -95,12 +111,14 @@ def _shifted_kernel_gradient(x, kernel, gradient, stride, dilation):
         taps = _taps(padded, kernel, stride, dilation, gradient.shape[1:3])
         # A sum of slices is one vectorised loop, unlike a reduction that keeps the last axis.
         sums = [sum(view[:, c] * gradient[:, c] for c in cuts) for _, _, view in taps]
-        return total + jnp.sum(jnp.stack(sums), axis=(1, 2, 3)), None
+        by_device = jnp.stack(sums).reshape(len(sums), devices, -1, x.shape[-1])
+        return total + jnp.sum(by_device, axis=2), None
 
-    zeros = jnp.zeros((kernel.shape[0] * kernel.shape[1], x.shape[-1]), jnp.float32)
+    devices = _devices(x.shape[0])
+    zeros = jnp.zeros((kernel.shape[0] * kernel.shape[1], devices, x.shape[-1]), jnp.float32)
     # Padded here: in the loop the padding would be computed anew for every tap.
-    pairs = _by_images(_padded(x, kernel, dilation), gradient)
-    return jax.lax.scan(add, zeros, pairs)[0].reshape(kernel.shape)
+    pairs = _by_images(_padded(x, kernel, dilation)), _by_images(gradient)
+    return jax.lax.scan(add, zeros, pairs)[0].sum(axis=1).reshape(kernel.shape)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

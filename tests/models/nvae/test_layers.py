@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlab import mesh as mesh_lib
 from jaxlab.models.depthwise import depthwise_conv
 from jaxlab.models.nvae import layers
 from jaxlab.models.nvae.flows import FlowPair, autoregressive_mask
@@ -30,7 +31,7 @@ def random(seed, *shape):
 
 @pytest.mark.parametrize("size", [3, 5])
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)])
-@pytest.mark.parametrize(("batch", "height"), [(2, 7), (6, 20), (5, 2)])
+@pytest.mark.parametrize(("batch", "height"), [(2, 7), (6, 20), (5, 2), (48, 4)])
 def test_depthwise_and_its_gradients_equal_the_backends(size, stride, dilation, batch, height):
     x, kernel = random(0, batch, height, 8, 3), random(1, size, size, 1, 3)
     ours = lambda x, k: depthwise_conv(x, k, stride, dilation)
@@ -55,6 +56,23 @@ def test_shifted_views_of_depthwise_are_not_kept_in_memory():
     x, kernel = random(0, 16, 16, 16, 32), random(1, 5, 5, 1, 32)
     compiled = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernel).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 12 * x.nbytes
+
+
+def test_depthwise_on_many_devices_gathers_no_images():
+    mesh = mesh_lib.make_mesh()
+    x, kernel = random(0, 6 * mesh.size, 4, 4, 3), random(1, 3, 3, 1, 3)
+    loss = lambda x, k: jnp.mean(depthwise_conv(x, k) ** 2)
+    step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    placed = (
+        jax.device_put(x, mesh_lib.split(mesh)),
+        jax.device_put(kernel, mesh_lib.replicated(mesh)),
+    )
+    compiled = step.lower(*placed).compile()
+    assert mesh.size > 1
+    assert "all-gather" not in compiled.as_text()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), compiled(*placed), step(x, kernel)
+    )
 
 
 def test_depthwise_refuses_a_kernel_of_other_channels():
