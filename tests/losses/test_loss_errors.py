@@ -4,22 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from long_tail import COUNTS, LABELS, LOGITS, PRIOR, K, adjusted
 
 from jaxlab import losses
-
-K = 5
-COUNTS = np.array([100, 40, 20, 5, 1])
-PRIOR = (COUNTS / COUNTS.sum()).astype(np.float32)
-RNG = np.random.default_rng(0)
-LOGITS = (3 * RNG.normal(size=(7, K))).astype(np.float32)
-LABELS = np.array([0, 1, 2, 3, 4, 0, 4])
-
-
-def adjusted(logits=LOGITS, labels=LABELS, prior=PRIOR, tau=1.0):
-    return losses.logit_adjusted_cross_entropy(logits, labels, class_prior=prior, tau=tau)
-
-
-# --- Errors ---------------------------------------------------------------------------------------
 
 GOOD = {"logits": LOGITS, "labels": LABELS, "class_prior": PRIOR, "tau": 1.0}
 ZERO = np.array([0.5, 0.5, 0, 0, 0])
