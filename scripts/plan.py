@@ -8,12 +8,14 @@ The very step that the script would run is compiled ahead of time, without alloc
 memory of each chip, FLOPs, bytes, exchanges between chips, step time, hours of the schedule.
 Topologies are v4:2x2x1, v5e:4x4, v5p:2x2x2, v6e:2x4 and so on, chips along each axis; cpu:8 takes
 devices of this machine, which needs no libtpu and tells memory and FLOPs only.
+The TPU compiler takes some twenty minutes of one core for a published recipe.
 
 Step time is the sum of the compiler's own cycle estimates for all operations, loops multiplied;
 exchanges are not in it. Beside it stands the least that peak FLOP/s and memory bandwidth allow.
 Runs of several stages show the one that takes most: see `blueprint` in the script.
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import itertools
@@ -21,6 +23,7 @@ import json
 import os
 import pathlib
 import sys
+import threading
 import time
 
 # libtpu asks the machine what it is; on one that is no TPU it has to be told.
@@ -84,6 +87,22 @@ def make_blueprint(module, config, mesh, data_dir):
     return found
 
 
+@contextlib.contextmanager
+def told(what, every=60.0):
+    """Logs that something is still under way, as a compiler does not say how far it is."""
+    done, start = threading.Event(), time.perf_counter()
+
+    def tell():
+        while not done.wait(every):
+            logging.info("%s, %.0f s so far", what, time.perf_counter() - start)
+
+    threading.Thread(target=tell, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
 def plan(found):
     """Compiles a blueprint's step; returns the record to show."""
     marks = [time.perf_counter()]
@@ -101,7 +120,8 @@ def plan(found):
         "flops": planning.matmul_flops(traced.jaxpr),
     }
     try:
-        compiled = planning.compile_step(lowered)
+        with told("compiling"):
+            compiled = planning.compile_step(lowered)
     except planning.OutOfMemory as error:
         over = error.needed - error.available
         record["memory"] = {"total": error.needed, "available": error.available, "over": over}

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import time
 
 import pytest
 from processes import ROOT, complaint
@@ -49,6 +50,16 @@ def test_the_table_of_a_chip(plan):
     assert "1.00 hours, 4.0 chip hours" in text
     record["memory"]["over"], record["fits"] = 3 * 2**20, False
     assert "too much by 3 MiB" in plan.table(record)
+
+
+def test_long_work_tells_of_itself_until_it_ends(plan, caplog):
+    with caplog.at_level("INFO", logger="absl"), plan.told("compiling", every=0.01):
+        time.sleep(0.2)
+    told = [r.getMessage() for r in caplog.records]
+    assert 1 < len(told) <= 20
+    assert told[0].startswith("compiling, 0 s so far")
+    time.sleep(0.05)
+    assert len(caplog.records) == len(told)
 
 
 def test_wrong_topologies_and_batches(plan):
