@@ -4,15 +4,17 @@ Each reader returns NumPy arrays and raises one clear line that names the file: 
 when it is missing, `ValueError` when what it holds is not what it should be.
 """
 
+import contextlib
 import gzip
 import importlib.util
 import io
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -198,6 +200,16 @@ def read_images(
     return images
 
 
+def npz_has_split(path: str | Path, split: str) -> bool:
+    """Whether an npz file has images under a key with the split's name, such as `x_test`."""
+    with _archive(Path(path)) as archive:
+        return not set(archive.files).isdisjoint(_own_names(split, "images", "x"))
+
+
+def _own_names(split: str, long: str, short: str) -> tuple[str, ...]:
+    return f"{split}_{long}", f"{long}_{split}", f"{short}_{split}"
+
+
 def read_npz(path: str | Path, split: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Images and labels of an npz file with `images` or `x` (and `labels` or `y`) in it.
 
@@ -217,13 +229,7 @@ def read_npz(path: str | Path, split: str) -> tuple[np.ndarray, np.ndarray | Non
     """
     path = Path(path)
     arrays = _open_npz(path, ())
-    names = lambda long, short: (
-        f"{split}_{long}",
-        f"{long}_{split}",
-        f"{short}_{split}",
-        long,
-        short,
-    )
+    names = lambda long, short: (*_own_names(split, long, short), long, short)
     images = next((arrays[k] for k in names("images", "x") if k in arrays), None)
     labels = next((arrays[k] for k in names("labels", "y") if k in arrays), None)
     if images is None:
@@ -266,17 +272,24 @@ def read_mnist5k(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return table[:, :-1].reshape(-1, 28, 28, 1), table[:, -1].astype(np.int32)
 
 
-def _open_npz(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
+@contextlib.contextmanager
+def _archive(path: Path) -> Iterator[Any]:
+    """An npz file; what is wrong with it is told with its name."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            missing = sorted(set(needed) - set(archive.files))
-            if missing:
-                raise ValueError(f"holds {sorted(archive.files)}, {missing} are missing")
-            return {name: archive[name] for name in (needed or archive.files)}
+            yield archive
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, zlib.error) as error:
         raise ValueError(f"{path}: not a readable npz file ({error})") from error
+
+
+def _open_npz(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
+    with _archive(path) as archive:
+        missing = sorted(set(needed) - set(archive.files))
+        if missing:
+            raise ValueError(f"holds {sorted(archive.files)}, {missing} are missing")
+        return {name: archive[name] for name in (needed or archive.files)}
 
 
 def _in_threads(work: Callable[[range], None], count: int, chunk: int = 256) -> None:

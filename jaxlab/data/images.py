@@ -324,13 +324,19 @@ def _load_folder(
 
 def _load_npz(folder: Path, part: _Part) -> tuple[np.ndarray, np.ndarray | None]:
     if folder.suffix == ".npz":
-        place, whole = folder, False
-        images, labels = formats.read_npz(place, part.source)
+        # Keys of no split are the training set's: as test set they would be the same images again.
+        place, has = folder, lambda split: formats.npz_has_split(folder, split)
+        if part.split == "test" and not has("test"):
+            raise ValueError(
+                f"{folder} has no test split: call its arrays x_test and y_test, or evaluate on "
+                "part of the training images (holdout=N, split validation)"
+            )
+        whole = has(part.split) if part.split != "train" else has("validation")
     else:
         place, whole = _split_place(
             folder, part, lambda split: folder / f"{split}.npz", Path.is_file
         )
-        images, labels = formats.read_npz(place, part.split if whole else part.source)
+    images, labels = formats.read_npz(place, part.split if whole else part.source)
     rows = part.indices(len(images), whole=whole or part.split == "test")
     return images[rows], None if labels is None else labels[rows]
 
@@ -342,7 +348,9 @@ def _split_place(folder: Path, part: _Part, place, exists) -> tuple[Path, bool]:
         return place(part.split), part.split != "train" or exists(place("validation"))
     if part.split == "validation" and exists(place("train")):
         return place("train"), False
-    if part.split != "test" and not exists(place("train")) and folder.is_dir():
+    # Without folders of splits all is one set; beside one of them it would hold that one's images.
+    alone = not any(exists(place(split)) for split in ("train", "validation", "test"))
+    if part.split != "test" and alone and folder.is_dir():
         return folder, False
     raise FileNotFoundError(f"{place(part.split)} is missing: no {part.split} split in {folder}")
 

