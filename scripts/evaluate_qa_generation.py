@@ -36,8 +36,10 @@ SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "Which articl
 OUT = flags.DEFINE_string("out", None, "Folder of the report.")
 READER = flags.DEFINE_string("reader", None, "Run folder of a model that answers.")
 LIMIT = flags.DEFINE_integer("limit", 0, "Measure on so many triples, drawn at random; 0 for all.")
-NUM_PASSAGES = flags.DEFINE_integer("num_passages", 200, "Passages to draw answers for.")
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", 10, "Answers to draw a passage.")
+NUM_PASSAGES = flags.DEFINE_integer(
+    "num_passages", 200, "Passages to draw answers for.", lower_bound=1
+)
+NUM_SAMPLES = flags.DEFINE_integer("num_samples", 10, "Answers to draw a passage.", lower_bound=1)
 SHOWN = flags.DEFINE_integer("shown", 20, "Pairs to print.")
 BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "For questions; 1 is greedy.")
 TOP_P = flags.DEFINE_float("top_p", 0.95, "For answers.")
@@ -181,18 +183,16 @@ class Evaluation:
         passages = list(gold)[: NUM_PASSAGES.value]
         self.pairs, table = {}, {}
         for kind, bound in (("free", False), ("spans only", True)):
-            drawn = list(
-                asking.generate_texts(
-                    self.generator,
-                    passages,
-                    seed=SEED.value,
-                    num_pairs=NUM_SAMPLES.value,
-                    draws=NUM_SAMPLES.value,
-                    batch_size=max(1, BATCH_SIZE.value // NUM_SAMPLES.value),
-                    top_p=TOP_P.value,
-                    spans_only=bound,
-                    keep_repeated=True,
-                )
+            drawn = asking.generate_texts(
+                self.generator,
+                passages,
+                seed=SEED.value,
+                num_pairs=NUM_SAMPLES.value,
+                draws=NUM_SAMPLES.value,
+                batch_size=max(1, BATCH_SIZE.value // NUM_SAMPLES.value),
+                top_p=TOP_P.value,
+                spans_only=bound,
+                keep_all=True,
             )
             flat = [pair for pairs in drawn for pair in pairs]
             words = [[tuple(self.words(pair.answer)) for pair in pairs] for pairs in drawn]
@@ -211,7 +211,7 @@ class Evaluation:
                 "gold": float(np.mean([hit for row in hits for hit in row])),
                 "gold answers found": float(np.mean(covered)),
                 "distinct": float(np.mean([len(set(found)) for found in words])),
-                "question cut off": float(np.mean([not pair.ended for pair in flat])),
+                "cut off": float(np.mean([not pair.ended for pair in flat])),
             }
             self.pairs[kind] = [
                 (passages[i], pair) for i, pairs in enumerate(drawn) for pair in distinct(pairs)

@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import re
 import sys
 
 from absl import flags, logging
@@ -52,14 +51,13 @@ def read_passages():
     if (text is None) == (squad is None):
         raise launch.UsageError("name one of --text=FILE (- for standard input) and --squad=FILE")
     if text is None:
-        records = qa.read_squad(squad or "")
-        texts = list(dict.fromkeys(record.passage for record in records))
+        texts = qa.read_contexts(squad or "")
     else:
         try:
             content = sys.stdin.read() if text == "-" else pathlib.Path(text).read_text("utf8")
         except UnicodeDecodeError as error:
             raise launch.UsageError(f"{text} is not text in UTF-8: {error}") from error
-        texts = [part.strip() for part in re.split(r"\n\s*\n", content) if part.strip()]
+        texts = qa.paragraphs(content)
         if not texts:
             where = "standard input" if text == "-" else text
             raise launch.UsageError(f"{where} is empty: it holds no passage")

@@ -16,13 +16,17 @@ import itertools
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 FORMAT = '{"data": [{"paragraphs": [{"context", "qas": [{"question", "answers": [{"text"}]}]}]}]}'
+
+# Characters of Chinese and Japanese, which stand without spaces, for a class of a pattern.
+CJK = "\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
+_WRAPPED = re.compile(rf"(?<=[{CJK}])[ \t]*\n[ \t]*(?=[{CJK}])")
 
 # Where a text may be cut, best first; the separator stays with what it ends. No list of
 # abbreviations: "Dr. Who" may be cut, which costs a little context and no answer.
@@ -91,6 +95,38 @@ def read_squad(path: str | Path) -> list[Record]:
         message says which and where.
     """
     path = Path(path)
+    get = functools.partial(_get, path)
+    records = []
+    for title, passage, paragraph, place in _contexts(path):
+        for k, qa in enumerate(get(paragraph, "qas", list, place)):
+            where = f"{place}.qas[{k}]"
+            question = get(qa, "question", str, where)
+            if qa.get("is_impossible"):
+                continue
+            answers = []
+            for m, answer in enumerate(get(qa, "answers", list, where)):
+                text = get(answer, "text", str, f"{where}.answers[{m}]")
+                start = answer.get("answer_start")
+                right = isinstance(start, int) and start >= 0
+                right = right and passage.startswith(text, start)
+                answers.append((text, start if right else -1))
+            if answers:
+                texts, starts = _by_frequency(answers)
+                records.append(Record(title, passage, question, texts, starts))
+    return records
+
+
+def read_contexts(path: str | Path) -> list[str]:
+    """The passages of such a file, each once, whether anything is asked about them or not.
+
+    Raises:
+      FileNotFoundError, ValueError: as in `read_squad`.
+    """
+    return list(dict.fromkeys(passage for _, passage, _, _ in _contexts(Path(path))))
+
+
+def _contexts(path: Path) -> Iterator[tuple[str, str, Any, str]]:
+    """(title, passage, what surrounds it, where that is in the file)."""
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: put a file in SQuAD's format there "
@@ -104,31 +140,13 @@ def read_squad(path: str | Path) -> list[Record]:
         raise ValueError(f"{path} is not gzip: {error}") from error
     except ValueError as error:  # of UTF-8 and of JSON
         raise ValueError(f"{path} is not JSON in UTF-8: {error}") from error
-    records = []
     get = functools.partial(_get, path)
     for i, article in enumerate(get(found, "data", list, "the file")):
-        place = f"data[{i}]"
-        paragraphs = get(article, "paragraphs", list, place)
+        listed = get(article, "paragraphs", list, f"data[{i}]")
         title = article.get("title") or f"{path.name}:{i}"
-        for j, paragraph in enumerate(paragraphs):
+        for j, paragraph in enumerate(listed):
             place = f"data[{i}].paragraphs[{j}]"
-            passage = get(paragraph, "context", str, place)
-            for k, qa in enumerate(get(paragraph, "qas", list, place)):
-                place = f"data[{i}].paragraphs[{j}].qas[{k}]"
-                question = get(qa, "question", str, place)
-                if qa.get("is_impossible"):
-                    continue
-                answers = []
-                for m, answer in enumerate(get(qa, "answers", list, place)):
-                    text = get(answer, "text", str, f"{place}.answers[{m}]")
-                    start = answer.get("answer_start")
-                    right = isinstance(start, int) and start >= 0
-                    right = right and passage.startswith(text, start)
-                    answers.append((text, start if right else -1))
-                if answers:
-                    texts, starts = _by_frequency(answers)
-                    records.append(Record(str(title), passage, question, texts, starts))
-    return records
+            yield str(title), get(paragraph, "context", str, place), paragraph, place
 
 
 def split_records(
@@ -193,6 +211,19 @@ def split_records(
     return sides  # type: ignore[return-value]
 
 
+def paragraphs(text: str) -> list[str]:
+    """The paragraphs of a text, which empty lines part, each on one line.
+
+    Lines are joined by a space, where Chinese or Japanese stands on both sides by nothing.
+
+    Example:
+      >>> paragraphs("She wrote the first\\nprogram.\\n\\n她写了\\n程序。")
+      ['She wrote the first program.', '她写了程序。']
+    """
+    joined = lambda part: re.sub(r"\s*\n\s*", " ", _WRAPPED.sub("", part.strip()))
+    return [joined(part) for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
 def segment(
     text: str,
     max_length: int,
@@ -202,9 +233,9 @@ def segment(
 ) -> list[tuple[int, str]]:
     """Cuts a text into parts of bounded length, at the best places there are.
 
-    A text that is too long is cut at line ends, a part that still is at the ends of its sentences,
-    then at semicolons and colons, at commas, at spaces, and at last anywhere. Neighbours are joined
-    again while they fit, but never over a line end.
+    A text is cut at its line ends, a line that is too long at the ends of its sentences, then at
+    semicolons and colons, at commas, at spaces, and at last anywhere. Neighbours are joined again
+    while they fit, but never over a line end: of wrapped text, take `paragraphs` first.
 
     Args:
       text: any text.
@@ -224,7 +255,8 @@ def segment(
       [(0, 'One two.'), (9, 'Three,'), (16, 'four five.')]
 
     After `text_segmentate` of bert4keras. Departures: separators of one kind count as one level,
-    and a part that has none is cut all the same, where the original leaves it too long.
+    a text that is short enough is cut at line ends too, and a part without separators is cut all
+    the same, where the original leaves it too long.
     """
     if max_length < 1:
         raise ValueError(f"max_length is {max_length}, must be at least 1")

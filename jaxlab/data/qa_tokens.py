@@ -5,22 +5,26 @@
 The second and third part change places for a model that answers. Needs `tokenizers`.
 """
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 import json
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tokenizers
 
-from jaxlab.data.qa import Triple
+from jaxlab.data.qa import CJK, Triple
 from jaxlab.data.text import TokenSet
-from jaxlab.data.wordpiece import SPECIAL
+from jaxlab.data.wordpiece import SPECIAL, library
+
+if TYPE_CHECKING:
+    import tokenizers
 
 ORDERS = ("answer_first", "question_first")
-_CJK = "\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
-_APART = re.compile(rf"([{_CJK}])")
+_APART = re.compile(rf"([{CJK}])")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +206,7 @@ def reduce_tokenizer(
     for side in ("sep", "cls"):  # of the older kind of post-processor
         if isinstance(post.get(side), list):
             post[side] = [post[side][0], vocab[post[side][0]]]
-    reduced = tokenizers.Tokenizer.from_str(json.dumps(tree))
+    reduced = library().Tokenizer.from_str(json.dumps(tree))
     reduced.no_padding()
     reduced.no_truncation()
     return reduced
@@ -244,7 +248,7 @@ def detokenize(ids: Iterable[int], tokenizer: tokenizers.Tokenizer) -> str:
     text = re.sub(r"(\w) (['’]) (s|t|re|ve|ll|d|m)\b", r"\1\2\3", text)
     text = re.sub(r"(\w) ([-–/]) (?=\w)", r"\1\2", text)
     text = re.sub(r"(\d)([.,]) (?=\d)", r"\1\2", text)
-    return re.sub(rf"(?<=[{_CJK}]) | (?=[{_CJK}])", "", text)
+    return re.sub(rf"(?<=[{CJK}]) | (?=[{CJK}])", "", text)
 
 
 def find_span(

@@ -1,14 +1,31 @@
 """BERT's tokenizer: read from a model folder, or trained on texts. Needs `tokenizers`."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import tokenizers
 from etils import epath
-from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+if TYPE_CHECKING:
+    import tokenizers
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def library() -> Any:
+    """The package `tokenizers`, which not every installation has.
+
+    Raises:
+      ModuleNotFoundError: it is missing; says how to get it.
+    """
+    try:
+        import tokenizers
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("tokenizers is missing: pip install -e '.[text]'") from error
+    return tokenizers
 
 
 def load_tokenizer(directory: str | Path) -> tokenizers.Tokenizer:
@@ -27,23 +44,24 @@ def load_tokenizer(directory: str | Path) -> tokenizers.Tokenizer:
     folder = Path(directory)
     if (folder / "tokenizer.json").is_file():
         try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+            tokenizer = library().Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except ModuleNotFoundError:
+            raise
         except Exception as error:  # the library raises nothing narrower
             raise ValueError(f"{folder / 'tokenizer.json'} cannot be read: {error}") from error
     elif (folder / "vocab.txt").is_file():
         # Not splitlines, which also cuts at characters that may be tokens, such as U+2028.
         lines = (folder / "vocab.txt").read_text(encoding="utf8").removesuffix("\n").split("\n")
         vocab = {token: i for i, token in enumerate(lines)}
-        missing = [token for token in SPECIAL[:4] if token not in vocab]
-        if missing:
-            raise ValueError(f"{folder / 'vocab.txt'} lacks {', '.join(missing)}")
-        config = folder / "tokenizer_config.json"
-        settings = json.loads(config.read_text()) if config.is_file() else {}
-        model = models.WordPiece(vocab, unk_token="[UNK]")  # type: ignore[call-arg]
-        tokenizer = _bert(model, lowercase=settings.get("do_lower_case", True))
-        _add_template(tokenizer)
+        model = library().models.WordPiece(vocab, unk_token="[UNK]")
+        tokenizer = _bert(model, **_settings(folder / "tokenizer_config.json"))
     else:
         raise FileNotFoundError(f"{folder} has neither tokenizer.json nor vocab.txt")
+    missing = [token for token in SPECIAL[:4] if tokenizer.token_to_id(token) is None]
+    if missing:
+        raise ValueError(f"the vocabulary in {folder} lacks {', '.join(missing)}")
+    if tokenizer.post_processor is None:
+        _add_template(tokenizer)
     # Files often carry the padding and the length that some training run used.
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -79,7 +97,7 @@ def train_wordpiece(
     if vocab_size <= len(SPECIAL):
         raise ValueError(f"vocab_size is {vocab_size}, must be above {len(SPECIAL)}")
     texts = list(texts)
-    tokenizer = _bert(models.WordPiece(unk_token="[UNK]"), lowercase=lowercase)  # type: ignore[call-arg]
+    tokenizer = _bert(library().models.WordPiece(unk_token="[UNK]"), lowercase=lowercase)
     # The library numbers characters in an order that changes from run to run, and breaks ties
     # between pairs by these numbers: given beforehand, they are the same in every run.
     words = {
@@ -90,7 +108,7 @@ def train_wordpiece(
         )
     }
     characters = {word[0] for word in words} | {f"##{c}" for word in words for c in word[1:]}
-    trainer = trainers.WordPieceTrainer(
+    trainer = library().trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
         special_tokens=[*SPECIAL, *sorted(characters)],
@@ -99,7 +117,7 @@ def train_wordpiece(
     tokenizer.train_from_iterator(texts, trainer)
     pieces = sorted(set(tokenizer.get_vocab()) - set(SPECIAL))
     vocab = {token: i for i, token in enumerate([*SPECIAL, *pieces])}
-    model = models.WordPiece(vocab, unk_token="[UNK]")  # type: ignore[call-arg]
+    model = library().models.WordPiece(vocab, unk_token="[UNK]")
     tokenizer = _bert(model, lowercase=lowercase)
     _add_template(tokenizer)
     return tokenizer
@@ -114,6 +132,9 @@ def own_tokenizer(
       texts: as for `train_wordpiece`.
       vocab_size: likewise.
       directory: of tokenizer.json, made if it is missing; None keeps nothing.
+
+    Raises:
+      ValueError: the folder's tokenizer has more than vocab_size tokens.
     """
     if directory is None:
         return train_wordpiece(texts, vocab_size)
@@ -121,19 +142,39 @@ def own_tokenizer(
     if not file.exists():
         file.parent.mkdir(exist_ok=True)
         file.write_text(train_wordpiece(texts, vocab_size).to_str())
-    return load_tokenizer(str(directory))
+    tokenizer = load_tokenizer(str(directory))
+    size = tokenizer.get_vocab_size()
+    if size > vocab_size:
+        raise ValueError(
+            f"{file} has {size} tokens, vocab_size is {vocab_size}: take another folder"
+        )
+    return tokenizer
 
 
-def _bert(model, *, lowercase: bool) -> tokenizers.Tokenizer:
-    tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)  # type: ignore[assignment]
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
+def _settings(file: Path) -> dict[str, Any]:
+    """What an old folder's tokenizer_config.json, which may be absent, says to `_bert`."""
+    try:
+        found = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
+        lowercase = found.get("do_lower_case", True)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{file} is not a JSON object: {error}") from error
+    return {
+        "lowercase": lowercase,
+        "strip_accents": found.get("strip_accents"),
+        "handle_chinese_chars": found.get("tokenize_chinese_chars", True),
+    }
+
+
+def _bert(model, **settings: Any) -> tokenizers.Tokenizer:
+    tokenizer = library().Tokenizer(model)
+    tokenizer.normalizer = library().normalizers.BertNormalizer(**settings)
+    tokenizer.pre_tokenizer = library().pre_tokenizers.BertPreTokenizer()
     return tokenizer
 
 
 def _add_template(tokenizer: tokenizers.Tokenizer) -> None:
     tokenizer.add_special_tokens([t for t in SPECIAL if tokenizer.token_to_id(t) is not None])
     ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+    tokenizer.post_processor = library().processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
     )

@@ -6,10 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from jaxlab.data import qa
+from jaxlab.data import qa, qa_sets, qa_tokens, wordpiece
 
-wordpiece = pytest.importorskip("jaxlab.data.wordpiece", reason="needs tokenizers")
-qa_tokens = pytest.importorskip("jaxlab.data.qa_tokens", reason="needs tokenizers")
+pytest.importorskip("tokenizers")
 
 PASSAGE = "Ada Lovelace wrote notes. She was born in London in 1815; her father was a poet."
 
@@ -37,6 +36,9 @@ def test_plain_and_gzipped_files_read_alike(tmp_path):
     assert qa.read_squad(write(tmp_path / "z.json", chinese))[0].answers == ("伦敦",)
     nothing = squad(answers=[])
     assert qa.read_squad(write(tmp_path / "n.json", nothing)) == []
+    unasked = {"title": "Ada", "paragraphs": [{"context": "She wrote.", "qas": []}]}
+    file = write(tmp_path / "u.json", nothing, unasked, nothing)
+    assert qa.read_contexts(file) == [PASSAGE, "She wrote."]
 
 
 def broken(**changes):
@@ -231,7 +233,6 @@ def test_a_reduced_tokenizer_spells_what_it_no_longer_knows(tokenizer):
 
 
 def test_whole_sets_hold_out_passages_and_count(tmp_path, tokenizer):
-    qa_sets = pytest.importorskip("jaxlab.data.qa_sets")
     articles = [squad(f"article {i}", f"{PASSAGE} {i}.") for i in range(10)]
     write(tmp_path / "a.json", *articles)
     missing = squad("other", "Nothing here.", "Where?", [("London", 0)])

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -147,7 +148,21 @@ def test_vocab_txt_gives_the_same_tokenizer(wordpiece, tmp_path):
         assert loaded.encode(a, b).type_ids == tokenizer.encode(a, b).type_ids
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     assert wordpiece.load_tokenizer(tmp_path).encode("Good").tokens[1] == "[UNK]"
+    settings = {"do_lower_case": True, "strip_accents": False}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    normalizer = wordpiece.load_tokenizer(tmp_path).normalizer
+    assert normalizer.normalize_str("Für Schön") == "für schön"
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json is not a JSON object"):
+        wordpiece.load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n")
+    with pytest.raises(ValueError, match=r"lacks \[CLS\], \[SEP\]"):
+        wordpiece.load_tokenizer(tmp_path)
+    few = json.loads(tokenizer.to_str())
+    few["added_tokens"], few["post_processor"] = [], None
+    few["model"]["vocab"] = {"[PAD]": 0, "[UNK]": 1, "good": 2}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(few))
     with pytest.raises(ValueError, match=r"lacks \[CLS\], \[SEP\]"):
         wordpiece.load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
@@ -155,6 +170,22 @@ def test_vocab_txt_gives_the_same_tokenizer(wordpiece, tmp_path):
         wordpiece.load_tokenizer(tmp_path)
     with pytest.raises(FileNotFoundError, match="neither"):
         wordpiece.load_tokenizer(tmp_path / "nowhere")
+
+
+def test_a_missing_package_is_named_with_what_brings_it(wordpiece, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"tokenizers is missing: pip install -e '\.\[text"
+    ):
+        wordpiece.train_wordpiece(WORDS, 200)
+
+
+def test_a_folder_keeps_the_tokenizer_it_has(wordpiece, tmp_path):
+    first = wordpiece.own_tokenizer(WORDS * 3, 60, tmp_path / "t")
+    again = wordpiece.own_tokenizer(["other words"] * 9, 60, tmp_path / "t")
+    assert again.get_vocab() == first.get_vocab()
+    with pytest.raises(ValueError, match=r"tokenizer\.json has \d+ tokens, vocab_size is 9"):
+        wordpiece.own_tokenizer(WORDS, 9, tmp_path / "t")
 
 
 def test_long_texts_are_cut_only_when_asked(wordpiece):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -103,10 +103,10 @@ def generate_texts(
     seed: int = 0,
     num_pairs: int = 1,
     draws: int | None = None,
-    keep_repeated: bool = False,
+    keep_all: bool = False,
     batch_size: int = 16,
     **options: Any,
-) -> Iterator[list[QAPair]]:
+) -> list[list[QAPair]]:
     """Pairs for each passage, in order.
 
     Args:
@@ -116,11 +116,12 @@ def generate_texts(
       num_pairs: most pairs a passage; fewer where fewer answers are distinct.
       draws: answers to draw, of which repeated ones are dropped; by default 2 num_pairs, and
         num_pairs in the mode "beam", whose answers are distinct.
-      keep_repeated: whether to keep repeated answers after all, to count them.
+      keep_all: whether to keep the answers that are left out otherwise, to count them: repeated
+        ones, and with `spans_only` those cut off at the limit, which may end inside a word.
       batch_size: passages that run at once.
       **options: of `generate_pairs` (mode, beam_size, top_p, ...), and `spans_only`.
 
-    Yields:
+    Returns:
       For each passage its pairs.
 
     Raises:
@@ -133,6 +134,8 @@ def generate_texts(
     beam = options.get("mode") == "beam"
     count = draws or (num_pairs if beam else 2 * num_pairs)
     run = make_generate(generator, num_pairs=count, **options)
+    whole_only = options.get("spans_only", False)
+    keep = lambda new, ended: keep_all or (new and (ended or not whole_only))
     tokens = qa_tokens.encode_passages(passages, generator.tokenizer, generator.limits.passage)
     found: list[list[QAPair]] = [[] for _ in passages]
     order = np.argsort(tokens.lengths, kind="stable")
@@ -145,9 +148,9 @@ def generate_texts(
         pairs = jax.device_get(run(generator.params, ids, keys, starts, ends))
         for row, index in enumerate(rows[: len(order) - first].tolist()):
             text = passages[index]
-            pairs_of = _texts(generator, text, index, pairs, row, keep_repeated)
-            found[index] = pairs_of[:num_pairs]
-    yield from found
+            read = _texts(generator, text, index, pairs, row, keep)
+            found[index] = read[:num_pairs]
+    return found
 
 
 def pad_rows(rows: Sequence[np.ndarray], longest: int) -> np.ndarray:
@@ -165,14 +168,14 @@ def pad_rows(rows: Sequence[np.ndarray], longest: int) -> np.ndarray:
     return ids
 
 
-def _texts(generator, passage, index, pairs, row, keep_repeated) -> list[QAPair]:
+def _texts(generator, passage, index, pairs, row, keep) -> list[QAPair]:
     found, seen = [], set()
     end = generator.layout.sep_id
     strip = lambda tokens: [int(t) for t in tokens if t not in (0, end)]
     answers, questions = pairs
     for i in range(answers.tokens.shape[1]):
         tokens = strip(answers.tokens[row, i])
-        if not tokens or (tuple(tokens) in seen and not keep_repeated):
+        if not tokens or not keep(tuple(tokens) not in seen, answers.ended[row, i]):
             continue
         seen.add(tuple(tokens))
         span = qa_tokens.find_span(passage, tokens, generator.tokenizer)

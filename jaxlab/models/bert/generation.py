@@ -73,7 +73,8 @@ def ask(
     size = jnp.sum((rows != 0) & (rows != eos_id), axis=1, keepdims=True)
     rows = jnp.pad(rows, ((0, 0), (0, 1)))
     rows = jnp.where(jnp.arange(length + 1) == size, eos_id, rows)
-    cache = empty_cache(model, prefix, length + 1 + max_length, copies=copies)
+    # With the end, and without the last token of the question, which nothing follows.
+    cache = empty_cache(model, prefix, length + max_length, copies=copies)
     states, cache = append_tokens(model, params, prefix, cache, rows, rows != 0)
     last = jnp.take_along_axis(states, size[:, :, None], axis=1)[:, 0]
     logits = next_logits(head, params, last)
@@ -195,7 +196,8 @@ def generate_pairs(
       top_k: 0 for all tokens.
       top_p: 1 for all tokens.
       spans: (starts, ends), bool [batch, length]: answers are then verbatim spans of the passage
-        that start and end there; None lets the model write what it likes.
+        that start and end there, but for one cut off at `max_answer`, which may end anywhere; None
+        lets the model write what it likes.
 
     Returns:
       Pairs, with log-probabilities.

@@ -14,10 +14,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 from etils import epath
 from flax import traverse_util
-from safetensors.numpy import load, save
 
 from jaxlab.models.bert.heads import MaskedLMHead, SequenceClassifier
 from jaxlab.models.bert.model import ACTIVATIONS, LAYER_PREFIX, Bert
@@ -209,7 +207,9 @@ def save_pretrained(
     directory.mkdir(parents=True, exist_ok=True)
     directory.joinpath(CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     # transformers refuses files that do not say which layout they follow.
-    directory.joinpath(WEIGHTS_FILE).write_bytes(save(weights, metadata={"format": "pt"}))
+    directory.joinpath(WEIGHTS_FILE).write_bytes(
+        _safetensors().numpy.save(weights, metadata={"format": "pt"})
+    )
     if tokenizer is not None:
         directory.joinpath("tokenizer.json").write_text(tokenizer.to_str())
 
@@ -256,6 +256,14 @@ _MLM: Names = {
 }
 
 
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("safetensors is missing: pip install -e '.[text]'") from error
+    return safetensors
+
+
 def _read_config(directory: epath.PathLike) -> dict[str, Any]:
     path = epath.Path(directory) / CONFIG_FILE
     if not path.exists():
@@ -264,6 +272,8 @@ def _read_config(directory: epath.PathLike) -> dict[str, Any]:
         config = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds a {type(config).__name__}, must hold an object")
     kind = config.get("model_type", "bert")
     if kind != "bert":
         raise ValueError(f"{path} has model_type {kind!r}, must be 'bert'")
@@ -291,13 +301,21 @@ def _read_weights(directory: epath.PathLike) -> tuple[dict[str, np.ndarray], str
             others = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".h5", ".pt"))
             hint = f" ({others[0]} must be saved as safetensors first)" if others else ""
             raise FileNotFoundError(f"{folder / WEIGHTS_FILE} is missing{hint}")
-        index = json.loads((folder / _INDEX_FILE).read_text())
-        files = sorted(set(index["weight_map"].values()))
+        try:
+            index = json.loads((folder / _INDEX_FILE).read_text())
+            files = sorted(set(index["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{folder / _INDEX_FILE} is no index of weights: {error}") from error
     weights: dict[str, np.ndarray] = {}
     for file in files:
+        content = (folder / file).read_bytes()
         try:
-            weights |= load((folder / file).read_bytes())
-        except safetensors.SafetensorError as error:
+            weights |= _safetensors().numpy.load(content)
+        except KeyError as error:  # a dtype that NumPy does not have
+            raise ValueError(
+                f"{folder / file} has weights of type {error.args[0]}: save them as float32 first"
+            ) from error
+        except _safetensors().SafetensorError as error:
             raise ValueError(f"{folder / file} is not a safetensors file: {error}") from error
     weights = {_today(name): value for name, value in weights.items()}
     found = [name.removesuffix(_WORD) for name in weights if name.endswith(_WORD)]

@@ -71,14 +71,22 @@ def plain_params(kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
     return {"bert": tree, "head": params["head"]}
 
 
-def stage_mask(kind: str, params: Mapping[str, Any], trainable: str = "all") -> Any:
+def stage_mask(
+    kind: str,
+    params: Mapping[str, Any],
+    trainable: str = "all",
+    *,
+    own_embeddings: bool = False,
+) -> Any:
     """Which leaves a stage trains, as `theseus.trainable_mask` gives them.
 
     Args:
-      kind: one of `KINDS`; "replacing" trains the successor's own parameters whatever `trainable`.
+      kind: one of `KINDS`; "replacing" trains the successor's own parameters whatever `trainable`,
+        and "truncated", its control, the same ones.
       params: from `stage_params`, or their shapes.
       trainable: "all", "layers" (embeddings, pooler and head frozen: what the authors' code does)
         or "layers+head".
+      own_embeddings: as in `stage_params`.
 
     Raises:
       ValueError: `trainable` is unknown.
@@ -93,6 +101,9 @@ def stage_mask(kind: str, params: Mapping[str, Any], trainable: str = "all") -> 
     if kind == "replacing":
         return theseus.trainable_mask(params, ["successor"])
     layers = [f"bert/{name}" for name in params["bert"] if name.startswith(LAYER_PREFIX)]
+    if kind == "truncated":
+        own = ["bert/embeddings"] if own_embeddings else []
+        return theseus.trainable_mask(params, [*layers, *own])
     paths = {"all": ["bert", "head"], "layers": layers, "layers+head": [*layers, "head"]}
     return theseus.trainable_mask(params, paths[trainable])
 

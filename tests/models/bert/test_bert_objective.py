@@ -58,6 +58,11 @@ def test_what_stages_hold_and_train():
         "bert": {"embeddings": False, "layers_0": True, "pooler": False},
         "head": False,
     }
+    # The control of "replacing" trains what that trains, whatever is said.
+    assert bert.stage_mask("truncated", plain, "all", own_embeddings=True) == {
+        "bert": {"embeddings": True, "layers_0": True, "pooler": False},
+        "head": False,
+    }
     assert all(jax.tree.leaves(bert.stage_mask("direct", plain, "all")))
     student = bert.stage_params("distill", START, DEEP)
     assert student == {**START, "teacher": DEEP}

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save, save_file
 
 from jaxlab.models import bert
 
@@ -160,15 +160,26 @@ def test_a_folder_that_is_no_bert(golden, tmp_path):
         bert.load_pretrained(write(tmp_path / "c", {"model_type": "bert"}, weights))
     with pytest.raises(ValueError, match="holds 0 keys"):
         bert.load_pretrained(write(tmp_path / "c", config, {"x": np.zeros(1, np.float32)}))
+    content = save({"x": np.zeros(1, np.float16)}).replace(b'"F16"', b'"BF16"')
+    head = int.from_bytes(content[:8], "little") + 1
+    content = head.to_bytes(8, "little") + content[8:]
+    (tmp_path / "c" / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors has weights of type BF16"):
+        bert.load_pretrained(tmp_path / "c")
     (tmp_path / "c" / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(ValueError, match="not a safetensors file"):
         bert.load_pretrained(tmp_path / "c")
     (tmp_path / "c" / "model.safetensors").rename(tmp_path / "c" / "pytorch_model.bin")
     with pytest.raises(FileNotFoundError, match=r"pytorch_model\.bin must be saved as safetensors"):
         bert.load_pretrained(tmp_path / "c")
-    (tmp_path / "c" / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="is not JSON"):
-        bert.load_pretrained(tmp_path / "c")
+    for text in ("{", "[]", "{}"):
+        (tmp_path / "c" / "model.safetensors.index.json").write_text(text)
+        with pytest.raises(ValueError, match="is no index of weights"):
+            bert.load_pretrained(tmp_path / "c")
+    for text, message in (("{", "is not JSON"), ("[]", "holds a list, must hold an object")):
+        (tmp_path / "c" / "config.json").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            bert.load_pretrained(tmp_path / "c")
 
 
 def test_saving_refuses_what_does_not_fit(reference, tmp_path):

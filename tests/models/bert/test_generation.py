@@ -6,9 +6,13 @@ import numpy as np
 import optax
 import pytest
 
-from jaxlab import train
+from jaxlab import decoding, train
+from jaxlab.data import wordpiece
+from jaxlab.data.qa_tokens import Limits
 from jaxlab.models import bert
+from jaxlab.models.bert import asking
 from jaxlab.models.bert import prefix as prefix_lib
+from jaxlab.models.bert.generator_folder import Generator
 
 SEP, CLS = 3, 2
 IDS = np.array(
@@ -190,6 +194,34 @@ def test_answers_can_be_bound_to_the_passage(generate, sampled):
     assert all(spans)
     assert bound.answers.ended[bound.answers.lengths < 4].all()
     assert not all(is_span(b, sampled.answers.tokens[b, i]) for b, i in np.ndindex(2, 3))
+
+
+def test_sequences_may_fill_the_position_table(generate):
+    short, full = generate(PASSAGES), generate(PASSAGES, max_question=14)  # 6 + 4 + 14 = 24
+    assert full.questions.tokens.shape[-1] == 14
+    np.testing.assert_array_equal(full.answers.tokens, short.answers.tokens)
+    np.testing.assert_array_equal(full.questions.tokens[..., :6], short.questions.tokens)
+
+
+def test_bound_answers_that_were_cut_off_are_left_out(monkeypatch):
+    pytest.importorskip("tokenizers")
+    tokenizer = wordpiece.train_wordpiece(["she wrote programs"] * 3, 60)
+    wrote, she = (tokenizer.token_to_id(word) for word in ("wrote", "she"))
+    sep = tokenizer.token_to_id("[SEP]")
+    tokens = jnp.array([[[wrote, wrote], [she, sep], [she, sep]]])
+    answers = decoding.Decoded(
+        tokens, jnp.full((1, 3), 2), jnp.zeros((1, 3)), jnp.array([[False, True, True]])
+    )
+    generator = Generator(None, None, {}, tokenizer, Limits(8, 1, 1), "answer_first", 1, True)
+    monkeypatch.setattr(
+        asking, "make_generate", lambda *_, **__: lambda *_: bert.Pairs(answers, answers)
+    )
+    run = lambda **kw: [
+        p.answer for p in asking.generate_texts(generator, ["she wrote"], num_pairs=3, **kw)[0]
+    ]
+    assert run() == ["wrote wrote", "she"]
+    assert run(spans_only=True) == ["she"]
+    assert run(spans_only=True, keep_all=True) == ["wrote wrote", "she", "she"]
 
 
 def test_wrong_arguments(toy, generate):
