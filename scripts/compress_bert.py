@@ -36,6 +36,7 @@ from jaxlab.models import bert
 
 ARMS = ("direct", "distill", "truncated", "constant", "curriculum")
 REPLACING = ("constant", "curriculum")
+STARTS = ("predecessor", "pretrained")  # where a successor's layers may come from
 
 
 class Study:
@@ -69,6 +70,12 @@ class Study:
             )
             for split, found in texts.items()
         }
+        if config.init_from not in STARTS:
+            raise ValueError(f"init_from is {config.init_from!r}, known are {STARTS}")
+        for depth in config.depths:
+            theseus.choose_layers(self.deep.num_layers, depth, config.layers)
+        for rate in (config.constant_rate, config.curriculum.base):
+            theseus.check_rate(rate)
         self.head = bert.SequenceClassifier(texts["train"].num_classes, **config.head)
         self.models = {d: bert.make_successor(self.deep, d) for d in config.depths}
         self.models[self.deep.num_layers] = self.deep
@@ -103,7 +110,12 @@ class Study:
             first = self.initial(0)
             return self.params(kind, self.cut(first, depth), first)
 
-        mask = bert.stage_mask(kind, jax.eval_shape(initial), stage.trainable)
+        mask = bert.stage_mask(
+            kind,
+            jax.eval_shape(initial),
+            stage.trainable,
+            own_embeddings=config.own_embeddings,
+        )
         schedule = optim.warmup_linear_decay(stage.learning_rate, num_steps, warmup=stage.warmup)
         tx = theseus.train_only(optax.adamw(schedule, weight_decay=config.weight_decay), mask)
         loss = bert.make_stage_loss(
@@ -145,18 +157,27 @@ class Study:
     def run_stage(self, folder, kind, depth, seed, start, *, predecessor=None, rates=None):
         """Trains a stage unless it is done; returns {"bert", "head"}."""
         config, folder = self.config, self.workdir / folder
+        program = self.blueprint(kind, depth)
         if (folder / "result.json").exists():
+            steps = json.loads((folder / "result.json").read_text())["steps"]
+            if steps != program.num_steps:
+                raise ValueError(
+                    f"{folder} was trained for {steps} steps, the config has {program.num_steps}: "
+                    "choose another --workdir, or delete that folder and those that start from it"
+                )
             _, tree = bert.load_pretrained(folder / "model")
             return {"bert": tree, "head": bert.load_heads(folder / "model")["classifier"][1]}
         logging.info("%s: %s, %d layers", folder.relative_to(self.workdir), kind, depth)
         stream = 2 * seed + (kind == "successor")  # a second stage sees another order
-        program = self.blueprint(kind, depth)
         state = program.create_state(self.params(kind, start, predecessor), rates or {}, stream)
         data = text_pipeline(
             self.sets["train"], config.batch_size, buckets=config.buckets, seed=stream, **_process()
         )
         folder.mkdir(parents=True, exist_ok=True)
-        state, checkpointer, writer = train.resume(folder, state, data, keep_latest=2)
+        options = launch.options()
+        state, checkpointer, writer = train.resume(
+            folder, state, data, keep_latest=2, tensorboard=options.tensorboard
+        )
         state = train.fit(
             state,
             program.step,
@@ -171,6 +192,7 @@ class Study:
             ),
             checkpoint_every=config.checkpoint_every,
             mesh=self.mesh,
+            profile_dir=options.profile_dir,
         )
         params = jax.device_get(bert.plain_params(kind, state.params))
         result = {
@@ -227,7 +249,6 @@ class Study:
         }
         run = functools.partial(self.run_stage, depth=depth, seed=seed, predecessor=predecessor)
         for arm in config.arms:
-            theseus.check_rate(rates.get(arm, {"rate_base": 1.0})["rate_base"])
             if arm == "direct":
                 run(f"{place}/direct/direct", "direct", start=self.cut(initial, depth))
             elif arm == "distill":

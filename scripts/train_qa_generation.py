@@ -52,6 +52,12 @@ class Study:
                 self.records[split] = [found[i] for i in sorted(chosen[:most])]
         self.passages, questions = qa_sets.training_texts(self.records["train"])
         self.make_model(data_folder(data_dir), self.passages + questions)
+        for stage in ("mlm", "seq2seq"):
+            if max(config.stages[stage].buckets) > self.model.max_positions:
+                raise ValueError(
+                    f"stages.{stage}.buckets are {tuple(config.stages[stage].buckets)}, the "
+                    f"position table ends at {self.model.max_positions}"
+                )
         self.layout = make_layout(self.tokenizer, self.limits, config.order, config.prefix_parts)
         self.sets = qa_sets.make_sets(
             self.records, self.tokenizer, self.limits, order=config.order, join=config.join
@@ -162,6 +168,12 @@ class Study:
         best: dict[str, Any] = {"step": "best", "best_metric": BEST} if eval_fn else {}
         saved = lambda: checkpoints.load_params(folder / "checkpoints", ema=False, **best)
         if (folder / "result.json").exists():
+            steps = json.loads((folder / "result.json").read_text()).get("num_steps")
+            if steps not in (None, stage.num_steps):
+                raise ValueError(
+                    f"{folder} was trained for {steps} steps, the config has {stage.num_steps}: "
+                    "choose another --workdir, or delete that folder and those that start from it"
+                )
             return saved()[1]
         logging.info("%s: %d sequences, %d steps", name, len(tokens), stage.num_steps)
         run = self.blueprint(name, start)
@@ -171,8 +183,14 @@ class Study:
             tokens, config.batch_size, buckets=stage.buckets, seed=config.seed, **_process()
         )
         folder.mkdir(parents=True, exist_ok=True)
+        options = launch.options()
         state, checkpointer, writer = train.resume(
-            folder, state, data, keep_latest=2, best_metric=BEST if eval_fn else None
+            folder,
+            state,
+            data,
+            keep_latest=2,
+            best_metric=BEST if eval_fn else None,
+            tensorboard=options.tensorboard,
         )
         train.fit(
             state,
@@ -186,6 +204,7 @@ class Study:
             eval_fn=eval_fn,
             checkpoint_every=config.checkpoint_every,
             mesh=self.mesh,
+            profile_dir=options.profile_dir,
         )
         checkpointer.close()
         used, params, _ = saved()
@@ -193,7 +212,7 @@ class Study:
             rows = read_metrics(folder)
             plots.curves(rows, folder / "curves.png", title=name)
             figures = next((r for r in rows if r["step"] == used and BEST in r), {})
-            result = {"used_step": used, **figures}
+            result = {"num_steps": stage.num_steps, "used_step": used, **figures}
             (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
         mesh_lib.wait_for_all(f"{name} done")
         return params

@@ -74,7 +74,8 @@ def get_config(preset: str = "headlines") -> ml_collections.ConfigDict:
     config.distillation = ml_collections.ConfigDict({"temperature": 2.0, "soft": 0.5})
 
     # trainable: "all", "layers" (embeddings and head frozen, as in the authors' code), or
-    # "layers+head". The truncated control's first stage has the settings of "replacing".
+    # "layers+head". The truncated control's first stage has the settings of "replacing"; both train
+    # the layers, and embeddings of their own, whatever is said here.
     stage = lambda steps, rate, trainable: ml_collections.ConfigDict(
         {"num_steps": steps, "learning_rate": rate, "warmup": 0.1, "trainable": trainable}
     )
