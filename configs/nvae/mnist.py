@@ -3,8 +3,8 @@
     python scripts/train_nvae.py --config=configs/nvae/mnist.py --workdir=RUN
 
 Published: 78.01 nats (importance-weighted bound, 1,000 samples, without flows).
-The authors used 2 V100 of 16 GB and 21 hours. Fits four TPU v5e (`--topology=v5e:2x2` of
-scripts/plan.py): 9.5 of 15.75 GiB each.
+The authors used 2 V100 of 16 GB and 21 hours. Fits four TPU chips (scripts/plan.py):
+v5e:2x2 with 9.5 of 15.75 GiB each, v4:2x2x1 with 9.0 of 30.75.
 33.36 million parameters; 60,000 steps of 400 images. The last 5,000 training images serve
 for evaluation during the run; `evaluate_nvae.py --split=test` gives the number to report.
 Presets: `mnist.py:tiny` shrinks model and run to seconds, on the same data; `mnist.py:cpu` is what
