@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from optax import losses as optax_losses
 
 from jaxlab.checks import at_least_float32, check_scalar, concrete
-from jaxlab.losses.priors import check_class_prior, check_labels, log_class_prior
+from jaxlab.losses.priors import check_class_prior, check_labels, log_class_prior, wide_labels
 
 
 def _check_pair(logits: Any, labels: Any) -> int:
@@ -27,7 +27,7 @@ def _check_pair(logits: Any, labels: Any) -> int:
 
 def _safe(labels: ArrayLike, num_classes: int) -> tuple[jax.Array, jax.Array]:
     """Labels that may index, and which of them were in range."""
-    labels = jnp.asarray(labels)
+    labels = wide_labels(labels)
     valid = (labels >= 0) & (labels < num_classes)
     return jnp.where(valid, labels, 0), valid
 

@@ -70,10 +70,22 @@ def check_labels(labels: ArrayLike, num_classes: int, *, name: str = "labels") -
                 raise ValueError(f"{name} has value {value}, must be in [0, {num_classes})")
 
 
+def wide_labels(labels: ArrayLike) -> jax.Array:
+    """Labels as int32 or wider: JAX would cast K to their dtype, and uint8 holds no 256.
+
+    Example:
+      >>> labels = jnp.array([255], jnp.uint8)
+      >>> print(labels < 256, wide_labels(labels) < 256)
+      [False] [ True]
+    """
+    labels = jnp.asarray(labels)
+    return labels.astype(jnp.promote_types(labels.dtype, jnp.int32))
+
+
 def _histogram(labels, num_classes, where):
     """Counts of the labels in range and in the mask, float32 [K]."""
     check_labels(labels, num_classes)
-    labels = jnp.asarray(labels)
+    labels = wide_labels(labels)
     valid = (labels >= 0) & (labels < num_classes)
     if where is not None:
         if np.shape(where) != labels.shape:

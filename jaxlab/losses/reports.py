@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxlab.checks import concrete
-from jaxlab.losses.priors import check_labels
+from jaxlab.losses.priors import check_labels, wide_labels
 
 
 class BalancedError(NamedTuple):
@@ -49,7 +49,7 @@ def balanced_error(
         if array is not None and np.shape(array) != np.shape(labels):
             raise ValueError(f"{name} has shape {np.shape(array)}, labels {np.shape(labels)}")
     check_labels(labels, num_classes)
-    predictions, labels = jnp.asarray(predictions), jnp.asarray(labels)
+    predictions, labels = jnp.asarray(predictions), wide_labels(labels)
     if not jnp.issubdtype(predictions.dtype, jnp.integer):
         raise ValueError(f"predictions has dtype {predictions.dtype}, must be integer")
     kept = (labels >= 0) & (labels < num_classes)

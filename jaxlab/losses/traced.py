@@ -9,7 +9,7 @@ from jax.experimental import checkify
 from jax.typing import ArrayLike
 
 from jaxlab.checks import concrete
-from jaxlab.losses.priors import check_class_prior, check_labels
+from jaxlab.losses.priors import check_class_prior, check_labels, wide_labels
 
 
 def check_traced_prior(
@@ -80,7 +80,7 @@ def check_traced_labels(labels: ArrayLike, num_classes: int) -> None:
     check_labels(labels, num_classes)
     if concrete(labels) is not None:
         return
-    flat = jnp.asarray(labels).ravel()
+    flat = wide_labels(labels).ravel()
     if not flat.size:
         return
     bad = (flat < 0) | (flat >= num_classes)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from long_tail import COUNTS, LABELS, LOGITS, PRIOR, K, cross_entropy
 
 from jaxlab import losses
@@ -54,6 +55,34 @@ def test_class_balanced_weights():
     np.testing.assert_array_equal(losses.class_balanced_weights(COUNTS, beta=0.0), np.ones(K))
     inverse = losses.class_balanced_weights(COUNTS, beta=1 - 1e-9)
     np.testing.assert_allclose(inverse * COUNTS, inverse[0] * COUNTS[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "num_labels", "num_classes"),
+    [(np.uint8, 256, 256), (np.uint8, 256, 1000), (np.int8, 128, 128), (np.uint8, 5, 256)],
+)
+def test_narrow_labels_are_as_good_as_wide_ones(dtype, num_labels, num_classes):
+    logits = RNG.normal(size=(num_labels, num_classes)).astype(np.float32)
+    prior = np.full(num_classes, 1 / num_classes, np.float32)
+    predictions = logits.argmax(-1)
+    kept = np.arange(num_labels) % 3 > 0
+
+    @jax.jit  # a program for each dtype of the labels
+    def everything(labels):
+        return (
+            losses.logit_adjusted_cross_entropy(logits, labels, class_prior=prior),
+            losses.focal_cross_entropy(logits, labels),
+            losses.pairwise_margin_cross_entropy(logits, labels, weights=prior),
+            losses.ldam_cross_entropy(np.tanh(logits), labels, class_prior=prior),
+            losses.estimate_class_prior(labels, num_classes, smoothing=1.0, where=kept),
+            losses.update_class_prior(prior, labels, decay=0.5),
+            *losses.balanced_error(predictions, labels, num_classes, where=kept),
+        )
+
+    narrow, wide = np.arange(num_labels).astype(dtype), np.arange(num_labels, dtype=np.int32)
+    for found, expected in zip(everything(narrow), everything(wide), strict=True):
+        assert np.isfinite(expected).all()
+        np.testing.assert_array_equal(found, expected)
 
 
 # --- Focal, LDAM, tau-normalisation ---------------------------------------------------------------

@@ -57,3 +57,9 @@ def test_concrete_values_and_shapes_raise():
     with pytest.raises(ValueError, match=r"class_prior has shape \(3,\), must have shape \(4,\)"):
         jax.eval_shape(loss, jnp.ones(3), jnp.arange(3))
     losses.check_traced_labels(np.zeros(0, int), 4)
+
+
+@pytest.mark.parametrize(("dtype", "num_classes"), [(jnp.uint8, 256), (jnp.int8, 1000)])
+def test_narrow_labels_are_compared_with_k_itself(dtype, num_classes):
+    check = checkify.checkify(jax.jit(lambda y: losses.check_traced_labels(y, num_classes)))
+    assert check(jnp.array([0, 127], dtype))[0].get() is None
