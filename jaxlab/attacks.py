@@ -33,7 +33,7 @@ def fgsm(
 
     Args:
       loss_fn: from inputs [B, ...] to losses [B], such as the cross-entropy of a batch's labels.
-      x: [B, ...], inputs in [low, high] (checked when concrete).
+      x: [B, ...], inputs in [low, high] up to rounding (checked when concrete).
       epsilon: radius of the l-infinity ball, >= 0, in the units of x.
       low: smallest value of an input: a number, or an array that broadcasts to x.
       high: largest value of an input, likewise.
@@ -74,7 +74,7 @@ def pgd(
 
     Args:
       loss_fn: from inputs [B, ...] to losses [B].
-      x: [B, ...], inputs in [low, high] (checked when concrete).
+      x: [B, ...], inputs in [low, high] up to rounding (checked when concrete).
       epsilon: radius of the l-infinity ball, >= 0, in the units of x.
       step_size: alpha >= 0.
       num_steps: number of steps, >= 1.
@@ -174,7 +174,11 @@ def _check_inputs(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> jax.Array:
     values, smallest, largest = concrete(x), concrete(low), concrete(high)
     if values is None or smallest is None or largest is None or not values.size:
         return x
-    if not ((values >= smallest) & (values <= largest)).all():
+    # Bounds computed in float64 are off the rounded values of x by a few ulps.
+    ends = np.concatenate([np.ravel(np.float64(bound)) for bound in (smallest, largest)])
+    scale = np.abs(ends[np.isfinite(ends)]).max(initial=1.0)
+    slack = 8 * float(jnp.finfo(x.dtype).eps) * scale
+    if not ((values >= smallest - slack) & (values <= largest + slack)).all():
         raise ValueError(
             f"x has values in [{values.min()}, {values.max()}], must lie in [{low}, {high}]"
         )

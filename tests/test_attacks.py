@@ -106,6 +106,25 @@ def test_bounds_may_be_arrays_and_dtypes_stay():
     assert half.dtype == jnp.bfloat16
 
 
+def test_a_range_may_be_off_by_rounding():
+    mean, std = 0.1307, 0.3081  # of MNIST
+    low, high = (0 - mean) / std, (1 - mean) / std
+    images = np.linspace(0, 1, 30, dtype=np.float32).reshape(5, 2, 3)
+    for bounds in ((low, high), (np.full(3, low), np.full((2, 1), high)), (-np.inf, high)):
+        found = attacks.fgsm(
+            linear_loss, (images - mean) / std, epsilon=0.1, low=bounds[0], high=bounds[1]
+        )
+        assert found.min() >= low - 0.1001
+        assert found.max() <= np.float32(high)
+    for wrong in (-1e-4, 1.0001, np.nan):
+        x = X.copy()
+        x[0, 0, 0] = wrong
+        with pytest.raises(ValueError, match="must lie in"):
+            attacks.fgsm(linear_loss, x, epsilon=0.1)
+    with pytest.raises(ValueError, match="must lie in"):  # an end that is open loosens no other
+        attacks.fgsm(linear_loss, X - 1, epsilon=0.1, high=np.inf)
+
+
 def test_no_gradient_flows_through_an_attack():
     slope = lambda scale: jnp.sum(
         attacks.fgsm(lambda x: scale * x.sum((1, 2)), scale * X, epsilon=0.1, high=2.0)

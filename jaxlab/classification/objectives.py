@@ -70,8 +70,9 @@ def example_losses(
     if not absent(label_smoothing):
         if objective != "cross_entropy":
             raise ValueError(f"label_smoothing goes with cross_entropy, objective is {objective!r}")
+        one_hot = lambda labels: jax.nn.one_hot(labels.astype(jnp.int32), num_classes)  # uint8 too
         return lambda logits, labels: optax.softmax_cross_entropy(
-            logits, optax.smooth_labels(jax.nn.one_hot(labels, num_classes), label_smoothing)
+            logits, optax.smooth_labels(one_hot(labels), label_smoothing)
         )
     if objective == "cross_entropy":
         return optax.softmax_cross_entropy_with_integer_labels

@@ -105,8 +105,9 @@ def make_program(
       seeds: see `sweep.Program`.
       taus: post-hoc strengths to report, as `posthoc_TAU` and (linear heads) `normalized_TAU`.
       norms: whether to report the log norm of every layer at each evaluation.
-      epsilons: radii of l-infinity attacks on test inputs in [0, 1]; reports `fgsm_EPS`, `pgd_EPS`,
-        and the input-Jacobian norm.
+      epsilons: radii of l-infinity attacks on test images (uint8) scaled to [0, 1]; reports
+        `fgsm_EPS`, `pgd_EPS`, and the input-Jacobian norm. Other inputs raise `ValueError` when the
+        program runs.
       pgd_steps: steps of an attack, each 2.5 epsilon / steps long.
       num_attacked: test examples attacked.
       example_losses: whether the last report holds the cross-entropy of every training example.
@@ -120,6 +121,11 @@ def make_program(
     model = classifiers.make_classifier(num_classes=num_classes, **model_args)
 
     def make_run(hyper, context):
+        # The attacks' box [0, 1] would clip the inputs of a table.
+        if epsilons and (dtype := context["test"]["x"].dtype) != jnp.uint8:
+            raise ValueError(
+                f"epsilons is {tuple(epsilons)}, attacks need uint8 images, test x is {dtype}"
+            )
         arguments = {section: dict(fixed[section]) for section in ("objective", "optimizer")}
         for name, value in hyper.items():
             section, key = name.split(".", 1)

@@ -103,8 +103,10 @@ def _shifted_input_gradient(x, kernel, gradient, stride, dilation):
 
 
 def _shifted_kernel_gradient(x, kernel, gradient, stride, dilation):
+    dtype = jnp.promote_types(x.dtype, jnp.float32)  # sums in float32 at least
+
     def add(total, pair):
-        padded, gradient = pair[0], pair[1].astype(jnp.float32)
+        padded, gradient = pair[0], pair[1].astype(dtype)
         height = gradient.shape[1]
         rows = height // _largest_divisor(height, _ROWS)
         cuts = [slice(start, start + rows) for start in range(0, height, rows)]
@@ -115,7 +117,7 @@ def _shifted_kernel_gradient(x, kernel, gradient, stride, dilation):
         return total + jnp.sum(by_device, axis=2), None
 
     devices = _devices(x.shape[0])
-    zeros = jnp.zeros((kernel.shape[0] * kernel.shape[1], devices, x.shape[-1]), jnp.float32)
+    zeros = jnp.zeros((kernel.shape[0] * kernel.shape[1], devices, x.shape[-1]), dtype)
     # Padded here: in the loop the padding would be computed anew for every tap.
     pairs = _by_images(_padded(x, kernel, dilation)), _by_images(gradient)
     return jax.lax.scan(add, zeros, pairs)[0].sum(axis=1).reshape(kernel.shape)

@@ -205,3 +205,18 @@ def test_unknown_names_are_named():
         classification.example_losses("focal", class_counts=COUNTS, label_smoothing=0.1)
     with pytest.raises(ValueError, match="flooding is 'all'"):
         classification.make_loss(MODEL, class_counts=COUNTS, flooding="all")
+
+
+def test_attacks_are_for_images_only():
+    contexts = classification.make_contexts(
+        [0], name="sinusoid", num_train=8, num_validation=4, num_test=4
+    )
+    setting = {
+        "model": {"kind": "mlp", "features": (4,)},
+        "objective": {"objective": "cross_entropy"},
+        "optimizer": {"name": "sgd", "learning_rate": 0.1},
+    }
+    numbers, fixed = classification.split_numbers(setting)
+    program = classification.make_program(fixed, 2, num_steps=1, epsilons=(0.1,))
+    with pytest.raises(ValueError, match=r"epsilons is \(0\.1,\), attacks need uint8 images"):
+        next(program.train(numbers, contexts, seeds=[0], num_steps=1, batch_size=4, eval_every=1))

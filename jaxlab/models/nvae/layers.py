@@ -67,7 +67,8 @@ class Conv(nn.Module):
         if self.weight_norm:
             direction = kernel / (_norm(kernel) + 1e-5)
             if self.data_init and self.is_initializing():
-                response = self._convolve(x, direction)
+                # g and the bias are made of it, and parameters stay float32.
+                response = self._convolve(x, direction).astype(jnp.float32)
                 mean = jnp.mean(response, axis=(0, 1, 2))
                 spread = 5 * jnp.std(response, axis=(0, 1, 2), ddof=1) + 1e-5
                 g_init, b_init = lambda _: -jnp.log(spread), lambda _: -mean / spread

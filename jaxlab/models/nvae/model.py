@@ -144,8 +144,8 @@ class NVAE(nn.Module):
         top = len(self.groups) - 1
         single = self.num_groups == 1
 
-        # At stride `patch`, the kernel must reach every pixel.
-        stem_size = max(3, self.patch + 1 - self.patch % 2)
+        # Kernels are odd and sit on the first pixel of a patch: they must reach its last one.
+        stem_size = max(3, 2 * self.patch - 1)
         self.stem = Conv(self.enc_channels, size=stem_size, stride=self.patch, dtype=dtype)
         self.pre = [
             Cell(ops.pre, "down" if c == self.pre_cells - 1 else "normal", se, scale, dtype=dtype)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlab import distributions
+from jaxlab.checks import check_scalar
 from jaxlab.models.nvae.model import NVAE
 from jaxlab.models.nvae.regularization import batch_norm_penalty, init_spectral, spectral_penalty
 
@@ -73,9 +74,14 @@ def balance(kl: jax.Array, alphas: np.ndarray) -> jax.Array:
 def penalty_coefficient(beta, *, final: float, initial: float | None = None):
     """lambda: `final`, or on the way from `initial` to it, geometric in the KL coefficient.
 
+    Raises:
+        ValueError: initial is not positive (checked when concrete), so that there is no such way.
+
     >>> print(round(float(penalty_coefficient(0.5, final=0.01, initial=1.0)), 4))
     0.1
     """
+    if initial is not None:
+        check_scalar("initial", initial, above=0.0)
     if initial is None or final == 0:
         return jnp.asarray(final, jnp.float32)
     return jnp.exp((1 - beta) * jnp.log(initial) + beta * jnp.log(final))
@@ -160,7 +166,12 @@ def make_loss(
 
     Returns:
         The loss function. batch["image"]: [batch, size, size, channels], see `prepare_images`.
+
+    Raises:
+        ValueError: penalty_init is not positive, or balancing is unknown.
     """
+    if penalty_init is not None:
+        check_scalar("penalty_init", penalty_init, above=0.0)
     alphas = balance_alphas(model.groups, balancing or "equal")
 
     def loss_fn(params, model_state, batch, *, key, step):

@@ -43,6 +43,19 @@ def test_depthwise_and_its_gradients_equal_the_backends(size, stride, dilation, 
         np.testing.assert_allclose(a, b, atol=2e-6)
 
 
+def test_depthwise_of_float64_has_float64_gradients():
+    with jax.enable_x64(True):
+        x, kernel = (
+            jnp.asarray(random(*a), jnp.float64) for a in ((0, 2, 5, 4, 3), (1, 3, 3, 1, 3))
+        )
+        y, pull = jax.vjp(depthwise_conv, x, kernel)
+        wanted, pull_wanted = jax.vjp(lambda x, k: convolve(x, k, groups=3), x, kernel)
+        np.testing.assert_allclose(y, wanted, rtol=1e-12, atol=1e-12)
+        for a, b in zip(pull(y), pull_wanted(y), strict=True):
+            assert a.dtype == jnp.float64
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
 def test_shifted_views_of_depthwise_are_not_kept_in_memory():
     """Between normalisations and activations too, where the compiler would like to share them."""
 
@@ -109,6 +122,14 @@ def test_data_dependent_init_centres_the_first_batch():
     y = conv.apply(conv.init(jax.random.key(1), x), x)
     np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-3)
     np.testing.assert_allclose(y.std((0, 1, 2)), 0.2, rtol=1e-3)
+
+
+def test_data_dependent_init_of_bfloat16_makes_float32_parameters():
+    conv = layers.Conv(5, data_init=True, dtype=jnp.bfloat16)
+    shapes = jax.eval_shape(conv.init, jax.random.key(1), jnp.zeros((2, 6, 6, 2)))
+    params = shapes["params"]
+    assert set(params) == {"kernel", "g", "bias"}
+    assert all(p.dtype == jnp.float32 for p in params.values())
 
 
 def test_strided_conv_pads_both_sides():

@@ -154,6 +154,18 @@ def test_wrong_arguments_are_named(change, message):
         jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, size, size, 1))), KEY)
 
 
+@pytest.mark.parametrize("patch", [1, 2, 3, 4, 8])
+def test_the_stem_sees_every_pixel(patch):
+    model = NVAE(2 * patch, groups=(1,), blocks=0, enc_channels=1, patch=patch)
+    stem = lambda model, x: model.stem(x)
+    x = jnp.zeros((1, 2 * patch, 2 * patch, 1))
+    params = model.init(KEY, x, method=stem)["params"]
+    assert params["stem"]["kernel"].shape[0] % 2 == 1
+    params = jax.tree.map(jnp.ones_like, params)
+    slope = jax.grad(lambda x: model.apply({"params": params}, x, method=stem).sum())(x)
+    assert (slope > 0).all()
+
+
 def test_images_of_another_size_are_refused(small):
     model, variables, _ = small
     with pytest.raises(ValueError, match=r"x has shape \(2, 16, 16, 1\), the model needs"):

@@ -71,6 +71,16 @@ def test_penalty_coefficient_is_geometric_in_beta():
     assert float(penalty_coefficient(0.5, final=0.0, initial=1.0)) == 0
 
 
+@pytest.mark.parametrize("initial", [0.0, -1.0, float("nan")])
+def test_a_penalty_starts_above_zero(initial):
+    with pytest.raises(ValueError, match="initial is"):
+        penalty_coefficient(1.0, final=0.01, initial=initial)
+    with pytest.raises(ValueError, match="penalty_init is"):
+        make_loss(NVAE(8), total_steps=1, penalty_init=initial)
+    traced = jax.jit(lambda i: penalty_coefficient(0.5, final=0.01, initial=i))(1.0)
+    assert float(traced) == pytest.approx(0.1)
+
+
 def test_spectral_penalty_is_the_sum_of_largest_singular_values():
     kernels = {
         "a": jax.random.normal(jax.random.key(0), (3, 3, 4, 8)),
