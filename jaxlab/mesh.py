@@ -6,6 +6,7 @@ arrays are split over that axis and gathered where they are used. Nothing else i
 how many devices or hosts there are.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ T = TypeVar("T")
 
 DATA_AXIS, STATE_AXIS = "data", "fsdp"
 SMALLEST_SPLIT = 2**14  # arrays with fewer elements are not worth a gather
+_calls = itertools.count(1)  # of `stop_agreed`, over all loops of this process
 
 
 def make_mesh(devices: Sequence[Any] | None = None, *, fsdp: int = 1) -> Mesh:
@@ -221,13 +223,14 @@ def first_in_process_0(make: Callable[[], T], name: str) -> T:
     return found
 
 
-def stop_agreed(step: int, stop_here: bool) -> bool:
-    """Returns whether training must stop after `step`, the same answer in every process.
+def stop_agreed(stop_here: bool) -> bool:
+    """Returns whether training must stop after this step, the same answer in every process.
 
-    One process: `stop_here`, the flag set by its own SIGTERM handler. Several: jax's preemption
-    service, which catches SIGTERM in any of them and picks a step that none has passed yet, without
-    a collective in the loop.
+    One process: `stop_here`, the flag set by its own SIGTERM handler. Several, which must all call
+    this after every step: jax's preemption service, which catches SIGTERM in any of them and picks
+    a call that none has passed yet, without a collective in the loop. Calls are counted, not steps:
+    steps begin anew in each stage of a run, and the one that was picked would never come.
     """
     if jax.process_count() == 1:
         return stop_here
-    return multihost_utils.reached_preemption_sync_point(step)
+    return multihost_utils.reached_preemption_sync_point(next(_calls))

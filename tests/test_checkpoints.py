@@ -198,6 +198,21 @@ def test_every_checkpoint_truncated_is_an_error_not_a_fresh_start(tmp_path):
     assert (tmp_path / "30").is_dir()
 
 
+@pytest.mark.parametrize("reading", ["checkpointables_metadata", "load_checkpointables"])
+def test_sigterm_while_reading_is_no_broken_checkpoint(tmp_path, monkeypatch, reading):
+    fill(tmp_path)
+    before = sorted(str(p) for p in tmp_path.rglob("*"))
+    saved = Checkpointer(tmp_path)
+
+    def stopped(*_):
+        raise train.Interrupted("SIGTERM")
+
+    monkeypatch.setattr(saved._orbax, reading, stopped)
+    with pytest.raises(train.Interrupted):
+        saved.restore_latest(make_state())
+    assert sorted(str(p) for p in tmp_path.rglob("*")) == before
+
+
 def test_what_a_killed_save_left_is_swept_away(tmp_path):
     fill(tmp_path)
     left = tmp_path / "40.orbax-checkpoint-tmp"

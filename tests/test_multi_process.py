@@ -48,6 +48,13 @@ def test_two_processes_equal_one_and_stop_together(toy, tmp_path, alone):
 
 
 @pytest.mark.slow
+def test_sigterm_between_two_stages_stops_the_second(toy, tmp_path):
+    results = toy.run_group(tmp_path, kill="between:5", sleep=0.1, devices=2)
+    assert [code for code, _ in results] == [0, 0], results
+    assert all("SIGTERM: stopped without saving step" in errors for _, errors in results), results
+
+
+@pytest.mark.slow
 def test_a_run_moves_between_numbers_of_processes(toy, tmp_path, alone):
     code, errors = toy.run(tmp_path, kill="term:13")
     assert code == 0, errors

@@ -21,8 +21,12 @@ from jaxlab.metrics import MetricsWriter
 from jaxlab.train.state import TrainState
 
 
-class Interrupted(Exception):
-    """SIGTERM came: the state was saved, and the same command goes on from there."""
+class Interrupted(BaseException):
+    """SIGTERM came: the state was saved, and the same command goes on from there.
+
+    No `Exception`, like KeyboardInterrupt: it may be raised anywhere, and whoever catches all that
+    a library raises must not take it for a broken checkpoint.
+    """
 
 
 class NonFiniteError(FloatingPointError):
@@ -160,7 +164,7 @@ def fit(
                 if unread is not None:
                     read(*unread)
                 unread = step, metrics
-            stopping = mesh_lib.stop_agreed(step, stop.set)
+            stopping = mesh_lib.stop_agreed(stop.set)
             if profile_dir is not None:
                 _profile(profile_dir, step - start, num_steps - start, state)
             evaluating = eval_fn is not None and due(eval_every, step)

@@ -8,6 +8,7 @@ same command must take the run up again.
     save:20:0.01   SIGKILL 10 ms after the save of step 20 began
     torn:25        SIGKILL in the middle of writing the metrics row of step 25
     eval:30        SIGKILL in the evaluation of step 30
+    between:5      SIGTERM after training, 5 s before a second stage of 20 steps
 """
 
 import os
@@ -156,6 +157,11 @@ def main(config, workdir):
         mesh=devices,
         profile_dir=launch.options().profile_dir,
     )
+    if EVENT == "between":
+        die(signal.SIGTERM)
+        time.sleep(float(WHEN))
+        again = train.create_state(init, tx, key=jax.random.key(config.seed), mesh=devices)
+        train.fit(again, step, KillingIterator(data, 0), num_steps=20, mesh=devices)
     if jax.process_index() == 0:
         leaves = jax.tree.leaves_with_path(state.replace(key=jax.random.key_data(state.key)))
         np.savez(workdir / "final.npz", **{jax.tree_util.keystr(p): v for p, v in leaves})

@@ -274,3 +274,16 @@ def test_fit_over_devices(devices):
     step = train.make_train_step(loss, tx, mesh=mesh)
     state = train.fit(state, step, Counter(), num_steps=4, mesh=mesh)
     assert float(state.params["n"]) == 10.0
+
+
+def test_stages_of_a_run_share_one_count_for_stopping_together(monkeypatch):
+    # The preemption service picks a number that must still come, in the next stage if need be.
+    numbers = []
+    reached = lambda number: bool(numbers.append(number))
+    monkeypatch.setattr(mesh_lib.multihost_utils, "reached_preemption_sync_point", reached)
+    for _ in range(2):
+        state, step = make()
+        with monkeypatch.context() as two:
+            two.setattr(jax, "process_count", lambda: 2)
+            train.fit(state, step, Counter(), num_steps=3)
+    assert numbers == list(range(numbers[0], numbers[0] + 6))
