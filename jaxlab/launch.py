@@ -22,7 +22,8 @@ which compile longer than they train.
 A script without a config passes none, defines its own flags with `absl.flags` before `run`, and
 gets `main(None, workdir)`. Where there is a config, `workdir/config.json` records it with the
 overrides, the versions and the git commit, and a later run in the same folder must have the same
-one, unless --allow_config_change.
+one, unless --allow_config_change. A run that ends with an error of the user's before it has written
+anything else leaves the record as it was.
 
 Exit codes: 0 done, or saved after SIGTERM; 2 an error the user can mend, told in one line
 `error: ...` (--debug adds the traceback); 1 an error in the program.
@@ -134,8 +135,9 @@ def _run(main, default_config, needs_workdir, argv) -> int:
         _start_jax(f, config)
         _start_logging()
         workdir = _make_workdir(f.workdir) if f.workdir else None
+        put_back = lambda: None
         if config is not None and workdir is not None:
-            _record_config(workdir, config, _overrides(), f.allow_config_change)
+            put_back = _record_config(workdir, config, _overrides(), f.allow_config_change)
         logging.info(
             "%d %s device(s), %d process(es), workdir %s",
             jax.device_count(),
@@ -143,7 +145,12 @@ def _run(main, default_config, needs_workdir, argv) -> int:
             jax.process_count(),
             workdir,
         )
-        main(config, workdir)
+        try:
+            main(config, workdir)
+        except Exception as error:
+            if _is_users(error):
+                put_back()
+            raise
         return 0
     except Interrupted as stop:
         print(f"{stop}; the same command goes on from there", file=sys.stderr)
@@ -278,13 +285,20 @@ def _make_workdir(name: str) -> epath.Path:
     return workdir
 
 
-def _record_config(workdir, config, overrides: dict[str, Any], allow_change: bool) -> None:
-    """Writes config.json, or compares with the one that is there."""
-    path = workdir / CONFIG_FILE
+def _record_config(
+    workdir, config, overrides: dict[str, Any], allow_change: bool
+) -> Callable[[], None]:
+    """Writes config.json, or compares with the one that is there.
+
+    Returns:
+      Puts back what was there, unless files of the run were made or changed since; never raises.
+    """
+    path, text = workdir / CONFIG_FILE, None
     new = json.loads(json.dumps(config.to_dict(), default=repr))
     if path.exists():
         try:
-            old = json.loads(path.read_text())["config"]
+            text = path.read_bytes()
+            old = json.loads(text)["config"]
         except (ValueError, KeyError) as error:
             raise UsageError(f"{path} is not a config record: {_one_line(error)}") from error
         changes = _changes(_flat(old), _flat(new))
@@ -294,7 +308,7 @@ def _record_config(workdir, config, overrides: dict[str, Any], allow_change: boo
                 "--workdir, or go on with --allow_config_change"
             )
         if not changes:
-            return
+            return lambda: None
         logging.warning("config changed: %s", "; ".join(changes))
     record = {
         "config": new,
@@ -303,10 +317,43 @@ def _record_config(workdir, config, overrides: dict[str, Any], allow_change: boo
         "git_commit": _git_commit(),
     }
     mesh_lib.wait_for_all("jaxlab config compared")
-    if jax.process_index() == 0:
-        beside = workdir / f"{CONFIG_FILE}.new"
-        beside.write_text(json.dumps(record, indent=2) + "\n")
-        beside.replace(path)
+    if jax.process_index() > 0:
+        return lambda: None
+    _write(path, (json.dumps(record, indent=2) + "\n").encode())
+    before = _files(workdir)
+
+    def put_back():
+        # Otherwise the command with the error mended would be refused: its config is another.
+        after = _files(workdir)
+        if before is None or after is None or not after <= before:
+            return  # the record of what was written
+        try:
+            if text is None:
+                path.unlink()
+            else:
+                _write(path, text)
+        except Exception as error:  # the error of main is the one to be told
+            logging.warning("%s could not be put back: %s", path, _one_line(error))
+
+    return put_back
+
+
+def _write(path: epath.Path, text: bytes) -> None:
+    """Beside its place first: a killed process leaves the old file or the new one."""
+    beside = path.parent / f"{path.name}.new"
+    beside.write_bytes(text)
+    beside.replace(path)
+
+
+def _files(workdir: epath.Path) -> set[tuple[str, int, int]] | None:
+    """Path, time and size of the files of a run but config.json; None for a bucket."""
+    root, record = os.fspath(workdir), os.fspath(workdir / CONFIG_FILE)
+    paths = [os.path.join(folder, n) for folder, _, names in os.walk(root) for n in names]
+    try:
+        found = {path: os.lstat(path) for path in paths if path != record}
+    except OSError:  # something else works in this folder
+        return None
+    return None if "://" in root else {(p, s.st_mtime_ns, s.st_size) for p, s in found.items()}
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -354,12 +401,13 @@ def _git_commit() -> str | None:
 def _is_users(error: BaseException) -> bool:
     """Whether an error was raised on purpose, for the user to read.
 
-    That is: a usage error, any error of files and folders, and a ValueError or FloatingPointError
-    that a `raise` of this repository or of the script made, rather than a library it called.
+    That is: a usage error, any error of files and folders, and a ValueError, FloatingPointError or
+    ModuleNotFoundError that a `raise` of this repository or of the script made, rather than a
+    library it called.
     """
     if isinstance(error, UsageError | OSError):
         return True
-    if not isinstance(error, ValueError | FloatingPointError):
+    if not isinstance(error, ValueError | FloatingPointError | ModuleNotFoundError):
         return False
     frames = traceback.extract_tb(error.__traceback__)
     own = (str(_ROOT), os.path.dirname(os.path.abspath(sys.argv[0])))

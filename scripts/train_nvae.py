@@ -16,7 +16,7 @@ from absl import flags, logging
 
 from jaxlab import data, launch, optim, plots, train
 from jaxlab import mesh as mesh_lib
-from jaxlab.metrics import read_metrics
+from jaxlab.metrics import METRICS_FILE, read_metrics
 from jaxlab.models import nvae
 from jaxlab.models.nvae.objective import elbo_terms
 
@@ -172,10 +172,21 @@ def main(config, workdir):
         profile_dir=options.profile_dir,
     )
     if jax.process_index() == 0:
-        rows = read_metrics(workdir)
-        plots.curves(rows, workdir / "curves.png", ["nelbo", "eval/nelbo", "kl", "reconstruction"])
-        final = [row["eval/nelbo"] for row in rows if "eval/nelbo" in row]
-        logging.info("held-out NELBO %.2f nats; pictures in %s", final[-1], workdir)
+        conclude(workdir, state)
+
+
+def conclude(workdir, state):
+    """Draws the curves and tells the last held-out figure."""
+    path = workdir / METRICS_FILE
+    rows = read_metrics(path) if path.exists() else []
+    evaluated = [row["eval/nelbo"] for row in rows if "eval/nelbo" in row]
+    if not evaluated:  # stopped before the first one, then num_steps lowered to that step
+        raise ValueError(
+            f"no evaluation in {path}: the run is at step {int(state.step)} already, raise "
+            "num_steps above it (with --allow_config_change), its last step is then evaluated"
+        )
+    plots.curves(rows, workdir / "curves.png", ["nelbo", "eval/nelbo", "kl", "reconstruction"])
+    logging.info("held-out NELBO %.2f nats; pictures in %s", evaluated[-1], workdir)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ def test_wrong_input(toy, tmp_path, name):
     assert len(lines) == 1, errors
     assert lines[0].startswith("error: ")
     assert message in lines[0]
+    assert not (tmp_path / "a" / "config.json").exists()  # the corrected command may use the folder
 
 
 def run(toy, args, script=None, **env):
@@ -128,6 +129,31 @@ def test_exit_codes(toy, tmp_path, body, code, expected, traced):
     assert ("Traceback" in errors) == traced
     if code == 2:
         assert "Traceback" in run(toy, [f"--workdir={tmp_path / 'w'}", "--debug"], script)[1]
+
+
+def test_the_record_of_a_run_that_failed_before_it_wrote_anything_is_taken_back(toy, tmp_path):
+    script, workdir = tmp_path / "script.py", tmp_path / "w"
+    script.write_text(
+        "from jaxlab import launch\n"
+        "def main(config, workdir):\n"
+        "    if config.width == 7:\n"
+        "        (workdir / 'notes').write_text('new')\n"
+        "    if config.width != 8:\n"
+        "        raise ValueError('width must be 8')\n"
+        "launch.run(main, default_config='tests/toy/config.py')\n"
+    )
+    record = workdir / "config.json"
+    start = lambda *args: run(toy, [f"--workdir={workdir}", *args], script)[0]
+    assert start("--config.width=9") == 2
+    assert not record.exists()
+    assert start() == 0
+    first = record.read_bytes()
+    (workdir / "notes").write_text("old")
+    assert start("--config.width=9", "--allow_config_change") == 2
+    assert record.read_bytes() == first
+    assert sorted(p.name for p in workdir.iterdir()) == ["config.json", "notes"]
+    assert start("--config.width=7", "--allow_config_change") == 2
+    assert launch.read_config(workdir).width == 7  # what was written belongs to this config
 
 
 def test_config_differences():
