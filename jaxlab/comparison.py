@@ -19,6 +19,9 @@ Record = dict[str, Any]
 def key_of(setting: Mapping[str, Any]) -> str:
     """Returns a name for a setting that does not depend on the order of its entries.
 
+    Args:
+      setting: JSON-able; all that the record depends on, steps and seeds included.
+
     >>> key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
     True
     """

@@ -12,7 +12,8 @@ matrix products and convolutions, loops multiplied and recomputation counted.
 
 In a variant, changes are separated by commas, Python values as they are: "model.remat='full',
 batch_size=8"; an empty one is the config as it is. `devices=2` takes so many devices; on CPU they
-are made, and share its cores. With --compile_cache compile seconds are not to be believed.
+are made, share its cores, and a variant that names none takes one. With --compile_cache compile
+seconds are not to be believed.
 """
 
 import ast
@@ -38,6 +39,12 @@ SWEEP = flags.DEFINE_string("sweep", "", "KEY=VALUE,VALUE,...: a variant a value
 ROUNDS = flags.DEFINE_integer("rounds", 7, "Timed rounds.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 3, "Steps of each variant in a round.", lower_bound=1)
 OUT = flags.DEFINE_string("out", None, "JSON file to write; figures of a sweep go beside it.")
+
+
+def most_devices():
+    """The most devices that the command names, 0 if none: needed before flags are read."""
+    asked = re.findall(r"\bdevices=([\d,]+)", " ".join(sys.argv))
+    return max((int(n) for text in asked for n in text.split(",") if n), default=0)
 
 
 def read_changes(text):
@@ -94,7 +101,9 @@ class Variant:
     def __init__(self, module, config, label, changes, data_dir):
         self.label, changes = label, dict(changes)
         config = config.copy_and_resolve_references()
-        count = changes.pop("devices", len(jax.devices()))
+        # Devices that were made are there for the variants that name them.
+        made = most_devices() > 0 and jax.default_backend() == "cpu"
+        count = changes.pop("devices", 1 if made else len(jax.devices()))
         if not 1 <= count <= len(jax.devices()):
             raise launch.UsageError(f"devices is {count}, there are {len(jax.devices())}")
         try:
@@ -104,7 +113,7 @@ class Variant:
         except (AttributeError, KeyError, TypeError) as error:
             text = str(error).strip("'\"")
             raise launch.UsageError(f"{label or 'the config'} does not fit: {text}") from error
-        self.batch_size = run.batch_size
+        self.devices, self.batch_size = count, run.batch_size
         self.seconds = {}
         shapes, traced = self.timed("trace", lambda: trace(run))
         lowered = self.timed("lower", traced.lower)
@@ -179,6 +188,7 @@ def make_record(variants, seconds, rates):
         rows.append(
             {
                 "variant": v.label,
+                "devices": v.devices,
                 "batch_size": v.batch_size,
                 "compile_seconds": v.seconds,
                 "seconds": times.tolist(),
@@ -279,8 +289,6 @@ def main(config, workdir):
 
 
 if __name__ == "__main__":
-    asked = re.findall(r"\bdevices=([\d,]+)", " ".join(sys.argv))
-    if asked:  # only CPU devices can be made
-        most = max(int(n) for text in asked for n in text.split(",") if n)
-        jax.config.update("jax_num_cpu_devices", max(1, most))
+    if most_devices():  # only CPU devices can be made
+        jax.config.update("jax_num_cpu_devices", most_devices())
     launch.run(main, default_config="configs/nvae/mnist5k.py", needs_workdir=False)

@@ -5,7 +5,8 @@
 Every method ("arm") has its own few candidates; the one with the best mean validation figure is
 reported on test data, beside the baseline. The seeds of a candidate train in one program. WORKDIR
 then holds results.jsonl (a line a candidate), table.md, comparison.png, curves.png and a picture of
-every swept number. The same command goes on with the candidates that are missing.
+every swept number. The same command goes on with the candidates that are missing; with other steps,
+seeds or figures to report (--allow_config_change) all of them are.
 """
 
 import itertools
@@ -18,6 +19,9 @@ from absl import logging
 
 from jaxlab import classification, comparison, launch, losses, plots
 
+# Entries of `config.base` that arms may change; the others are the same for all candidates.
+SECTIONS = ("data", "model", "objective", "optimizer", "adaptive")
+
 
 def arms_of(config):
     """The arms in the order of the table (a ConfigDict sorts its keys)."""
@@ -26,8 +30,7 @@ def arms_of(config):
 
 def candidates(config, arm):
     """Yields (setting, what was chosen from the grid) for an arm."""
-    sections = ("data", "model", "objective", "optimizer", "adaptive")
-    base = {name: config.base[name].to_dict() for name in sections if name in config.base}
+    base = {name: config.base[name].to_dict() for name in SECTIONS if name in config.base}
     for section, values in arm.get("set", {}).items():
         base[section] = {**base.get(section, {}), **values.to_dict()}
     grid = [(s, k, v) for s, values in arm.get("grid", {}).items() for k, v in values.items()]
@@ -36,6 +39,14 @@ def candidates(config, arm):
         for (section, key, _), value in zip(grid, choice, strict=True):
             setting[section][key] = value
         yield setting, {key: value for (_, key, _), value in zip(grid, choice, strict=True)}
+
+
+def key_of(config, setting):
+    """Names a candidate by all that its record depends on: a record of other steps is not its."""
+    everything = config.to_dict()
+    run = {name: value for name, value in everything["base"].items() if name not in SECTIONS}
+    run |= {"seeds": everything["seeds"], "report": everything.get("report", {})}
+    return comparison.key_of({**setting, "run": run})
 
 
 class Trainer:
@@ -87,7 +98,8 @@ class Trainer:
         gamma = arguments.pop("gamma")
         plain = {**setting, "objective": {"objective": setting["objective"]["objective"]}}
         plain = {name: plain[name] for name in ("model", "objective", "optimizer")}
-        key = ("levels", json.dumps([plain, arguments], sort_keys=True, default=str))
+        settings = [setting["data"], plain, arguments]  # steps and seeds are the same for all
+        key = ("levels", json.dumps(settings, sort_keys=True, default=str))
         if key not in self.programs:
             self.programs[key] = classification.held_out_losses(
                 plain,
@@ -104,7 +116,7 @@ def main(config, workdir):
     train = Trainer(config, launch.options().data_dir)
     records = comparison.read_records(workdir)
     plan = {
-        name: [(comparison.key_of(s), s, choice) for s, choice in candidates(config, arm)]
+        name: [(key_of(config, s), s, choice) for s, choice in candidates(config, arm)]
         for name, arm in arms_of(config).items()
     }
     wanted = {key: setting for rows in plan.values() for key, setting, _ in rows}

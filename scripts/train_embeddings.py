@@ -129,6 +129,10 @@ def fit_cell(config, vocab_size, dim, data, words, pairs):
         }
 
 
+def cell_of(row):
+    return row["vocab_size"], row["dim"]
+
+
 def optimum(dims, values):
     """Dimension of the lowest value: the vertex of a parabola in log n through the three lowest."""
     best = int(np.argmin(values))
@@ -142,15 +146,14 @@ def optimum(dims, values):
 def summarize(config, rows):
     """Optima per vocabulary with intervals over the seeds, beside the predictions."""
     dims, rng = list(config.dims), np.random.default_rng(0)
+    found = {(*cell_of(r), r["seed"]): r for r in rows}  # of a cell fitted twice the later rows
+    several = len(dims) > 1  # one dimension is not the best of anything
     table = []
     for size in config.vocab_sizes:
         entry = {"vocab_size": size, "seeds": config.seeds}
         for column in ("held_out", "held_out_best"):
             grid = np.array(
-                [
-                    [r[column] for r in rows if r["vocab_size"] == size and r["dim"] == n]
-                    for n in dims
-                ]
+                [[found[size, n, s][column] for s in range(config.seeds)] for n in dims]
             )
             # Whole seeds are drawn again: each has its own text, start and curve.
             draws = rng.integers(config.seeds, size=(1000, config.seeds))
@@ -159,9 +162,9 @@ def summarize(config, rows):
             # Seeds differ by their text more than by anything else: bars show what is left of that.
             own = grid - grid.mean(axis=0)
             entry[column] = {
-                "optimum": optimum(dims, grid.mean(1)),
-                "interval": spread.tolist(),
-                "per_seed": [optimum(dims, grid[:, s]) for s in range(config.seeds)],
+                "optimum": optimum(dims, grid.mean(1)) if several else None,
+                "interval": spread.tolist() if several else None,
+                "per_seed": [optimum(dims, x) for x in grid.T] if several else None,
                 "within_0.01_nats": [
                     n for n, x in zip(dims, lost.mean(1), strict=True) if x < 0.01
                 ],
@@ -189,12 +192,16 @@ def draw_sweep(config, table, path):
             if name != "joint":
                 shown = name if name != "conditional" else "half of it"
                 panel.axvline(value, color="0.4", lw=1, ls=style, label=f"{shown} = {value:.0f}")
-        low, high = min(entry["held_out_best"]["mean"]), max(entry["held_out"]["mean"][1:])
-        panel.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
+        # The first of several dimensions is far worse, and would leave the others no room.
+        last = entry["held_out"]["mean"]
+        low, high = min(entry["held_out_best"]["mean"]), max(last[1:] or last)
+        if high > low:
+            panel.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
         panel.set_xscale("log", base=2)
         panel.set_xticks(config.dims, [str(n) for n in config.dims], fontsize=8)
         panel.tick_params(axis="y", labelsize=8)
-        panel.set_title(f"N = {entry['vocab_size']}", fontsize=10)
+        alone = "" if len(config.dims) > 1 else ", one dimension"
+        panel.set_title(f"N = {entry['vocab_size']}{alone}", fontsize=10)
         panel.set_xlabel("dimension")
         panel.grid(alpha=0.25)
         panel.legend(fontsize=7)
@@ -202,22 +209,32 @@ def draw_sweep(config, table, path):
     figure.savefig(str(path), pil_kwargs={"optimize": True})
 
 
+def unfinished(config, cells, rows):
+    """Cells without a row of every seed, and the last step whose rows stay.
+
+    Cells are known by vocabulary and dimension: their numbers change with the config. A step that
+    was being written when the run was stopped can only be the last, and goes.
+    """
+    found = {(*cell_of(row), row["seed"]) for row in rows}
+    whole = lambda cell: all((*cell, seed) in found for seed in range(config.seeds))
+    last = rows[-1]["step"] if rows else 0
+    written = last if not rows or whole(cell_of(rows[-1])) else last - 1
+    return [cell for cell in cells if not whole(cell)], written
+
+
 def sweep(config, workdir, data_dir):
     cells = list(itertools.product(config.vocab_sizes, config.dims))
     corpus = corpora.load_corpus(config.corpus, data_dir)
     pairs = judged_pairs(data_dir)
     writer = MetricsWriter(workdir)
-    done = 0
+    missing, written = cells, 0
     if (workdir / "metrics.jsonl").exists():
-        steps = [row["step"] for row in read_metrics(workdir)]
-        # A cell whose rows are not all there is fitted again.
-        done = next(
-            (k - 1 for k in range(1, len(cells) + 1) if steps.count(k) < config.seeds), len(cells)
-        )
-        writer.truncate(done)
-        logging.info("%d of %d cells are done", done, len(cells))
+        missing, written = unfinished(config, cells, read_metrics(workdir))
+        writer.truncate(written)
+        logging.info("%d of %d cells are done", len(cells) - len(missing), len(cells))
     data, size = None, None
-    for number, (vocab_size, dim) in enumerate(cells[done:], done + 1):
+    for i, (vocab_size, dim) in enumerate(missing, 1):
+        number = written + i
         start = time.perf_counter()
         if size != vocab_size:
             data, size = shares(config, corpus, vocab_size), vocab_size
@@ -229,7 +246,8 @@ def sweep(config, workdir, data_dir):
         mean = lambda name, rows=rows: float(np.mean([row[name] for row in rows]))
         logging.info(
             "%d of %d: N %d, n %d: held out %.4f (best %.4f), |u||v|/n %.2f, entropy %.2f, %.1f s",
-            *(number, len(cells), vocab_size, dim, mean("held_out"), mean("held_out_best")),
+            *(len(cells) - len(missing) + i, len(cells), vocab_size, dim),
+            *(mean("held_out"), mean("held_out_best")),
             *(mean("norm_ratio"), mean("entropy"), seconds),
         )
     table = summarize(config, read_metrics(workdir))
@@ -237,6 +255,12 @@ def sweep(config, workdir, data_dir):
     draw_sweep(config, table, workdir / "held_out.png")
     for entry in table:
         last, best = entry["held_out"], entry["held_out_best"]
+        if len(config.dims) == 1:
+            print(
+                f"N = {entry['vocab_size']}: only dimension {config.dims[0]}, so no best one; held "
+                f"out {last['mean'][0]:.4f} at the last step, {best['mean'][0]:.4f} at the best"
+            )
+            continue
         print(
             f"N = {entry['vocab_size']}: best dimension {last['optimum']:.0f} "
             f"[{last['interval'][0]:.0f}, {last['interval'][1]:.0f}] at the last step, "

@@ -1,9 +1,12 @@
-"""Records, choice by validation, intervals, tables."""
+"""Records, choice by validation, intervals, tables; candidates of compare.py."""
 
+import importlib.util
 import json
+import pathlib
 
 import numpy as np
 import pytest
+from processes import ROOT
 from scipy import stats
 
 from jaxlab import comparison
@@ -119,3 +122,70 @@ def test_sweep_line_reads_taus_off_one_record():
     x, values = comparison.sweep_line([(read, {})], number="tau", figure="test/posthoc_*")
     np.testing.assert_allclose(x, [0.5, 2.0])
     np.testing.assert_allclose(values, [[0.2, 0.2], [0.3, 0.3]])
+
+
+def load(path):
+    """A script or config file as a module."""
+    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def compare():
+    return load("scripts/compare.py")
+
+
+def test_a_candidate_is_known_by_all_that_it_depends_on(compare):
+    def keys(change=lambda config: None):
+        config = load("configs/studies/long_tail.py").get_config("tiny")
+        change(config)
+        arms = compare.arms_of(config).values()
+        return {
+            compare.key_of(config, s) for arm in arms for s, _ in compare.candidates(config, arm)
+        }
+
+    def add_arm(config):
+        config.arms["focal"] = {"set": {"objective": {"objective": "focal"}}}
+        config.order += ("focal",)
+
+    plain = keys()
+    assert keys() == plain
+    added = keys(add_arm)
+    assert added > plain
+    assert len(added) == len(plain) + 1
+    for change in (
+        {"base.num_steps": 9},
+        {"base.batch_size": 4},
+        {"base.eval_every": 2},
+        {"base.data.imbalance": 5.0},
+        {"seeds": (0, 2)},
+        {"report.taus": (0.0, 1.0, 2.0)},
+    ):
+        changed = keys(lambda config, change=change: config.update_from_flattened_dict(change))
+        assert not plain & changed, change
+
+
+def test_flood_levels_are_those_of_the_candidates_own_data(compare, monkeypatch):
+    config = load("configs/studies/flooding.py").get_config("tiny")
+    train = compare.Trainer(config, None)
+    contexts = {"train": {"label": np.zeros((2, 3), int)}}
+    computed = []
+
+    def held_out_losses(setting, contexts, **kwargs):
+        computed.append(setting)
+        return np.full((2, 3), float(len(computed)), np.float32)
+
+    monkeypatch.setattr(compare.classification, "held_out_losses", held_out_losses)
+
+    def level(noise, gamma=0.5):
+        arm = {"set": {}, "grid": {"data": {"noise": (noise,)}, "adaptive": {"gamma": (gamma,)}}}
+        ((setting, _),) = compare.candidates(config, arm)
+        return np.asarray(train.with_levels(setting, contexts)["train"]["level"])
+
+    first = level(0.1)
+    assert (level(0.2) != first).all()
+    np.testing.assert_array_equal(level(0.1), first)
+    level(0.2, gamma=0.25)  # shares the models
+    assert len(computed) == 2

@@ -65,6 +65,9 @@ def test_any_script(run, tmp_path):
     run("benchmark", *args, "--sweep=devices=1,2,4")
     assert {p.name for p in tmp_path.iterdir()} == {"a.json", "a.png", "a_compile.png"}
     assert json.loads((tmp_path / "a.json").read_text())["sweep"]["x"] == [1, 2, 4]
+    run("benchmark", *args, "--variants=;devices=2")  # devices made for one are not the other's
+    rows = json.loads((tmp_path / "a.json").read_text())["variants"]
+    assert [row["devices"] for row in rows] == [1, 2]
     for wrong, message in (
         ("--variants=batch_size", "variant is 'batch_size'"),
         ("--variants=model.fitures=3", "model.fitures=3 does not fit"),

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import types
 
 import pytest
 from processes import ROOT, complaint
 
+from jaxlab import planning
 from jaxlab.data import formats
 from jaxlab.metrics import read_metrics
 
@@ -37,6 +39,17 @@ def test_a_classifier_trains_and_resumes(run, tmp_path, config):
     done = run(*arguments, f"--workdir={again}")
     assert "resumed from step 10" in done.stderr
     assert (again / "metrics.jsonl").read_bytes() == (workdir / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("rows", [None, '{"step": 5, "loss": 1.0}\n'])
+def test_a_run_without_evaluation_is_one_clear_line(tmp_path, rows):
+    # As SIGTERM before the first evaluation, and then fewer steps, leave it.
+    script = planning.load_script("train_classifier", ROOT / "scripts")
+    if rows is not None:
+        (tmp_path / "metrics.jsonl").write_text(rows)
+    config, state = types.SimpleNamespace(select="error"), types.SimpleNamespace(step=7)
+    with pytest.raises(ValueError, match=r"no evaluation in .*metrics\.jsonl: .* step 7 already"):
+        script.conclude(config, tmp_path, None, state, None)
 
 
 def test_wrong_settings_say_so(run, tmp_path):
@@ -88,3 +101,17 @@ def test_wrong_comparisons_say_so(run, tmp_path):
 def test_the_other_studies_run(run, tmp_path, study):
     run("compare", f"--config=configs/studies/{study}.py:tiny", f"--workdir={tmp_path / 'run'}")
     assert (tmp_path / "run" / "table.md").read_text().count("\n") == 6
+
+
+@pytest.mark.slow
+def test_results_of_other_steps_do_not_enter_the_table(run, tmp_path):
+    workdir = tmp_path / "run"
+    arguments = ("compare", "--config=configs/studies/long_tail.py:tiny", f"--workdir={workdir}")
+    longer = ("--config.base.num_steps=9", "--allow_config_change")
+    run(*arguments)
+    table = (workdir / "table.md").read_text()
+    assert "3 candidates, 0 of them done" in run(*arguments, *longer).stderr
+    run(*arguments, *longer[:1], f"--workdir={tmp_path / 'fresh'}")
+    assert (workdir / "table.md").read_text() == (tmp_path / "fresh" / "table.md").read_text()
+    assert "3 candidates, 3 of them done" in run(*arguments, "--allow_config_change").stderr
+    assert (workdir / "table.md").read_text() == table

@@ -59,6 +59,33 @@ def test_a_stopped_sweep_ends_as_if_nothing_had_happened(run, swept, tmp_path):
     assert path.read_bytes() == whole
 
 
+def test_other_dimensions_keep_the_cells_that_they_share(run, swept, tmp_path):
+    workdir, fresh = tmp_path / "run", tmp_path / "fresh"
+    shutil.copytree(swept[0], workdir)
+    before = (workdir / "metrics.jsonl").read_text()
+    other = [*SWEEP_ARGS, "--config.dims=(3,4,8)", "--allow_config_change"]
+    done = run("train_embeddings", *other, f"--workdir={workdir}")
+    assert "2 of 3 cells are done" in done.stderr
+    assert (workdir / "metrics.jsonl").read_text().startswith(before)
+    assert [(r["step"], r["dim"]) for r in read_metrics(workdir)[6:]] == [(4, 3)] * 2
+    run("train_embeddings", *other, f"--workdir={fresh}")
+    summaries = [(path / "summary.json").read_text() for path in (workdir, fresh)]
+    assert summaries[0] == summaries[1]
+    # Back again: nothing is missing.
+    done = run("train_embeddings", *SWEEP_ARGS, "--allow_config_change", f"--workdir={workdir}")
+    assert "3 of 3 cells are done" in done.stderr
+    assert (workdir / "summary.json").read_text() == (swept[0] / "summary.json").read_text()
+
+
+def test_one_dimension_has_no_best(run, tmp_path):
+    done = run("train_embeddings", *SWEEP_ARGS, "--config.dims=(4,)", f"--workdir={tmp_path}")
+    assert "N = 60: only dimension 4, so no best one" in done.stdout
+    (entry,) = json.loads((tmp_path / "summary.json").read_text())
+    assert entry["held_out"]["optimum"] is entry["held_out"]["interval"] is None
+    assert len(entry["held_out"]["mean"]) == 1
+    assert (tmp_path / "held_out.png").stat().st_size > 5000
+
+
 def test_negative_sampling_leaves_vectors_and_pictures(trained):
     workdir, done = trained
     words, vectors = word_vectors.load_word2vec(workdir / "vectors.txt")
