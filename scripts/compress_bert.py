@@ -70,15 +70,15 @@ class Study:
             )
             for split, found in texts.items()
         }
+        self.head = bert.SequenceClassifier(texts["train"].num_classes, **config.head)
+        self.models = {d: bert.make_successor(self.deep, d) for d in config.depths}
+        self.models[self.deep.num_layers] = self.deep
         if config.init_from not in STARTS:
             raise ValueError(f"init_from is {config.init_from!r}, known are {STARTS}")
         for depth in config.depths:
             theseus.choose_layers(self.deep.num_layers, depth, config.layers)
         for rate in (config.constant_rate, config.curriculum.base):
             theseus.check_rate(rate)
-        self.head = bert.SequenceClassifier(texts["train"].num_classes, **config.head)
-        self.models = {d: bert.make_successor(self.deep, d) for d in config.depths}
-        self.models[self.deep.num_layers] = self.deep
         self.evaluation = {
             split: text_eval_batches(
                 tokens, config.eval_batch_size, buckets=config.buckets, **_process()

@@ -100,6 +100,8 @@ WRONG = {
     "depth": (["--config.depths=(3,)"], "successor has 3 layers, must divide the predecessor's 2"),
     "arm": (["--config.arms=('direkt',)"], "arms hold 'direkt', known are"),
     "rate": (["--config.constant_rate=0.0"], "rate is 0.0, must be above 0"),
+    "start": (["--config.init_from=pretraind"], "init_from is 'pretraind', known are"),
+    "layers": (["--config.layers=midle"], "layers are 'midle', known are"),
     "set": (["--config.data.name=news"], "text set is 'news', known are"),
     "long text": (["--config.truncate=False", "--config.buckets=(8,)"], "max_length is 8"),
 }
