@@ -41,6 +41,31 @@ def read_metrics(path: epath.PathLike) -> list[dict[str, Any]]:
     return [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
 
 
+def read_evaluations(
+    folder: epath.PathLike, name: str, *, step: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of a finished run, and those of them that hold the figure `name`.
+
+    Args:
+      folder: of the run.
+      name: a figure of evaluation.
+      step: at which the run is, for the message.
+
+    Raises:
+      ValueError: nothing was evaluated: the run was stopped before that, and then num_steps was
+        lowered to where it stood.
+    """
+    path = epath.Path(folder) / METRICS_FILE
+    rows = read_metrics(path) if path.exists() else []
+    evaluated = [row for row in rows if name in row]
+    if not evaluated:
+        raise ValueError(
+            f"no evaluation in {path}: the run is at step {step} already, raise num_steps above it "
+            "(with --allow_config_change), its last step is then evaluated"
+        )
+    return rows, evaluated
+
+
 def _whole_lines(path: epath.Path) -> list[str]:
     """Returns the complete lines of a file; only the last may be torn."""
     lines = path.read_text().split("\n")

@@ -18,7 +18,7 @@ from absl import logging
 
 from jaxlab import classification, data, launch, losses, plots, train
 from jaxlab import mesh as mesh_lib
-from jaxlab.metrics import METRICS_FILE, read_metrics
+from jaxlab.metrics import read_evaluations
 from jaxlab.models import classifiers
 
 
@@ -146,14 +146,7 @@ def main(config, workdir):
 
 def conclude(config, workdir, model, state, sets):
     """Writes report.json and the pictures."""
-    path = workdir / METRICS_FILE
-    rows = read_metrics(path) if path.exists() else []
-    evaluated = [row for row in rows if f"validation/{config.select}" in row]
-    if not evaluated:  # stopped before the first one, then num_steps lowered to that step
-        raise ValueError(
-            f"no evaluation in {path}: the run is at step {int(state.step)} already, raise "
-            "num_steps above it (with --allow_config_change), its last step is then evaluated"
-        )
+    rows, evaluated = read_evaluations(workdir, f"validation/{config.select}", step=int(state.step))
     best = min(evaluated, key=lambda row: row[f"validation/{config.select}"])
     report = {"last": evaluated[-1], "best_by_validation": best}
     (workdir / "report.json").write_text(json.dumps(report, indent=1))

@@ -16,7 +16,7 @@ from absl import flags, logging
 
 from jaxlab import data, launch, optim, plots, train
 from jaxlab import mesh as mesh_lib
-from jaxlab.metrics import METRICS_FILE, read_metrics
+from jaxlab.metrics import read_evaluations
 from jaxlab.models import nvae
 from jaxlab.models.nvae.objective import elbo_terms
 
@@ -177,16 +177,9 @@ def main(config, workdir):
 
 def conclude(workdir, state):
     """Draws the curves and tells the last held-out figure."""
-    path = workdir / METRICS_FILE
-    rows = read_metrics(path) if path.exists() else []
-    evaluated = [row["eval/nelbo"] for row in rows if "eval/nelbo" in row]
-    if not evaluated:  # stopped before the first one, then num_steps lowered to that step
-        raise ValueError(
-            f"no evaluation in {path}: the run is at step {int(state.step)} already, raise "
-            "num_steps above it (with --allow_config_change), its last step is then evaluated"
-        )
+    rows, evaluated = read_evaluations(workdir, "eval/nelbo", step=int(state.step))
     plots.curves(rows, workdir / "curves.png", ["nelbo", "eval/nelbo", "kl", "reconstruction"])
-    logging.info("held-out NELBO %.2f nats; pictures in %s", evaluated[-1], workdir)
+    logging.info("held-out NELBO %.2f nats; pictures in %s", evaluated[-1]["eval/nelbo"], workdir)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import optax
 
 from jaxlab import losses, regularizers
 from jaxlab.classification.numbers import Number, absent
+from jaxlab.losses.priors import wide_labels
 
 OBJECTIVES = (
     "cross_entropy",
@@ -70,7 +71,7 @@ def example_losses(
     if not absent(label_smoothing):
         if objective != "cross_entropy":
             raise ValueError(f"label_smoothing goes with cross_entropy, objective is {objective!r}")
-        one_hot = lambda labels: jax.nn.one_hot(labels.astype(jnp.int32), num_classes)  # uint8 too
+        one_hot = lambda labels: jax.nn.one_hot(wide_labels(labels), num_classes)
         return lambda logits, labels: optax.softmax_cross_entropy(
             logits, optax.smooth_labels(one_hot(labels), label_smoothing)
         )

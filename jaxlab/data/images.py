@@ -337,7 +337,7 @@ def _load_npz(folder: Path, part: _Part) -> tuple[np.ndarray, np.ndarray | None]
             folder, part, lambda split: folder / f"{split}.npz", Path.is_file
         )
     images, labels = formats.read_npz(place, part.split if whole else part.source)
-    rows = part.indices(len(images), whole=whole or part.split == "test")
+    rows = part.indices(len(images), whole=whole)
     return images[rows], None if labels is None else labels[rows]
 
 

@@ -41,19 +41,17 @@ def load_tokenizer(directory: str | Path) -> tokenizers.Tokenizer:
       FileNotFoundError: the folder has neither file.
       ValueError: the file is damaged, or the vocabulary lacks a special token.
     """
-    folder = Path(directory)
+    folder, package = Path(directory), library()
     if (folder / "tokenizer.json").is_file():
         try:
-            tokenizer = library().Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except ModuleNotFoundError:
-            raise
+            tokenizer = package.Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # the library raises nothing narrower
             raise ValueError(f"{folder / 'tokenizer.json'} cannot be read: {error}") from error
     elif (folder / "vocab.txt").is_file():
         # Not splitlines, which also cuts at characters that may be tokens, such as U+2028.
         lines = (folder / "vocab.txt").read_text(encoding="utf8").removesuffix("\n").split("\n")
         vocab = {token: i for i, token in enumerate(lines)}
-        model = library().models.WordPiece(vocab, unk_token="[UNK]")
+        model = package.models.WordPiece(vocab, unk_token="[UNK]")
         tokenizer = _bert(model, **_settings(folder / "tokenizer_config.json"))
     else:
         raise FileNotFoundError(f"{folder} has neither tokenizer.json nor vocab.txt")

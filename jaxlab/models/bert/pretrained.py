@@ -307,15 +307,16 @@ def _read_weights(directory: epath.PathLike) -> tuple[dict[str, np.ndarray], str
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{folder / _INDEX_FILE} is no index of weights: {error}") from error
     weights: dict[str, np.ndarray] = {}
+    safetensors = _safetensors()
     for file in files:
         content = (folder / file).read_bytes()
         try:
-            weights |= _safetensors().numpy.load(content)
+            weights |= safetensors.numpy.load(content)
         except KeyError as error:  # a dtype that NumPy does not have
             raise ValueError(
                 f"{folder / file} has weights of type {error.args[0]}: save them as float32 first"
             ) from error
-        except _safetensors().SafetensorError as error:
+        except safetensors.SafetensorError as error:
             raise ValueError(f"{folder / file} is not a safetensors file: {error}") from error
     weights = {_today(name): value for name, value in weights.items()}
     found = [name.removesuffix(_WORD) for name in weights if name.endswith(_WORD)]
