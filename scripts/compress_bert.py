@@ -26,7 +26,7 @@ import numpy as np
 import optax
 from absl import logging
 
-from jaxlab import comparison, launch, optim, plots, theseus, timing, train
+from jaxlab import comparison, launch, optim, plots, stages, theseus, timing, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.data import data_folder
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
@@ -100,11 +100,11 @@ class Study:
     @functools.cache  # noqa: B019 (as long-lived as the process)
     def blueprint(self, kind, depth):
         """How a kind of stage trains, for all its seeds and arms, at its longest bucket."""
-        config, model, stages = self.config, self.models[depth], self.config.stages
-        stage = stages["replacing" if kind == "truncated" else kind]
+        config, model, lengths = self.config, self.models[depth], self.config.stages
+        stage = lengths["replacing" if kind == "truncated" else kind]
         num_steps = stage.num_steps
         if kind == "distill":  # as long as both stages of Theseus together
-            num_steps = stages.replacing.num_steps + stages.successor.num_steps
+            num_steps = lengths.replacing.num_steps + lengths.successor.num_steps
 
         def initial():
             first = self.initial(0)
@@ -158,13 +158,7 @@ class Study:
         """Trains a stage unless it is done; returns {"bert", "head"}."""
         config, folder = self.config, self.workdir / folder
         program = self.blueprint(kind, depth)
-        if (folder / "result.json").exists():
-            steps = json.loads((folder / "result.json").read_text())["steps"]
-            if steps != program.num_steps:
-                raise ValueError(
-                    f"{folder} was trained for {steps} steps, the config has {program.num_steps}: "
-                    "choose another --workdir, or delete that folder and those that start from it"
-                )
+        if stages.finished(folder, program.num_steps):
             _, tree = bert.load_pretrained(folder / "model")
             return {"bert": tree, "head": bert.load_heads(folder / "model")["classifier"][1]}
         logging.info("%s: %s, %d layers", folder.relative_to(self.workdir), kind, depth)
@@ -200,7 +194,6 @@ class Study:
             **self.figures(params, depth, "test"),
             "parameters": sum(x.size for x in jax.tree.leaves(params)),
             "depth": depth,
-            "steps": program.num_steps,
         }
         checkpointer.close()
         if jax.process_index() == 0:
@@ -211,7 +204,7 @@ class Study:
                 heads={"classifier": (self.head, params["head"])},
                 tokenizer=self.tokenizer,
             )
-            (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+            stages.finish(folder, program.num_steps, result)
             if not config.keep_checkpoints:
                 shutil.rmtree(folder / "checkpoints")
         mesh_lib.wait_for_all(f"{folder} done")
@@ -326,10 +319,7 @@ def collect(config, workdir, deep):
             last = arm if arm in ("direct", "distill") else last_stage(config, arm)
             places[f"{arm}, {depth} layers"] = f"depth_{depth}/{arm}/{last}"
     for name, place in places.items():
-        results = [
-            json.loads((workdir / f"seed_{seed}" / place / "result.json").read_text())
-            for seed in config.seeds
-        ]
+        results = [stages.finished(workdir / f"seed_{seed}" / place) or {} for seed in config.seeds]
         rows[name] = {
             key: [r[key] for r in results]
             for key in ("validation/accuracy", "test/accuracy", "test/loss")

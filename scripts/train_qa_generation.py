@@ -20,7 +20,7 @@ import numpy as np
 import optax
 from absl import logging
 
-from jaxlab import checkpoints, launch, optim, plots, theseus, train
+from jaxlab import checkpoints, launch, optim, plots, stages, theseus, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.data import data_folder, qa, qa_sets, qa_tokens
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
@@ -167,13 +167,7 @@ class Study:
         config, stage, folder = self.config, self.config.stages[name], self.workdir / name
         best: dict[str, Any] = {"step": "best", "best_metric": BEST} if eval_fn else {}
         saved = lambda: checkpoints.load_params(folder / "checkpoints", ema=False, **best)
-        if (folder / "result.json").exists():
-            steps = json.loads((folder / "result.json").read_text()).get("num_steps")
-            if steps not in (None, stage.num_steps):
-                raise ValueError(
-                    f"{folder} was trained for {steps} steps, the config has {stage.num_steps}: "
-                    "choose another --workdir, or delete that folder and those that start from it"
-                )
+        if stages.finished(folder, stage.num_steps):
             return saved()[1]
         logging.info("%s: %d sequences, %d steps", name, len(tokens), stage.num_steps)
         run = self.blueprint(name, start)
@@ -212,8 +206,7 @@ class Study:
             rows = read_metrics(folder)
             plots.curves(rows, folder / "curves.png", title=name)
             figures = next((r for r in rows if r["step"] == used and BEST in r), {})
-            result = {"num_steps": stage.num_steps, "used_step": used, **figures}
-            (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+            stages.finish(folder, stage.num_steps, {"used_step": used, **figures})
         mesh_lib.wait_for_all(f"{name} done")
         return params
 

@@ -13,7 +13,7 @@ FILES = sorted((ROOT / "jaxlab").rglob("*.py"))
 LEVELS = {
     "checks": -1,
     **dict.fromkeys(("losses", "regularizers", "distributions", "embedding_dim"), 0),
-    **dict.fromkeys(("attacks", "mesh", "metrics", "data"), 0),
+    **dict.fromkeys(("attacks", "mesh", "metrics", "stages", "data"), 0),
     **dict.fromkeys(("optim", "checkpoints", "plots", "theseus", "decoding"), 1),
     "models": 2,
     "train": 2,

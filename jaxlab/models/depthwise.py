@@ -13,6 +13,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jaxlab.models.blocks import by_blocks, devices_of, from_blocks, largest_divisor
+
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _IMAGES = 4  # at a time
 _ROWS = 16  # at most, that are summed by one expression
@@ -54,34 +56,6 @@ def _out_shape(x, stride):
     return -(-x.shape[1] // stride), -(-x.shape[2] // stride)
 
 
-def _devices(batch):
-    """Devices over which a batch may be split; 1 where it cannot be."""
-    return jax.device_count() if batch % jax.device_count() == 0 else 1
-
-
-def _by_images(x):
-    """[batch, ...] -> [batch / d / n, d n, ...]: a few images at a time on each of d devices.
-
-    Devices split a batch in its order. A loop over plain blocks would cut across that, and each
-    device would gather the whole batch.
-    """
-    devices = _devices(x.shape[0])
-    n = _largest_divisor(x.shape[0] // devices, _IMAGES)
-    blocks = x.reshape(devices, -1, n, *x.shape[1:]).swapaxes(0, 1)
-    return blocks.reshape(-1, devices * n, *x.shape[1:])
-
-
-def _from_images(blocks):
-    """Undoes `_by_images`."""
-    batch = blocks.shape[0] * blocks.shape[1]
-    x = blocks.reshape(blocks.shape[0], _devices(batch), -1, *blocks.shape[2:]).swapaxes(0, 1)
-    return x.reshape(batch, *blocks.shape[2:])
-
-
-def _largest_divisor(n, most):
-    return max(d for d in range(1, most + 1) if n % d == 0)
-
-
 def _shifted_forward(x, kernel, stride, dilation):
     kernel = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))  # sums in float32
 
@@ -91,7 +65,7 @@ def _shifted_forward(x, kernel, stride, dilation):
         total = sum((kernel[i, j, 0] * view for i, j, view in taps), jnp.zeros((), x.dtype))
         return total.astype(x.dtype)
 
-    return _from_images(jax.lax.map(run, _by_images(x)))
+    return from_blocks(jax.lax.map(run, by_blocks(x, _IMAGES)))
 
 
 def _shifted_input_gradient(x, kernel, gradient, stride, dilation):
@@ -108,7 +82,7 @@ def _shifted_kernel_gradient(x, kernel, gradient, stride, dilation):
     def add(total, pair):
         padded, gradient = pair[0], pair[1].astype(dtype)
         height = gradient.shape[1]
-        rows = height // _largest_divisor(height, _ROWS)
+        rows = height // largest_divisor(height, _ROWS)
         cuts = [slice(start, start + rows) for start in range(0, height, rows)]
         taps = _taps(padded, kernel, stride, dilation, gradient.shape[1:3])
         # A sum of slices is one vectorised loop, unlike a reduction that keeps the last axis.
@@ -116,10 +90,10 @@ def _shifted_kernel_gradient(x, kernel, gradient, stride, dilation):
         by_device = jnp.stack(sums).reshape(len(sums), devices, -1, x.shape[-1])
         return total + jnp.sum(by_device, axis=2), None
 
-    devices = _devices(x.shape[0])
+    devices = devices_of(x.shape[0])
     zeros = jnp.zeros((kernel.shape[0] * kernel.shape[1], devices, x.shape[-1]), dtype)
     # Padded here: in the loop the padding would be computed anew for every tap.
-    pairs = _by_images(_padded(x, kernel, dilation)), _by_images(gradient)
+    pairs = by_blocks(_padded(x, kernel, dilation), _IMAGES), by_blocks(gradient, _IMAGES)
     return jax.lax.scan(add, zeros, pairs)[0].sum(axis=1).reshape(kernel.shape)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxlab.models.blocks import by_blocks, from_blocks
 from jaxlab.models.products import Dense
 
 ATTENTIONS = ("auto", "einsum", "fused")
@@ -96,13 +97,10 @@ def blocked_attention(
 
     For arguments and result see `dot_attention`.
     """
-    batch, length, heads, _ = query.shape
+    _, length, heads, _ = query.shape
     most = max(1, BLOCK // (heads * length * key.shape[1]))
-    rows = max(n for n in range(1, min(batch, most) + 1) if batch % n == 0)
-    cut = lambda x: x.reshape(-1, rows, *x.shape[1:])
-    blocks = jax.tree.map(cut, (query, key, value, mask))
-    found = jax.lax.map(lambda block: _normalised_last(*block), blocks)
-    return found.reshape(query.shape)
+    blocks = jax.tree.map(lambda x: by_blocks(x, most), (query, key, value, mask))
+    return from_blocks(jax.lax.map(lambda block: _normalised_last(*block), blocks))
 
 
 def _normalised_last(query, key, value, mask):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from jaxlab import mesh as mesh_lib
 from jaxlab.models import bert
 from jaxlab.models.bert import attention
 
@@ -140,6 +141,25 @@ def test_ways_to_attend_agree_in_values_and_gradients(monkeypatch, rows):
             np.testing.assert_allclose(a, b, rtol=1e-5)
             for x, y in zip(da, db, strict=True):
                 np.testing.assert_allclose(x, y, atol=1e-5)
+
+
+def test_attention_on_many_devices_gathers_no_sequences(monkeypatch):
+    mesh = mesh_lib.make_mesh()
+    monkeypatch.setattr(attention, "BLOCK", 2 * 75)  # two rows at a time
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(3, 6 * mesh.size, 5, 3, 4)), jnp.float32)
+    mask = jnp.asarray(rng.random((6 * mesh.size, 1, 5, 5)) < 0.7)
+    loss = lambda x, mask: jnp.sum(bert.blocked_attention(*x, mask) ** 2)
+    step = jax.jit(jax.value_and_grad(loss))
+    placed = jax.device_put((list(x), mask), mesh_lib.split(mesh))
+    compiled = step.lower(*placed).compile()
+    assert mesh.size > 1
+    assert "all-gather" not in compiled.as_text()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+        compiled(*placed),
+        step(list(x), mask),
+    )
 
 
 def test_dropped_weights_are_those_of_the_plain_way():

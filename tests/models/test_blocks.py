@@ -1,0 +1,26 @@
+"""Batches cut into blocks, by devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlab.models.blocks import by_blocks, from_blocks
+
+
+@pytest.mark.parametrize("batch", [1, 7, 8, 24, 48, 80])
+@pytest.mark.parametrize("most", [1, 4])
+def test_blocks_hold_every_example_once(batch, most):
+    x = jnp.arange(batch * 6).reshape(batch, 2, 3)
+    blocks = by_blocks(x, most)
+    devices = jax.device_count() if batch % jax.device_count() == 0 else 1
+    assert blocks.shape[1] <= most * devices
+    assert sorted(blocks[:, :, 0, 0].ravel().tolist()) == x[:, 0, 0].tolist()
+    np.testing.assert_array_equal(from_blocks(blocks), x)
+
+
+def test_a_block_has_neighbours_of_each_device():
+    devices = jax.device_count()
+    each = by_blocks(jnp.arange(6 * devices), 2).reshape(3, devices, 2)
+    for device in range(devices):
+        np.testing.assert_array_equal(each[:, device].ravel(), 6 * device + np.arange(6))

@@ -1,0 +1,26 @@
+"""Which stages of a run are done."""
+
+import pytest
+
+from jaxlab import stages
+
+
+def test_a_stage_is_done_once_it_is_finished(tmp_path):
+    assert stages.finished(tmp_path, 5) is None
+    stages.finish(tmp_path, 5, {"loss": 0.25})
+    assert stages.finished(tmp_path, 5) == {"num_steps": 5, "loss": 0.25}
+    assert stages.finished(tmp_path) == {"num_steps": 5, "loss": 0.25}
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_stage_of_another_length_is_an_error(tmp_path):
+    stages.finish(tmp_path, 5, {})
+    with pytest.raises(ValueError, match=r"was trained for 5 steps, the config has 6: choose"):
+        stages.finished(tmp_path, 6)
+
+
+@pytest.mark.parametrize("text", ["", '{"num_steps": 5', "[5]", '{"loss": 1.0}'])
+def test_a_damaged_record_is_an_error(tmp_path, text):
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(ValueError, match=r"result.json is damaged: delete it"):
+        stages.finished(tmp_path, 5)
