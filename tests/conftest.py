@@ -15,6 +15,13 @@ from processes import ROOT, Script, Toy
 jax.config.update("jax_num_cpu_devices", 8)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """What a file compiled is of little use to the next one, and would add up to gigabytes."""
+    yield
+    jax.clear_caches()
+
+
 def _folder(variable: str, beside: str) -> pathlib.Path:
     path = pathlib.Path(os.environ.get(variable) or ROOT.parent / "shared" / beside)
     if not path.is_dir():
