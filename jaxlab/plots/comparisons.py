@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from etils import epath
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from jaxlab.plots.files import save_figure
+from jaxlab.plots.files import new_figure, save_figure
 
 
 def dots(
@@ -28,7 +27,7 @@ def dots(
     rows = {name: np.asarray(v, float) for name, v in values.items()}
     if not rows or any(v.ndim != 1 or not len(v) for v in rows.values()):
         raise ValueError(f"values have shapes {[v.shape for v in rows.values()]}, need (seeds,)")
-    figure = Figure(figsize=(6.4, 0.9 + 0.3 * len(rows)), layout="constrained", dpi=100)
+    figure = new_figure(figsize=(6.4, 0.9 + 0.3 * len(rows)))
     panel = figure.subplots()
     for y, row in enumerate(rows.values()):
         panel.plot(row, np.full(len(row), y), "o", markersize=4, alpha=0.5, color="C0")
@@ -67,7 +66,7 @@ def bands(
     """
     if not lines:
         raise ValueError("there are no lines to draw")
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained", dpi=100)
+    figure = new_figure(figsize=(6.4, 3.8))
     panel = figure.subplots()
     styles = ("-", "--", "-.", ":")
     for i, (label, (x, values)) in enumerate(lines.items()):
@@ -120,7 +119,7 @@ def tradeoff(
     """
     if not lines:
         raise ValueError("there are no lines to draw")
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained", dpi=100)
+    figure = new_figure(figsize=(6.4, 4.4))
     panel = figure.subplots()
     for (label, points), marker in zip(lines.items(), itertools.cycle("os^Dv<>P*X"), strict=False):
         x, y = (np.asarray(values, float) for values in points)

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
-from jaxlab.plots.files import save_figure
+from jaxlab.plots.files import new_figure, save_figure
 
 MAX_PANELS = 12
 
@@ -43,6 +41,8 @@ def curves(
     Raises:
       ValueError: if there are no rows, or no metric of a name.
     """
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
     if not isinstance(runs, Mapping):
         runs = {"": runs}
     known = dict.fromkeys(
@@ -57,7 +57,7 @@ def curves(
         title = f"{title} ({left_out} more metrics not shown)".strip()
     ncols = min(ncols, len(chosen))
     nrows = math.ceil(len(chosen) / ncols)
-    figure = Figure(figsize=(4.0 * ncols, 2.6 * nrows + 0.3), layout="constrained", dpi=100)
+    figure = new_figure(figsize=(4.0 * ncols, 2.6 * nrows + 0.3))
     panels = figure.subplots(nrows, ncols, squeeze=False).ravel()
     for panel, name in zip(panels, chosen, strict=False):
         drawn = []
@@ -112,15 +112,15 @@ def bars(
     Raises:
       ValueError: if the series are not vectors of one length.
     """
+    from matplotlib.ticker import MaxNLocator
+
     series = values if isinstance(values, Mapping) else {"": values}
     heights = {label: np.asarray(v, float) for label, v in series.items()}
     count = len(next(iter(heights.values()), ()))
     for label, height in heights.items():
         if height.shape != (count,) or not count:
             raise ValueError(f"values {label} have shape {height.shape}, ({count},) is needed")
-    figure = Figure(
-        figsize=(min(max(4.0, 1.5 + 0.35 * count), 12), 3.0), layout="constrained", dpi=100
-    )
+    figure = new_figure(figsize=(min(max(4.0, 1.5 + 0.35 * count), 12), 3.0))
     panel = figure.subplots()
     width = 0.8 / len(heights)
     for i, (label, height) in enumerate(heights.items()):
