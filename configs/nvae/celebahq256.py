@@ -4,7 +4,7 @@
 
 Published: 0.70 bits per dimension with flows (5 bits).
 The authors used 24 V100 of 32 GB and 94 hours. Fits sixteen TPU v4 (scripts/plan.py, v4:2x2x4)
-with 17.3 of 30.75 GiB a chip.
+with 17.3 of 30.75 GiB a chip, and 32 TPU v5e (v5e:4x8) with 12.7 of 15.75 GiB.
 330.80 million parameters; 84,300 steps of 96 images. DIR holds images in the
 folders train and test (27,000 and 3,000).
 Presets: `celebahq256.py:tiny` shrinks model and run to seconds, on the same data.
