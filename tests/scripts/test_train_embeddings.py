@@ -59,6 +59,7 @@ def test_a_stopped_sweep_ends_as_if_nothing_had_happened(run, swept, tmp_path):
     assert path.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_other_dimensions_keep_the_cells_that_they_share(run, swept, tmp_path):
     workdir, fresh = tmp_path / "run", tmp_path / "fresh"
     shutil.copytree(swept[0], workdir)

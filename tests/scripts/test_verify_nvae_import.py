@@ -27,6 +27,7 @@ def errors(process):
     return [line for line in process.stderr.splitlines() if not line[:2].isdigit()]
 
 
+@pytest.mark.slow
 def test_agreement_is_exit_code_0(tmp_path, arrays):
     process = verify(save(tmp_path / "arrays.npz", arrays))
     assert "6 of 6 quantities agree" in process.stdout

@@ -137,7 +137,12 @@ def mirror(array):
 @pytest.mark.parametrize(
     ("name", "change", "quantity"),
     [
-        ("state/dec_tower.2._ops.0.conv.2.conv.0.weight", mirror, "eval/logits"),
+        pytest.param(
+            "state/dec_tower.2._ops.0.conv.2.conv.0.weight",
+            mirror,
+            "eval/logits",
+            marks=pytest.mark.slow,  # the script sees it in the fast suite
+        ),
         pytest.param(
             "state/enc_tower.1.conv.bias", np.zeros_like, "eval/kl", marks=pytest.mark.slow
         ),
