@@ -12,6 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxlab.checks import at_least_float32, check_scalar, concrete
+from jaxlab.errors import InputError
 
 LossFn = Callable[[jax.Array], jax.Array]
 
@@ -99,7 +100,7 @@ def pgd(
     check_scalar("epsilon", epsilon, at_least=0.0)
     check_scalar("step_size", step_size, at_least=0.0)
     if num_steps < 1:
-        raise ValueError(f"num_steps is {num_steps}, must be at least 1")
+        raise InputError(f"num_steps is {num_steps}, must be at least 1")
     x = _check_inputs(x, low, high)
     dtype = x.dtype
     # The box cuts the ball once; clipping to what is left is projecting onto both.
@@ -109,7 +110,7 @@ def pgd(
     def total(x):
         losses = loss_fn(x)
         if jnp.shape(losses) != x.shape[:1]:
-            raise ValueError(
+            raise InputError(
                 f"loss_fn returned shape {jnp.shape(losses)}, inputs {x.shape} need {x.shape[:1]}"
             )
         return jnp.sum(losses)
@@ -152,7 +153,7 @@ def input_jacobian_norm(logits_fn: Callable[[jax.Array], jax.Array], x: ArrayLik
     x = jnp.asarray(x)
     logits, backward = jax.vjp(logits_fn, x)
     if logits.ndim != 2 or len(logits) != len(x):
-        raise ValueError(
+        raise InputError(
             f"logits_fn returned shape {logits.shape}, inputs {x.shape} need ({len(x)}, K)"
         )
 
@@ -167,10 +168,10 @@ def input_jacobian_norm(logits_fn: Callable[[jax.Array], jax.Array], x: ArrayLik
 def _check_inputs(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> jax.Array:
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating) or not x.ndim:
-        raise ValueError(f"x is {x.dtype} {x.shape}, must be floats with a batch axis")
+        raise InputError(f"x is {x.dtype} {x.shape}, must be floats with a batch axis")
     for name, bound in (("low", low), ("high", high)):
         if np.broadcast_shapes(np.shape(bound), x.shape) != x.shape:
-            raise ValueError(f"{name} has shape {np.shape(bound)}, must broadcast to {x.shape}")
+            raise InputError(f"{name} has shape {np.shape(bound)}, must broadcast to {x.shape}")
     values, smallest, largest = concrete(x), concrete(low), concrete(high)
     if values is None or smallest is None or largest is None or not values.size:
         return x
@@ -179,7 +180,7 @@ def _check_inputs(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> jax.Array:
     scale = np.abs(ends[np.isfinite(ends)]).max(initial=1.0)
     slack = 8 * float(jnp.finfo(x.dtype).eps) * scale
     if not ((values >= smallest - slack) & (values <= largest + slack)).all():
-        raise ValueError(
+        raise InputError(
             f"x has values in [{values.min()}, {values.max()}], must lie in [{low}, {high}]"
         )
     return x

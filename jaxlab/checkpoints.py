@@ -24,13 +24,14 @@ from flax import traverse_util
 from orbax.checkpoint import v1 as ocp
 
 from jaxlab import mesh as mesh_lib
+from jaxlab.errors import InputError
 
 State = TypeVar("State")
 _MOST_LISTED = 12  # leaves named in a message
 _OURS = "jaxlab"  # key in a checkpoint's metadata; a folder without it is not one of ours
 
 
-class CheckpointMismatchError(ValueError):
+class CheckpointMismatchError(InputError):
     """Every checkpoint found belongs to another model; nothing was changed."""
 
 
@@ -74,9 +75,9 @@ class Checkpointer:
         read_only: bool = False,
     ):
         if keep_latest < 1:
-            raise ValueError(f"keep_latest is {keep_latest}, must be at least 1")
+            raise InputError(f"keep_latest is {keep_latest}, must be at least 1")
         if best_mode not in ("min", "max"):
-            raise ValueError(f"best_mode is {best_mode!r}, must be 'min' or 'max'")
+            raise InputError(f"best_mode is {best_mode!r}, must be 'min' or 'max'")
         name = os.fspath(directory)
         self.directory = epath.Path(name if "://" in name else os.path.abspath(name))
         self._best_metric, self._best_mode = best_metric, best_mode
@@ -121,7 +122,7 @@ class Checkpointer:
           metrics: figures of this step, read by `best_metric`.
         """
         if self._read_only:
-            raise ValueError(f"{self.directory} was opened read-only: it cannot be saved to")
+            raise InputError(f"{self.directory} was opened read-only: it cannot be saved to")
         step = int(state["step"] if isinstance(state, Mapping) else state.step)
         self._orbax.save_checkpointables(
             step,

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxlab.errors import InputError
+
 
 def concrete(x: Any) -> np.ndarray | None:
     """The value of `x` as a NumPy array, or None where it cannot be read.
@@ -51,23 +53,23 @@ def check_scalar(
     Example:
       >>> check_scalar("level", -1.0, at_least=0.0)
       Traceback (most recent call last):
-      ValueError: level is -1.0, must be at least 0.0
+      jaxlab.errors.InputError: level is -1.0, must be at least 0.0
     """
     if np.shape(value) != ():
-        raise ValueError(f"{name} has shape {np.shape(value)}, must be a scalar")
+        raise InputError(f"{name} has shape {np.shape(value)}, must be a scalar")
     array = concrete(value)
     if array is None:
         return
     try:
         number = float(array)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} is {value!r}, must be a number") from None
+        raise InputError(f"{name} is {value!r}, must be a number") from None
     if not np.isfinite(number):
-        raise ValueError(f"{name} is {value}, must be finite")
+        raise InputError(f"{name} is {value}, must be finite")
     if at_least is not None and number < at_least:
-        raise ValueError(f"{name} is {value}, must be at least {at_least}")
+        raise InputError(f"{name} is {value}, must be at least {at_least}")
     if above is not None and not number > above:
-        raise ValueError(f"{name} is {value}, must be above {above}")
+        raise InputError(f"{name} is {value}, must be above {above}")
 
 
 def at_least_float32(x: Any) -> jax.Array:

@@ -11,6 +11,8 @@ from etils import epath
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from jaxlab.errors import InputError
+
 RESULTS = "results.jsonl"
 
 Record = dict[str, Any]
@@ -73,7 +75,7 @@ def read_records(workdir: epath.PathLike) -> dict[str, Record]:
             if number == len(lines) and not line.endswith("\n"):
                 path.write_text("".join(lines[:-1]))
                 break
-            raise ValueError(
+            raise InputError(
                 f"{path} line {number} is no record ({error}): remove the line to train it again"
             ) from error
     return records
@@ -134,7 +136,7 @@ def choose(
       ValueError: an unknown figure or `stop`.
     """
     if stop not in ("last", "best"):
-        raise ValueError(f"stop is {stop!r}, must be 'last' or 'best'")
+        raise InputError(f"stop is {stop!r}, must be 'last' or 'best'")
     best = None
     for entry, choice in runs:
         for read in reads:
@@ -155,7 +157,7 @@ def choose(
                 count = len(runs) * len(reads)
                 best = Chosen(name, shown, value("test"), score, entry, at, count)
     if best is None:
-        raise ValueError(f"arm {name!r} has no candidate")
+        raise InputError(f"arm {name!r} has no candidate")
     return best
 
 
@@ -165,7 +167,7 @@ def final(entry: Record, figure: str, average_last: int = 1) -> np.ndarray:
         return _curve(entry, figure)[-average_last:].mean(0)
     if figure not in entry["last"]:
         known = ", ".join((*entry["curves"], *entry["last"]))
-        raise ValueError(f"there is no figure {figure!r}, the record holds {known}")
+        raise InputError(f"there is no figure {figure!r}, the record holds {known}")
     return np.asarray(entry["last"][figure], float)
 
 
@@ -182,7 +184,7 @@ def paired(ours: np.ndarray, baseline: np.ndarray, *, level: float = 0.95) -> tu
     (2.0, 2.484)
     """
     if ours.shape != baseline.shape or ours.ndim != 1:
-        raise ValueError(f"shapes are {ours.shape} and {baseline.shape}, must be equal vectors")
+        raise InputError(f"shapes are {ours.shape} and {baseline.shape}, must be equal vectors")
     difference = ours - baseline
     count = len(difference)
     if count < 2:
@@ -227,7 +229,7 @@ def table(arms: Mapping[str, Chosen], *, baseline: str, columns: Sequence[str], 
       ValueError: there is no arm of the baseline's name.
     """
     if baseline not in arms:
-        raise ValueError(f"baseline is {baseline!r}, arms are {', '.join(arms)}")
+        raise InputError(f"baseline is {baseline!r}, arms are {', '.join(arms)}")
     base = arms[baseline].test
     head = ["method", "chosen (candidates)", "validation %", f"test %, mean ± sd of {seeds}"]
     head += [f"difference from {baseline} [95 %]", "better on", *columns]
@@ -283,7 +285,7 @@ def sweep_line(
     best: dict[float, tuple[float, np.ndarray]] = {}
     for entry, choice in runs:
         if number not in choice:
-            raise ValueError(f"{number!r} was not varied, only {', '.join(choice) or 'nothing'}")
+            raise InputError(f"{number!r} was not varied, only {', '.join(choice) or 'nothing'}")
         chooser = figure.replace("test/", "validation/")
         known = chooser in entry["curves"] or chooser in entry["last"]
         score = float(np.mean(final(entry, chooser if known else figure)))
@@ -296,7 +298,7 @@ def sweep_line(
 
 def _curve(entry: Record, figure: str) -> np.ndarray:
     if figure not in entry["curves"]:
-        raise ValueError(f"there is no curve {figure!r}, only {', '.join(entry['curves'])}")
+        raise InputError(f"there is no curve {figure!r}, only {', '.join(entry['curves'])}")
     return np.asarray(entry["curves"][figure], float)
 
 

@@ -51,6 +51,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from jaxlab import mesh as mesh_lib
+from jaxlab.errors import UserError
 from jaxlab.train import Interrupted
 
 CONFIG_FILE = "config.json"
@@ -58,7 +59,7 @@ _PACKAGES = ("jaxlab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gr
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-class UsageError(Exception):
+class UsageError(UserError):
     """The command cannot be run as given."""
 
 
@@ -399,22 +400,8 @@ def _git_commit() -> str | None:
 
 
 def _is_users(error: BaseException) -> bool:
-    """Whether an error was raised on purpose, for the user to read.
-
-    That is: a usage error, any error of files and folders, and a ValueError, FloatingPointError or
-    ModuleNotFoundError that a `raise` of this repository or of the script made, rather than a
-    library it called.
-    """
-    if isinstance(error, UsageError | OSError):
-        return True
-    if not isinstance(error, ValueError | FloatingPointError | ModuleNotFoundError):
-        return False
-    frames = traceback.extract_tb(error.__traceback__)
-    own = (str(_ROOT), os.path.dirname(os.path.abspath(sys.argv[0])))
-    if not frames or not (frames[-1].line or "").startswith("raise "):
-        return False
-    name = os.path.abspath(frames[-1].filename)
-    return name.startswith(own) and "site-packages" not in name
+    """Whether the message is meant for the user: an error of ours, or one of the file system."""
+    return isinstance(error, UserError | OSError)
 
 
 def _one_line(error: BaseException) -> str:

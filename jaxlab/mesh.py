@@ -16,6 +16,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
+from jaxlab.errors import InputError
+
 T = TypeVar("T")
 
 DATA_AXIS, STATE_AXIS = "data", "fsdp"
@@ -42,7 +44,7 @@ def make_mesh(devices: Sequence[Any] | None = None, *, fsdp: int = 1) -> Mesh:
     """
     devices = jax.devices() if devices is None else devices
     if fsdp < 1 or len(devices) % fsdp:
-        raise ValueError(f"fsdp is {fsdp}, must divide the {len(devices)} devices")
+        raise InputError(f"fsdp is {fsdp}, must divide the {len(devices)} devices")
     shape = (len(devices) // fsdp, fsdp)
     axes = (DATA_AXIS, STATE_AXIS)
     return jax.make_mesh(shape, axes, (AxisType.Auto,) * 2, devices=devices)
@@ -120,7 +122,7 @@ def shard_batch(mesh: Mesh | None, host_batch: Any) -> Any:
     def put(rows):
         rows = np.asarray(rows)
         if not rows.ndim or rows.shape[0] % here:
-            raise ValueError(
+            raise InputError(
                 f"batch has shape {rows.shape} in this process, whose {here} devices need a first "
                 f"dimension that is a multiple of {here}"
             )
@@ -143,7 +145,7 @@ def local_rows(global_batch: int) -> slice:
     """
     index, count = jax.process_index(), jax.process_count()
     if global_batch % count:
-        raise ValueError(f"a batch of {global_batch} cannot be split over {count} processes")
+        raise InputError(f"a batch of {global_batch} cannot be split over {count} processes")
     rows = global_batch // count
     return slice(index * rows, (index + 1) * rows)
 
@@ -166,7 +168,7 @@ def initialize_distributed(
     """
     given = (coordinator_address, num_processes, process_id)
     if any(x is None for x in given) and any(x is not None for x in given):
-        raise ValueError(
+        raise InputError(
             f"coordinator_address, num_processes, process_id are {given}: give all three or none"
         )
     try:
@@ -174,7 +176,7 @@ def initialize_distributed(
     except ValueError as error:
         if coordinator_address is not None:
             raise
-        raise ValueError(
+        raise InputError(
             "no cluster detected (TPU slice, SLURM, Open MPI, Kubernetes): "
             "give the coordinator address, the number of processes and the process id"
         ) from error

@@ -14,6 +14,8 @@ import jax
 from absl import logging
 from etils import epath
 
+from jaxlab.errors import InputError
+
 METRICS_FILE = "metrics.jsonl"
 TIMING_FILE = "timing.jsonl"
 
@@ -59,7 +61,7 @@ def read_evaluations(
     rows = read_metrics(path) if path.exists() else []
     evaluated = [row for row in rows if name in row]
     if not evaluated:
-        raise ValueError(
+        raise InputError(
             f"no evaluation in {path}: the run is at step {step} already, raise num_steps above it "
             "(with --allow_config_change), its last step is then evaluated"
         )
@@ -79,7 +81,7 @@ def _whole_lines(path: epath.Path) -> list[str]:
             # What follows the last newline was being written when the process died.
             if i == len(lines) - 1:
                 break
-            raise ValueError(
+            raise InputError(
                 f"{path}, line {i + 1}: {line[:60]!r} is not an object with step"
             ) from None
     return good

@@ -9,6 +9,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from jaxlab.errors import InputError
+
 __all__ = ["finish", "finished"]
 
 _FILE = "result.json"
@@ -39,11 +41,11 @@ def finished(folder: str | os.PathLike[str], num_steps: int | None = None) -> di
         result = json.loads(path.read_text())
         steps = result["num_steps"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is damaged: delete it, and the stage goes on from its checkpoint"
         ) from error
     if num_steps not in (None, steps):
-        raise ValueError(
+        raise InputError(
             f"{folder} was trained for {steps} steps, the config has {num_steps}: choose another "
             "--workdir, or delete that folder and those that start from it"
         )

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from jaxlab import data
+from jaxlab.errors import InputError
 
 SEEDS = ("vmap", "map")
 
@@ -76,7 +77,7 @@ class Program:
 
     def __init__(self, make_run: Callable[[Any, Any], Run], *, seeds: str = "vmap"):
         if seeds not in SEEDS:
-            raise ValueError(f"seeds is {seeds!r}, must be one of {SEEDS}")
+            raise InputError(f"seeds is {seeds!r}, must be one of {SEEDS}")
 
         def chunk(hyper, context, state, order):
             run = make_run(hyper, context)
@@ -121,10 +122,10 @@ class Program:
           ValueError: steps do not divide, or the contexts do not fit the seeds.
         """
         if num_steps < 1 or eval_every < 1 or num_steps % eval_every:
-            raise ValueError(f"num_steps {num_steps} must be a multiple of eval_every {eval_every}")
+            raise InputError(f"num_steps {num_steps} must be a multiple of eval_every {eval_every}")
         sizes = {len(leaf) for leaf in jax.tree.leaves(contexts)}
         if sizes != {len(seeds)}:
-            raise ValueError(f"contexts have leading axes {sizes}, there are {len(seeds)} seeds")
+            raise InputError(f"contexts have leading axes {sizes}, there are {len(seeds)} seeds")
         if orders is None:
             size = jax.tree.leaves(contexts["train"])[0].shape[1]
             orders = np.stack([_epochs(size, num_steps, batch_size, seed) for seed in seeds])

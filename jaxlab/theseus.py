@@ -33,6 +33,7 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxlab.checks import check_scalar, concrete
+from jaxlab.errors import InputError
 
 Module = Callable[[Any], Any]
 Schedule = Callable[[ArrayLike], ArrayLike]
@@ -54,7 +55,7 @@ def module_size(num_predecessor: int, num_successor: int) -> int:
       3
     """
     if num_successor < 1 or num_predecessor % num_successor:
-        raise ValueError(
+        raise InputError(
             f"the successor has {num_successor} layers, must divide the predecessor's "
             f"{num_predecessor}"
         )
@@ -92,12 +93,12 @@ def check_rate(rate: ArrayLike) -> None:
     Example:
       >>> check_rate(0.0)
       Traceback (most recent call last):
-      ValueError: rate is 0.0, must be above 0
+      jaxlab.errors.InputError: rate is 0.0, must be above 0
     """
     check_scalar("rate", rate, above=0)
     value = concrete(rate)
     if value is not None and value > 1:
-        raise ValueError(f"rate is {rate}, must be at most 1")
+        raise InputError(f"rate is {rate}, must be at most 1")
 
 
 def replacement_schedule(
@@ -128,7 +129,7 @@ def replacement_schedule(
     check_rate(base)
     check_scalar("slope", slope, at_least=0)
     if full_from is not None and full_from < 0:
-        raise ValueError(f"full_from is {full_from}, must be at least 0")
+        raise InputError(f"full_from is {full_from}, must be at least 0")
 
     def rate(step: ArrayLike) -> jax.Array:
         step = jnp.asarray(step)
@@ -169,7 +170,7 @@ def forward(
     """
     count = len(predecessor)
     if len(successor) != count or np.shape(gates) != (count,):
-        raise ValueError(
+        raise InputError(
             f"gates has shape {np.shape(gates)}, {count} modules and {len(successor)} successors "
             "need as many each"
         )
@@ -181,7 +182,7 @@ def forward(
     for i, (old, new) in enumerate(zip(predecessor, successor, strict=True)):
         shapes = [jax.eval_shape(module, x) for module in (old, new)]
         if not _same(*shapes):
-            raise ValueError(
+            raise InputError(
                 f"module {i} gives {_brief(shapes[0])}, its successor {_brief(shapes[1])}; "
                 "they must be equal"
             )
@@ -222,7 +223,7 @@ def choose_layers(
       [(0, 1, 2), (1, 3, 5), (3, 4, 5)]
     """
     if not 1 <= num_successor <= num_predecessor:
-        raise ValueError(
+        raise InputError(
             f"the successor has {num_successor} layers, must have 1 to {num_predecessor}"
         )
     if which == "first":
@@ -233,10 +234,10 @@ def choose_layers(
         size = module_size(num_predecessor, num_successor)
         return tuple(range(size - 1, num_predecessor, size))
     if isinstance(which, str):
-        raise ValueError(f"layers are {which!r}, known are 'first', 'spread', 'last', or indices")
+        raise InputError(f"layers are {which!r}, known are 'first', 'spread', 'last', or indices")
     layers = tuple(int(i) for i in which)
     if len(layers) != num_successor or not all(0 <= i < num_predecessor for i in layers):
-        raise ValueError(
+        raise InputError(
             f"layers are {layers}, must be {num_successor} indices in [0, {num_predecessor})"
         )
     return layers
@@ -273,7 +274,7 @@ def init_successor(
     names |= {name: name for name in own}
     missing = [name for name in names.values() if name not in params]
     if missing:
-        raise ValueError(f"{missing[0]!r} is not in params, which hold {', '.join(params)}")
+        raise InputError(f"{missing[0]!r} is not in params, which hold {', '.join(params)}")
     return {new: jax.tree.map(jnp.copy, params[old]) for new, old in names.items()}
 
 
@@ -326,7 +327,7 @@ def trainable_mask(params: Any, trainable: Sequence[str]) -> Any:
 
     mask = jax.tree.map_with_path(mark, params)
     if unused:
-        raise ValueError(f"trainable holds {sorted(unused)[0]!r}, no leaf of params is below it")
+        raise InputError(f"trainable holds {sorted(unused)[0]!r}, no leaf of params is below it")
     return mask
 
 

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from jaxlab.errors import InputError
+
 Name = TypeVar("Name", bound=Hashable)
 
 
@@ -30,7 +32,7 @@ def medians(runs: Mapping[Name, Callable[[], object]], repeats: int) -> dict[Nam
     True
     """
     if repeats < 1:
-        raise ValueError(f"repeats is {repeats}, must be at least 1")
+        raise InputError(f"repeats is {repeats}, must be at least 1")
     for run in runs.values():
         run()
     seconds = {name: [] for name in runs}

@@ -32,6 +32,7 @@ from absl import flags
 
 from jaxlab import launch, planning, plots
 from jaxlab import mesh as mesh_lib
+from jaxlab.errors import InputError
 
 SCRIPT = flags.DEFINE_string("script", "train_nvae", "Training script, without folder and ending.")
 VARIANTS = flags.DEFINE_string("variants", "", "Changes of the config, separated by semicolons.")
@@ -54,7 +55,7 @@ def read_changes(text):
     try:
         call = ast.parse(f"dict({undotted})", mode="eval").body
         if not isinstance(call, ast.Call) or call.args:
-            raise ValueError("values have no names")
+            raise InputError("values have no names")
         pairs = [(k.arg or "", ast.literal_eval(k.value)) for k in call.keywords]
         return {name.replace("__dot__", "."): value for name, value in pairs}
     except (SyntaxError, ValueError) as error:

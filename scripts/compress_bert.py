@@ -32,6 +32,7 @@ from jaxlab.data import data_folder
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
 from jaxlab.data.text import encode, load_text
 from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
+from jaxlab.errors import InputError
 from jaxlab.models import bert
 
 ARMS = ("direct", "distill", "truncated", "constant", "curriculum")
@@ -46,7 +47,7 @@ class Study:
         self.config, self.workdir, self.mesh = config, workdir, mesh
         unknown = sorted(set(config.arms) - set(ARMS))
         if unknown:
-            raise ValueError(f"arms hold {unknown[0]!r}, known are {ARMS}")
+            raise InputError(f"arms hold {unknown[0]!r}, known are {ARMS}")
         texts = {
             split: load_text(
                 **config.data, data_dir=data_dir, split=split, limit=config.limits[split] or None
@@ -74,7 +75,7 @@ class Study:
         self.models = {d: bert.make_successor(self.deep, d) for d in config.depths}
         self.models[self.deep.num_layers] = self.deep
         if config.init_from not in STARTS:
-            raise ValueError(f"init_from is {config.init_from!r}, known are {STARTS}")
+            raise InputError(f"init_from is {config.init_from!r}, known are {STARTS}")
         for depth in config.depths:
             theseus.choose_layers(self.deep.num_layers, depth, config.layers)
         for rate in (config.constant_rate, config.curriculum.base):

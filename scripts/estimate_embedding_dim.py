@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from jaxlab import embedding_dim as ed
 from jaxlab import launch
 from jaxlab.data import corpus as corpora
+from jaxlab.errors import InputError
 
 VOCAB_SIZE = flags.DEFINE_list("vocab_size", [], "Sizes of vocabularies, such as 1000,50257.")
 CORPUS = flags.DEFINE_list("corpus", [], "Text files, or `english`.")
@@ -37,9 +38,9 @@ def sizes():
         try:
             found.append(int(text.replace("_", "")))
         except ValueError:
-            raise ValueError(f"--vocab_size has {text!r}, must be whole numbers") from None
+            raise InputError(f"--vocab_size has {text!r}, must be whole numbers") from None
         if found[-1] < 2:
-            raise ValueError(f"--vocab_size has {found[-1]}, must be at least 2")
+            raise InputError(f"--vocab_size has {found[-1]}, must be at least 2")
     return found
 
 
@@ -124,10 +125,10 @@ def draw(cases, path):
 def main(config, workdir):
     del config, workdir
     if not VOCAB_SIZE.value and not CORPUS.value:
-        raise ValueError("--vocab_size=N,N or --corpus=FILE,FILE is required")
+        raise InputError("--vocab_size=N,N or --corpus=FILE,FILE is required")
     for flag, least in ((MIN_COUNT, 1), (TOP_WORDS, 2), (WINDOW, 1), (MULTIPLE_OF, 1)):
         if flag.value < least:
-            raise ValueError(f"--{flag.name} is {flag.value}, must be at least {least}")
+            raise InputError(f"--{flag.name} is {flag.value}, must be at least {least}")
     cases = []
     for size in sizes():
         print_table(f"vocabulary of {size:,} words", estimates(size))
@@ -136,7 +137,7 @@ def main(config, workdir):
         corpus = corpora.load_corpus(name, launch.options().data_dir)
         size = int((corpus.counts >= MIN_COUNT.value).sum())
         if size < 2:
-            raise ValueError(f"{name}: {size} words occur --min_count={MIN_COUNT.value} times")
+            raise InputError(f"{name}: {size} words occur --min_count={MIN_COUNT.value} times")
         title = f"{name}: {len(corpus):,} tokens, vocabulary of {size:,} words"
         print_table(title, estimates(size, corpus))
         cases.append((f"{epath.Path(name).name}, N = {size:,}", size))

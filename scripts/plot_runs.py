@@ -12,6 +12,7 @@ import sys
 from absl import app, flags
 from etils import epath
 
+from jaxlab.errors import InputError
 from jaxlab.metrics import read_metrics
 from jaxlab.plots import curves
 
@@ -44,9 +45,9 @@ def read_run(workdir: str) -> list[dict]:
     try:
         rows = read_metrics(path)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is no metrics file ({error})") from error
+        raise InputError(f"{path}: is no metrics file ({error})") from error
     if not rows:
-        raise ValueError(f"{path}: holds no metrics yet")
+        raise InputError(f"{path}: holds no metrics yet")
     return rows
 
 
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> None:
         sys.exit(2)
     try:
         if len(set(workdirs)) < len(workdirs):
-            raise ValueError("a workdir is named twice")
+            raise InputError("a workdir is named twice")
         runs = {label: read_run(w) for label, w in zip(run_labels(workdirs), workdirs, strict=True)}
         curves(runs, _OUT.value, _METRICS.value, title=_TITLE.value)
     except (OSError, ValueError) as error:

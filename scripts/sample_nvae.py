@@ -18,6 +18,7 @@ from absl import flags, logging
 from etils import epath
 
 from jaxlab import checkpoints, data, launch, plots
+from jaxlab.errors import InputError
 from jaxlab.models import nvae
 
 OUT = flags.DEFINE_string("out", None, "Folder of the pictures.")
@@ -154,7 +155,7 @@ def positive(text):
     except ValueError:
         value = -1.0
     if not value >= 0:
-        raise ValueError(f"temperature is {text!r}, it must be a number of at least 0")
+        raise InputError(f"temperature is {text!r}, it must be a number of at least 0")
     return value
 
 
@@ -162,7 +163,7 @@ def temperature_list(groups):
     """--temperature as one number or one a group."""
     values = [positive(t) for t in TEMPERATURE.value]
     if len(values) not in (1, groups):
-        raise ValueError(f"--temperature has {len(values)} values, the model {groups} groups")
+        raise InputError(f"--temperature has {len(values)} values, the model {groups} groups")
     return values[0] if len(values) == 1 else values
 
 
@@ -170,7 +171,7 @@ def main(config, workdir):
     del config
     unknown = set(PICTURES.value) - set(DRAW)
     if unknown:
-        raise ValueError(f"--pictures has {sorted(unknown)}, known are {sorted(DRAW)}")
+        raise InputError(f"--pictures has {sorted(unknown)}, known are {sorted(DRAW)}")
     painter = Painter(workdir)
     out = epath.Path(OUT.value) if OUT.value else workdir / "samples"
     for name in PICTURES.value:

@@ -28,6 +28,7 @@ from jaxlab import launch, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.data import corpus as corpora
 from jaxlab.data.skipgram import SkipgramBlocks, skipgram_pipeline
+from jaxlab.errors import InputError
 from jaxlab.metrics import MetricsWriter, read_metrics
 from jaxlab.models import skipgram, word_vectors
 
@@ -401,7 +402,7 @@ def main(config, workdir):
     elif config.job == "negative_sampling":
         negative_sampling(config, workdir, options)
     else:
-        raise ValueError(f"job is {config.job!r}, must be sweep or negative_sampling")
+        raise InputError(f"job is {config.job!r}, must be sweep or negative_sampling")
 
 
 if __name__ == "__main__":

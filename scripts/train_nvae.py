@@ -16,6 +16,7 @@ from absl import flags, logging
 
 from jaxlab import data, launch, optim, plots, train
 from jaxlab import mesh as mesh_lib
+from jaxlab.errors import InputError
 from jaxlab.metrics import read_evaluations
 from jaxlab.models import nvae
 from jaxlab.models.nvae.objective import elbo_terms
@@ -28,7 +29,7 @@ SUMMARY = flags.DEFINE_bool("summary", False, "Print the model's parts and sizes
 def make_optimizer(config) -> optax.GradientTransformation:
     """Adamax as NVAE uses it, with warm-up and cosine decay; steps with huge gradients skipped."""
     if not 0 <= config.warmup_steps < config.num_steps:
-        raise ValueError(
+        raise InputError(
             f"warmup_steps is {config.warmup_steps}, must be below num_steps {config.num_steps}"
         )
     schedule = optax.warmup_cosine_decay_schedule(

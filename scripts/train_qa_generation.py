@@ -25,6 +25,7 @@ from jaxlab import mesh as mesh_lib
 from jaxlab.data import data_folder, qa, qa_sets, qa_tokens
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
 from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
+from jaxlab.errors import InputError
 from jaxlab.metrics import read_metrics
 from jaxlab.models import bert
 from jaxlab.models.bert.generator_folder import Generator, make_layout, save_generator
@@ -40,7 +41,7 @@ class Study:
         self.limits = qa_tokens.Limits(**config.limits)
         for stage, longest in (("mlm", self.limits.passage + 2), ("seq2seq", self.limits.total)):
             if max(config.stages[stage].buckets) < longest:
-                raise ValueError(
+                raise InputError(
                     f"stages.{stage}.buckets are {tuple(config.stages[stage].buckets)}, the limits "
                     f"allow {longest} tokens"
                 )
@@ -54,7 +55,7 @@ class Study:
         self.make_model(data_folder(data_dir), self.passages + questions)
         for stage in ("mlm", "seq2seq"):
             if max(config.stages[stage].buckets) > self.model.max_positions:
-                raise ValueError(
+                raise InputError(
                     f"stages.{stage}.buckets are {tuple(config.stages[stage].buckets)}, the "
                     f"position table ends at {self.model.max_positions}"
                 )
@@ -71,7 +72,7 @@ class Study:
             folder = folder / config.pretrained
             model, body = bert.load_pretrained(folder, **config.model)
             if config.layers > model.num_layers:
-                raise ValueError(
+                raise InputError(
                     f"layers is {config.layers}, {folder} has {model.num_layers} layers"
                 )
             depth = config.layers or model.num_layers
@@ -125,7 +126,7 @@ class Study:
         if name == "mlm":
             mask_id = self.tokenizer.token_to_id("[MASK]")
             if mask_id is None:
-                raise ValueError("the vocabulary has no [MASK], which the mlm stage needs")
+                raise InputError("the vocabulary has no [MASK], which the mlm stage needs")
             make_loss = lambda mask: bert.make_masked_loss(
                 model, head, mask_id=mask_id, rate=config.mask_rate, mask=mask
             )

@@ -16,6 +16,7 @@ import numpy as np
 from absl import flags
 
 from jaxlab import launch
+from jaxlab.errors import InputError
 from jaxlab.models.nvae import parameter_count, parity, reference
 
 ARRAYS = flags.DEFINE_string("arrays", None, "Parity file (.npz).")
@@ -28,7 +29,7 @@ def verify(path: str) -> int:
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not a readable .npz file: {error}") from error
+        raise InputError(f"{path} is not a readable .npz file: {error}") from error
     errors = parity.compare(arrays)
     failed = [name for name, error in errors.items() if not error <= parity.tolerance(name)]
     print(f"{'quantity':24s} {'relative error':>14s} {'tolerance':>10s}")
@@ -44,7 +45,7 @@ def describe(path: str) -> int:
     try:
         arrays, flag_values = reference.read_checkpoint(path)
     except ImportError as error:
-        raise ValueError(str(error)) from error
+        raise InputError(str(error)) from error
     model, variables = reference.load_reference(arrays, flag_values)
     print(model)
     print(f"{parameter_count(variables['params']):,} parameters in {model.num_groups} groups")
@@ -57,7 +58,7 @@ def main(config, workdir) -> None:
         sys.exit(verify(ARRAYS.value))
     if CHECKPOINT.value and not ARRAYS.value:
         sys.exit(describe(CHECKPOINT.value))
-    raise ValueError("give one of --arrays=FILE.npz and --checkpoint=FILE.pt")
+    raise InputError("give one of --arrays=FILE.npz and --checkpoint=FILE.pt")
 
 
 if __name__ == "__main__":

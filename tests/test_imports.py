@@ -11,7 +11,8 @@ FILES = sorted((ROOT / "jaxlab").rglob("*.py"))
 
 # A module may import jaxlab modules of lower levels (and its own package). Others are at 2.
 LEVELS = {
-    "checks": -1,
+    "errors": -2,
+    **dict.fromkeys(("checks", "files"), -1),
     **dict.fromkeys(("losses", "regularizers", "distributions", "embedding_dim"), 0),
     **dict.fromkeys(("attacks", "mesh", "metrics", "stages", "data"), 0),
     **dict.fromkeys(("optim", "checkpoints", "plots", "theseus", "decoding"), 1),
@@ -45,7 +46,7 @@ ONLY_IN = {
     "configs": (),
     "tests": (),
 }
-PURE = ("checks", "attacks", "losses", "regularizers", "distributions", "embedding_dim")
+PURE = ("errors", "checks", "attacks", "losses", "regularizers", "distributions", "embedding_dim")
 PURE_MAY_IMPORT = ("jax", "chex", "numpy", "optax.losses", "jaxlab")
 
 # Names that must not be used at all, or only in one file.

@@ -109,7 +109,8 @@ def test_a_script_without_config(toy, tmp_path):
 @pytest.mark.parametrize(
     ("body", "code", "expected", "traced"),
     [
-        ("raise ValueError('x is 3, must be 2')", 2, "error: x is 3, must be 2", False),
+        ("raise errors.InputError('x is 3, must be 2')", 2, "error: x is 3, must be 2", False),
+        ("raise ValueError('a bug')", 1, "error: a bug", True),
         ("open('/nowhere/at/all')", 2, "error: [Errno 2] No such file", False),
         ("raise KeyError('lost')", 1, "error: KeyError: 'lost'", True),
         ("import numpy; numpy.zeros((2,)).reshape(3)", 1, "error: cannot reshape", True),
@@ -121,7 +122,8 @@ def test_a_script_without_config(toy, tmp_path):
 def test_exit_codes(toy, tmp_path, body, code, expected, traced):
     script = tmp_path / "script.py"
     script.write_text(
-        f"from jaxlab import launch\ndef main(config, workdir):\n    {body}\nlaunch.run(main)\n"
+        "from jaxlab import errors, launch\n"
+        f"def main(config, workdir):\n    {body}\nlaunch.run(main)\n"
     )
     seen, errors = run(toy, [f"--workdir={tmp_path / 'w'}"], script)
     assert seen == code, errors
@@ -134,12 +136,12 @@ def test_exit_codes(toy, tmp_path, body, code, expected, traced):
 def test_the_record_of_a_run_that_failed_before_it_wrote_anything_is_taken_back(toy, tmp_path):
     script, workdir = tmp_path / "script.py", tmp_path / "w"
     script.write_text(
-        "from jaxlab import launch\n"
+        "from jaxlab import errors, launch\n"
         "def main(config, workdir):\n"
         "    if config.width == 7:\n"
         "        (workdir / 'notes').write_text('new')\n"
         "    if config.width != 8:\n"
-        "        raise ValueError('width must be 8')\n"
+        "        raise errors.InputError('width must be 8')\n"
         "launch.run(main, default_config='tests/toy/config.py')\n"
     )
     record = workdir / "config.json"

@@ -9,6 +9,7 @@ import optax
 
 from jaxlab import losses, regularizers
 from jaxlab.classification.numbers import Number, absent
+from jaxlab.errors import InputError
 from jaxlab.losses.priors import wide_labels
 
 OBJECTIVES = (
@@ -64,13 +65,13 @@ def example_losses(
     [2.3026]
     """
     if objective not in OBJECTIVES:
-        raise ValueError(f"objective is {objective!r}, must be one of {OBJECTIVES}")
+        raise InputError(f"objective is {objective!r}, must be one of {OBJECTIVES}")
     prior = losses.class_prior_from_counts(class_counts)
     num_classes = len(class_counts)
     margin_loss = losses.pairwise_margin_cross_entropy
     if not absent(label_smoothing):
         if objective != "cross_entropy":
-            raise ValueError(f"label_smoothing goes with cross_entropy, objective is {objective!r}")
+            raise InputError(f"label_smoothing goes with cross_entropy, objective is {objective!r}")
         one_hot = lambda labels: jax.nn.one_hot(wide_labels(labels), num_classes)
         return lambda logits, labels: optax.softmax_cross_entropy(
             logits, optax.smooth_labels(one_hot(labels), label_smoothing)
@@ -129,7 +130,7 @@ def make_loss(
       ValueError: an unknown name.
     """
     if flooding not in FLOODING:
-        raise ValueError(f"flooding is {flooding!r}, must be one of {FLOODING}")
+        raise InputError(f"flooding is {flooding!r}, must be one of {FLOODING}")
     per_example = example_losses(objective, class_counts=class_counts, **objective_args)
 
     def loss_fn(params, model_state, batch, *, key, step):

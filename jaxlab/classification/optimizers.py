@@ -5,6 +5,7 @@ import optax
 
 from jaxlab import optim, regularizers
 from jaxlab.classification.numbers import Number, absent
+from jaxlab.errors import InputError
 from jaxlab.models import classifiers
 
 OPTIMIZERS = ("sgd", "momentum", "adam")
@@ -56,9 +57,9 @@ def make_optimizer(
     [[-0.05]] [-0.]
     """
     if name not in OPTIMIZERS:
-        raise ValueError(f"optimizer is {name!r}, must be one of {OPTIMIZERS}")
+        raise InputError(f"optimizer is {name!r}, must be one of {OPTIMIZERS}")
     if schedule not in SCHEDULES:
-        raise ValueError(f"schedule is {schedule!r}, must be one of {SCHEDULES}")
+        raise InputError(f"schedule is {schedule!r}, must be one of {SCHEDULES}")
     if schedule == "cosine":
         rate = optax.cosine_decay_schedule(learning_rate, num_steps)
     else:

@@ -18,6 +18,7 @@ from jaxlab.classification.reports import (
     report,
     tau_normalized_logits,
 )
+from jaxlab.errors import InputError
 from jaxlab.models import classifiers
 
 Setting = Mapping[str, Mapping[str, Any]]
@@ -123,7 +124,7 @@ def make_program(
     def make_run(hyper, context):
         # The attacks' box [0, 1] would clip the inputs of a table.
         if epsilons and (dtype := context["test"]["x"].dtype) != jnp.uint8:
-            raise ValueError(
+            raise InputError(
                 f"epsilons is {tuple(epsilons)}, attacks need uint8 images, test x is {dtype}"
             )
         arguments = {section: dict(fixed[section]) for section in ("objective", "optimizer")}
@@ -243,7 +244,7 @@ def held_out_losses(
       ValueError: fewer than two folds.
     """
     if folds < 2:
-        raise ValueError(f"folds is {folds}, must be at least 2")
+        raise InputError(f"folds is {folds}, must be at least 2")
     numbers, fixed = split_numbers(setting)
     num_classes = contexts["counts"].shape[1]
     program = make_program(fixed, num_classes, num_steps=num_steps, example_losses=True)

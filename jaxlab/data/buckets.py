@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxlab.data.pipeline import MAX_STEPS, _process_rows
 from jaxlab.data.text import TokenSet
+from jaxlab.errors import InputError
 
 Batch = dict[str, np.ndarray]
 
@@ -63,9 +64,9 @@ def text_pipeline(
     bucket_of = _buckets(token_set, buckets)
     size = len(token_set)
     if seed < 0:
-        raise ValueError(f"seed is {seed}, must be at least 0")
+        raise InputError(f"seed is {seed}, must be at least 0")
     if batch_size > size:
-        raise ValueError(f"batch_size is {batch_size}, there are only {size} texts")
+        raise InputError(f"batch_size is {batch_size}, there are only {size} texts")
     per_epoch = size // batch_size
 
     @functools.lru_cache(maxsize=4)
@@ -161,10 +162,10 @@ def text_eval_batches(
 def _buckets(token_set: TokenSet, buckets: Sequence[int]) -> np.ndarray:
     """Which bucket, counted from the shortest, each text belongs to."""
     if not len(buckets) or min(buckets) < 1 or len(set(buckets)) != len(buckets):
-        raise ValueError(f"buckets are {tuple(buckets)}, must be distinct positive lengths")
+        raise InputError(f"buckets are {tuple(buckets)}, must be distinct positive lengths")
     lengths = token_set.lengths
     if len(lengths) and lengths.max() > max(buckets):
-        raise ValueError(
+        raise InputError(
             f"the longest text has {lengths.max()} tokens, the longest of buckets "
             f"{tuple(buckets)} holds {max(buckets)}"
         )

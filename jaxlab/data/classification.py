@@ -10,6 +10,7 @@ import numpy as np
 from jaxlab.data import labels as labels_lib
 from jaxlab.data import tables
 from jaxlab.data.images import SPECS, load
+from jaxlab.errors import InputError
 
 _TABLES = tuple(tables.TABLES)
 
@@ -97,7 +98,7 @@ def load_classification(
         )
         validation, pool = _take(train, rows), _take(train, rest)
     else:
-        raise ValueError(
+        raise InputError(
             f"data set is {name!r}, needs to be one of {(*SPECS, *_TABLES, 'sinusoid')}"
         )
     if imbalance != 1 or largest is not None:

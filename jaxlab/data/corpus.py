@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxlab.data.images import data_folder
+from jaxlab.errors import InputError
 
 CORPORA = {"english": ("corpus-en/gutenberg.txt.gz", "corpus-en/wikipedia-extract.txt.gz")}
 WORD_PAIRS = {"wordsim353": "corpus-en/wordsim353.tsv", "simlex999": "corpus-en/simlex999.txt"}
@@ -77,7 +78,7 @@ def frequent_words(corpus: Corpus, min_count: int) -> Corpus:
     """
     known = corpus.counts >= min_count
     if known.sum() < 2:
-        raise ValueError(f"fewer than 2 words occur min_count {min_count} times")
+        raise InputError(f"fewer than 2 words occur min_count {min_count} times")
     kept = corpus.keep(known[corpus.ids])
     words = tuple(word for word, keep in zip(corpus.words, known, strict=True) if keep)
     number = np.cumsum(known) - 1
@@ -117,7 +118,7 @@ def read_texts(texts: Sequence[str]) -> Corpus:
     paragraphs = [p for p in paragraphs if len(p) > 1]
     counts = collections.Counter(word for p in paragraphs for word in p)
     if not counts:
-        raise ValueError(f"{len(texts)} texts hold no two words in a row: the corpus is empty")
+        raise InputError(f"{len(texts)} texts hold no two words in a row: the corpus is empty")
     words = sorted(counts, key=lambda word: (-counts[word], word))
     number = {word: i for i, word in enumerate(words)}
     ids = np.fromiter((number[w] for p in paragraphs for w in p), np.int32, counts.total())
@@ -176,7 +177,7 @@ def _text(path: Path) -> str:
         try:
             raw = gzip.decompress(raw)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path}: truncated or damaged gzip file ({error})") from error
+            raise InputError(f"{path}: truncated or damaged gzip file ({error})") from error
     return raw.decode("utf-8", "replace").replace("\r\n", "\n").replace("’", "'")
 
 
@@ -205,13 +206,13 @@ def split_blocks(
       [6, 2]
     """
     if not 0 < held_out < 1:
-        raise ValueError(f"held_out is {held_out}, must be in (0, 1)")
+        raise InputError(f"held_out is {held_out}, must be in (0, 1)")
     if block_tokens < 1:
-        raise ValueError(f"block_tokens is {block_tokens}, must be at least 1")
+        raise InputError(f"block_tokens is {block_tokens}, must be at least 1")
     block_of = (corpus.offsets[1:] - 1) // block_tokens  # of each paragraph, by its last token
     blocks = np.unique(block_of)
     if len(blocks) < 2:
-        raise ValueError(f"{len(corpus)} tokens are one block of {block_tokens}, two are needed")
+        raise InputError(f"{len(corpus)} tokens are one block of {block_tokens}, two are needed")
     count = min(max(1, round(held_out * len(blocks))), len(blocks) - 1)
     chosen = np.random.default_rng(seed).choice(blocks, count, replace=False)
     lengths = np.diff(corpus.offsets)
@@ -247,11 +248,11 @@ def cooccurrence(corpus: Corpus, vocab_size: int, *, window: int = 5) -> np.ndar
              [3., 0.]])
     """
     if not 2 <= vocab_size <= len(corpus.words):
-        raise ValueError(
+        raise InputError(
             f"vocab_size is {vocab_size}, must be between 2 and the {len(corpus.words)} words"
         )
     if window < 1:
-        raise ValueError(f"window is {window}, must be at least 1")
+        raise InputError(f"window is {window}, must be at least 1")
     paragraphs = corpus.paragraphs
     counts = np.zeros(vocab_size**2)
     for distance in range(1, window + 1):
@@ -261,7 +262,7 @@ def cooccurrence(corpus: Corpus, vocab_size: int, *, window: int = 5) -> np.ndar
         counts += np.bincount(left[both] * vocab_size + right[both], minlength=vocab_size**2)
     counts = counts.reshape(vocab_size, vocab_size)
     if not counts.any():
-        raise ValueError(f"no two of the {vocab_size} most frequent words are neighbours")
+        raise InputError(f"no two of the {vocab_size} most frequent words are neighbours")
     return counts + counts.T
 
 
@@ -282,7 +283,7 @@ def subsampling_rates(counts: np.ndarray, threshold: float) -> np.ndarray:
     Source: Mikolov et al., 2013, arXiv:1310.4546, in the form of the word2vec program.
     """
     if not threshold >= 0:
-        raise ValueError(f"threshold is {threshold}, must be at least 0")
+        raise InputError(f"threshold is {threshold}, must be at least 0")
     if threshold == 0:
         return np.ones(len(counts))
     ratio = threshold * counts.sum() / np.maximum(counts, 1)
@@ -314,7 +315,7 @@ def load_word_pairs(
             first, second, score = line.split("\t")[:3]
             scores.append(float(score))
         except ValueError:
-            raise ValueError(
+            raise InputError(
                 f"{path}, line {number}: {line[:60]!r} is not `word TAB word TAB number`"
             ) from None
         pairs.append((first.lower(), second.lower()))

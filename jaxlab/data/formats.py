@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jaxlab.errors import InputError
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MNIST5K_FILE = "mnist_5k.csv.gz"
 
@@ -45,21 +47,21 @@ def read_idx(path: str | Path, ndim: int) -> np.ndarray:
         try:
             raw = gzip.decompress(raw)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path}: truncated or damaged gzip file ({error})") from error
+            raise InputError(f"{path}: truncated or damaged gzip file ({error})") from error
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
-        raise ValueError(
+        raise InputError(
             f"{path}: starts with 0x{raw[:4].hex()}, an idx file of bytes with 0x000008"
         )
     if raw[3] != ndim:
-        raise ValueError(f"{path}: holds an array of {raw[3]} dimensions, {ndim} are needed")
+        raise InputError(f"{path}: holds an array of {raw[3]} dimensions, {ndim} are needed")
     header = 4 + 4 * ndim
     if len(raw) < header:
-        raise ValueError(f"{path}: truncated, {len(raw)} bytes do not hold the header of {header}")
+        raise InputError(f"{path}: truncated, {len(raw)} bytes do not hold the header of {header}")
     shape = tuple(np.frombuffer(raw, ">i4", ndim, 4).tolist())
     size = header + math.prod(shape)
     if len(raw) != size:
         kind = "truncated" if len(raw) < size else "too long"
-        raise ValueError(f"{path}: {kind}, {len(raw)} bytes, shape {shape} needs {size}")
+        raise InputError(f"{path}: {kind}, {len(raw)} bytes, shape {shape} needs {size}")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
@@ -67,7 +69,7 @@ def read_idx_pair(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.
     """Images uint8 [N, H, W, 1] and labels int32 [N] of two idx files that belong together."""
     images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
     if len(images) != len(labels):
-        raise ValueError(
+        raise InputError(
             f"{labels_path}: {len(labels)} labels, {images_path.name} has {len(images)} images"
         )
     return images[..., None], labels.astype(np.int32)
@@ -93,7 +95,7 @@ def read_jpeg_pack(
     arrays = _open_npz(Path(path), ("jpeg", "offsets", "y"))
     blob, offsets, labels = arrays["jpeg"].tobytes(), arrays["offsets"], arrays["y"]
     if len(offsets) != len(labels) + 1 or offsets[0] != 0 or offsets[-1] != len(blob):
-        raise ValueError(
+        raise InputError(
             f"{path}: offsets of length {len(offsets)} end at {offsets[-1]}, "
             f"{len(labels)} labels and {len(blob)} bytes need {len(labels) + 1} and {len(blob)}"
         )
@@ -106,9 +108,9 @@ def read_jpeg_pack(
             try:
                 picture = Image.open(io.BytesIO(blob[offsets[i] : offsets[i + 1]])).convert("RGB")
             except OSError as error:
-                raise ValueError(f"{path}: image {i} cannot be decoded ({error})") from error
+                raise InputError(f"{path}: image {i} cannot be decoded ({error})") from error
             if picture.size != (image_size, image_size):
-                raise ValueError(
+                raise InputError(
                     f"{path}: image {i} is {picture.size}, {image_size} wide is needed"
                 )
             images[row] = np.asarray(picture)
@@ -168,13 +170,13 @@ def read_images(
         try:
             picture = Image.open(path).convert("RGB" if channels == 3 else "L")
         except OSError as error:
-            raise ValueError(f"{path}: cannot be decoded ({error})") from error
+            raise InputError(f"{path}: cannot be decoded ({error})") from error
         width, height = picture.size
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
         box = crop or (left, top, left + side, top + side)
         if box[2] > width or box[3] > height:
-            raise ValueError(f"{path}: is {width}x{height}, too small for the crop {box}")
+            raise InputError(f"{path}: is {width}x{height}, too small for the crop {box}")
         picture = picture.crop(box)
         if image_size is not None and picture.size != (image_size, image_size):
             # With reducing_gap unset, Pillow's bilinear averages over the whole source area.
@@ -183,14 +185,14 @@ def read_images(
 
     first = one(paths[0])
     if first.shape[0] != first.shape[1]:
-        raise ValueError(f"{paths[0]}: is {first.shape[:2]} after the crop, a square is needed")
+        raise InputError(f"{paths[0]}: is {first.shape[:2]} after the crop, a square is needed")
     images = np.empty((len(paths), *first.shape), np.uint8)
 
     def decode(rows: range) -> None:
         for row in rows:
             picture = one(paths[row])
             if picture.shape != first.shape:
-                raise ValueError(
+                raise InputError(
                     f"{paths[row]}: is {picture.shape[:2]}, {paths[0].name} is {first.shape[:2]}: "
                     "give an image_size to resize to"
                 )
@@ -233,16 +235,16 @@ def read_npz(path: str | Path, split: str) -> tuple[np.ndarray, np.ndarray | Non
     images = next((arrays[k] for k in names("images", "x") if k in arrays), None)
     labels = next((arrays[k] for k in names("labels", "y") if k in arrays), None)
     if images is None:
-        raise ValueError(
+        raise InputError(
             f"{path}: holds {sorted(arrays)}, the {split} split needs one of "
             f"{', '.join(names('images', 'x'))}"
         )
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
-        raise ValueError(
+        raise InputError(
             f"{path}: images are {images.dtype} {images.shape}, uint8 [N, H, W(, C)] is needed"
         )
     if labels is not None and labels.shape != images.shape[:1]:
-        raise ValueError(
+        raise InputError(
             f"{path}: labels have shape {labels.shape}, {len(images)} images need ({len(images)},)"
         )
     images = images if images.ndim == 4 else images[..., None]
@@ -266,9 +268,9 @@ def read_mnist5k(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with gzip.open(path, "rt") as file:
             table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     except (EOFError, OSError, ValueError, zlib.error) as error:
-        raise ValueError(f"{path}: truncated or damaged ({error})") from error
+        raise InputError(f"{path}: truncated or damaged ({error})") from error
     if table.shape != (5000, 785):
-        raise ValueError(f"{path}: holds a table of {table.shape}, (5000, 785) is needed")
+        raise InputError(f"{path}: holds a table of {table.shape}, (5000, 785) is needed")
     return table[:, :-1].reshape(-1, 28, 28, 1), table[:, -1].astype(np.int32)
 
 
@@ -281,14 +283,14 @@ def _archive(path: Path) -> Iterator[Any]:
         with np.load(path, allow_pickle=False) as archive:
             yield archive
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, zlib.error) as error:
-        raise ValueError(f"{path}: not a readable npz file ({error})") from error
+        raise InputError(f"{path}: not a readable npz file ({error})") from error
 
 
 def _open_npz(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
     with _archive(path) as archive:
         missing = sorted(set(needed) - set(archive.files))
         if missing:
-            raise ValueError(f"holds {sorted(archive.files)}, {missing} are missing")
+            raise InputError(f"holds {sorted(archive.files)}, {missing} are missing")
         return {name: archive[name] for name in (needed or archive.files)}
 
 

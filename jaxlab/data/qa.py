@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxlab.errors import InputError
+
 FORMAT = '{"data": [{"paragraphs": [{"context", "qas": [{"question", "answers": [{"text"}]}]}]}]}'
 
 # Characters of Chinese and Japanese, which stand without spaces, for a class of a pattern.
@@ -137,9 +139,9 @@ def _contexts(path: Path) -> Iterator[tuple[str, str, Any, str]]:
         text = gzip.decompress(content) if path.suffix == ".gz" else content
         found = json.loads(text.decode("utf8"))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is not gzip: {error}") from error
+        raise InputError(f"{path} is not gzip: {error}") from error
     except ValueError as error:  # of UTF-8 and of JSON
-        raise ValueError(f"{path} is not JSON in UTF-8: {error}") from error
+        raise InputError(f"{path} is not JSON in UTF-8: {error}") from error
     get = functools.partial(_get, path)
     for i, article in enumerate(get(found, "data", list, "the file")):
         listed = get(article, "paragraphs", list, f"data[{i}]")
@@ -174,7 +176,7 @@ def split_records(
       [4, 1, 1]
     """
     if min(shares) < 0 or sum(shares) >= 1:
-        raise ValueError(f"shares are {shares}, must be at least 0 and below 1 together")
+        raise InputError(f"shares are {shares}, must be at least 0 and below 1 together")
     parent: dict[Any, Any] = {}
 
     def root(key):
@@ -204,7 +206,7 @@ def split_records(
         order = rest
     sides = tuple([r for r, s in zip(records, side, strict=True) if s == w] for w in range(3))
     if not sides[0]:
-        raise ValueError(
+        raise InputError(
             f"no record is left for training: {len(records)} records in {len(members)} articles, "
             f"shares {shares} for validation and test"
         )
@@ -259,7 +261,7 @@ def segment(
     the same, where the original leaves it too long.
     """
     if max_length < 1:
-        raise ValueError(f"max_length is {max_length}, must be at least 1")
+        raise InputError(f"max_length is {max_length}, must be at least 1")
 
     measure = functools.cache(length)
     whole = 1 if join else 2  # from this level on, what is short enough is not cut
@@ -363,11 +365,11 @@ def without_passages_of(
 
 def _get(path: Path, tree: Any, key: str, kind: type, place: str) -> Any:
     if not isinstance(tree, dict):
-        raise ValueError(f"{path}: {place} is {type(tree).__name__}, must be an object: {FORMAT}")
+        raise InputError(f"{path}: {place} is {type(tree).__name__}, must be an object: {FORMAT}")
     if key not in tree:
-        raise ValueError(f"{path}: {place} has no {key!r}; the format is {FORMAT}")
+        raise InputError(f"{path}: {place} has no {key!r}; the format is {FORMAT}")
     if not isinstance(tree[key], kind):
-        raise ValueError(
+        raise InputError(
             f"{path}: {key!r} of {place} is {type(tree[key]).__name__}, must be {kind.__name__}"
         )
     return tree[key]

@@ -10,6 +10,7 @@ from jaxlab.data import qa
 from jaxlab.data.images import data_folder
 from jaxlab.data.qa_tokens import Limits, encode_triples, token_ids
 from jaxlab.data.text import TokenSet
+from jaxlab.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 
@@ -55,7 +56,7 @@ def load_records(
       ValueError: a file is not what it should be.
     """
     if not files:
-        raise ValueError("no files are named, at least one in SQuAD's format is needed")
+        raise InputError("no files are named, at least one in SQuAD's format is needed")
     records = []
     for name in files:
         records += qa.read_squad(data_folder(data_dir) / name)

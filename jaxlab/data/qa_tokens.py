@@ -19,6 +19,7 @@ import numpy as np
 from jaxlab.data.qa import CJK, Triple
 from jaxlab.data.text import TokenSet
 from jaxlab.data.wordpiece import SPECIAL, library
+from jaxlab.errors import InputError
 
 if TYPE_CHECKING:
     import tokenizers
@@ -48,7 +49,7 @@ class Limits:
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
             if value < 1:
-                raise ValueError(f"limits.{name} is {value}, must be at least 1")
+                raise InputError(f"limits.{name} is {value}, must be at least 1")
 
     @property
     def total(self) -> int:
@@ -91,7 +92,7 @@ def encode_triples(
       ValueError: the order is unknown, or nothing is left.
     """
     if order not in ORDERS:
-        raise ValueError(f"order is {order!r}, known are {ORDERS}")
+        raise InputError(f"order is {order!r}, known are {ORDERS}")
     start, end = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
     kept, rows, skipped = [], [], collections.Counter()
     for triple in triples:
@@ -113,7 +114,7 @@ def encode_triples(
         kept.append(triple)
         rows.append(np.array(row, np.int32))
     if not rows:
-        raise ValueError(f"none of {len(triples)} triples is left: {dict(skipped)}")
+        raise InputError(f"none of {len(triples)} triples is left: {dict(skipped)}")
     return TokenSet(rows, np.zeros(len(rows), np.int32)), kept, skipped
 
 
@@ -130,7 +131,7 @@ def encode_passages(
     for text in passages:
         ids = token_ids(text, tokenizer)[:max_length]
         if not ids:
-            raise ValueError(f"the passage {text[:40]!r} has no tokens, one at least is needed")
+            raise InputError(f"the passage {text[:40]!r} has no tokens, one at least is needed")
         rows.append(np.array([start, *ids, end], np.int32))
     return TokenSet(rows, np.zeros(len(rows), np.int32))
 
@@ -167,7 +168,7 @@ def keep_tokens(
     special = [vocab[token] for token in SPECIAL if token in vocab]
     always = {i for token, i in vocab.items() if token.removeprefix("##") in seen} | {*special}
     if len(always) > vocab_size:
-        raise ValueError(
+        raise InputError(
             f"vocab_size is {vocab_size}, the special tokens and characters of the texts are "
             f"{len(always)}"
         )
@@ -192,11 +193,11 @@ def reduce_tokenizer(
         "type", "WordPiece" if "max_input_chars_per_word" in tree["model"] else ""
     )
     if kind != "WordPiece":
-        raise ValueError(f"the tokenizer's model is {kind!r}, must be 'WordPiece'")
+        raise InputError(f"the tokenizer's model is {kind!r}, must be 'WordPiece'")
     names = {i: token for token, i in tree["model"]["vocab"].items()}
     vocab = {names[int(i)]: new for new, i in enumerate(keep)}
     if vocab.get("[PAD]") != 0:
-        raise ValueError(f"[PAD] becomes token {vocab.get('[PAD]')}, must become 0")
+        raise InputError(f"[PAD] becomes token {vocab.get('[PAD]')}, must become 0")
     tree["model"]["vocab"] = vocab
     added = [t for t in tree["added_tokens"] if t["content"] in vocab]
     tree["added_tokens"] = [{**t, "id": vocab[t["content"]]} for t in added]

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxlab.data.corpus import Corpus, subsampling_rates
 from jaxlab.data.pipeline import MAX_STEPS
+from jaxlab.errors import InputError
 
 # Streams of random numbers that one seed gives.
 _ORDER, _NEGATIVES = 0, 1
@@ -65,11 +66,11 @@ class SkipgramBlocks:
                  "negatives": negatives}  # fmt: skip
         for name, value in sizes.items():
             if value < 1:
-                raise ValueError(f"{name} is {value}, must be at least 1")
+                raise InputError(f"{name} is {value}, must be at least 1")
         if seed < 0:
-            raise ValueError(f"seed is {seed}, must be at least 0")
+            raise InputError(f"seed is {seed}, must be at least 0")
         if not len(corpus):
-            raise ValueError("the corpus has no words")
+            raise InputError("the corpus has no words")
         self._corpus, self._seed, self._window = corpus, seed, window
         self._shape = (steps, stretches, length)
         self._negatives, self._shuffle = negatives, shuffle

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxlab.data.images import data_folder
+from jaxlab.errors import InputError
 
 # Name -> file, object in it, column of the class.
 TABLES = {"shuttle": ("Shuttle.rda", "Shuttle", "Class")}
@@ -37,7 +38,7 @@ def load_table(
     Source: Statlog (Shuttle) of the UCI repository, as R's package mlbench carries it.
     """
     if name not in TABLES:
-        raise ValueError(f"table is {name!r}, needs to be one of {', '.join(TABLES)}")
+        raise InputError(f"table is {name!r}, needs to be one of {', '.join(TABLES)}")
     file, table, target = TABLES[name]
     folder = data_folder(data_dir)
     places = [folder / name / f"{file}{end}" for end in (".gz", "")]
@@ -78,10 +79,10 @@ def standardize(
       [-1.  1.] [0. 1.]
     """
     if not 0 <= tails < 0.5:
-        raise ValueError(f"tails is {tails}, needs to be in [0, 0.5)")
+        raise InputError(f"tails is {tails}, needs to be in [0, 0.5)")
     for rows in (train, *others):
         if rows.ndim != 2 or rows.shape[1] != train.shape[1]:
-            raise ValueError(f"rows have shape {rows.shape}, training rows {train.shape}")
+            raise InputError(f"rows have shape {rows.shape}, training rows {train.shape}")
     low, high = np.quantile(np.float64(train), [tails, 1 - tails], axis=0)
     clipped = np.clip(np.float64(train), low, high)
     mean, deviation = clipped.mean(0), clipped.std(0)
@@ -103,11 +104,11 @@ def _parse(path: Path, table: str, target: str) -> tuple[np.ndarray, np.ndarray,
         classes = factor["levels"][0]
         x = np.stack([values for values, _ in frame.values()], axis=1).astype(np.float32)
         if labels.min() < 1 or labels.max() > len(classes) or len(labels) != len(x):
-            raise ValueError("a row has no class")
+            raise InputError("a row has no class")
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
+        raise InputError(f"{path} is damaged ({error})") from error
     except (struct.error, LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds no table {table} of numbers with {target}") from error
+        raise InputError(f"{path} holds no table {table} of numbers with {target}") from error
     return x, labels - 1, classes
 
 
@@ -124,7 +125,7 @@ class _RReader:
 
     def __init__(self, raw: bytes):
         if not raw.startswith(self.MAGIC):
-            raise ValueError("no R data of version 2")
+            raise InputError("no R data of version 2")
         self.raw, self.at = raw, len(self.MAGIC) + 12  # three numbers of versions follow
         self.symbols: list[str] = []
 
@@ -157,7 +158,7 @@ class _RReader:
         elif kind in (16, 19):  # strings, lists
             values = [self.read() for _ in range(size)]
         else:
-            raise ValueError(f"R data of kind {kind} cannot be read")
+            raise InputError(f"R data of kind {kind} cannot be read")
         return values, (self.read() if flags & self.ATTRIBUTES else {})
 
     def _int(self) -> int:
@@ -165,6 +166,6 @@ class _RReader:
 
     def _take(self, size: int) -> bytes:
         if size < 0 or self.at + size > len(self.raw):
-            raise ValueError("R data end too early")
+            raise InputError("R data end too early")
         self.at += size
         return self.raw[self.at - size : self.at]

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxlab.data.images import data_folder
+from jaxlab.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.1  # share of each of validation and test
@@ -56,12 +57,12 @@ class TextSet:
 
     def __post_init__(self):
         if self.labels.shape != (len(self.texts),):
-            raise ValueError(
+            raise InputError(
                 f"labels have shape {self.labels.shape}, {len(self.texts)} texts need "
                 f"({len(self.texts)},)"
             )
         if len(self.texts) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
-            raise ValueError(
+            raise InputError(
                 f"labels are {self.labels.min()} to {self.labels.max()}, must be in "
                 f"[0, {self.num_classes})"
             )
@@ -123,13 +124,13 @@ def load_text(
       ValueError: an argument is unknown or out of range, or a file is not what it should be.
     """
     if name not in _READERS:
-        raise ValueError(f"text set is {name!r}, known are {tuple(_READERS)}")
+        raise InputError(f"text set is {name!r}, known are {tuple(_READERS)}")
     if split not in SPLITS:
-        raise ValueError(f"split is {split!r}, known are {SPLITS}")
+        raise InputError(f"split is {split!r}, known are {SPLITS}")
     if split_seed < 0:
-        raise ValueError(f"split_seed is {split_seed}, must be at least 0")
+        raise InputError(f"split_seed is {split_seed}, must be at least 0")
     if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}, must be at least 1")
+        raise InputError(f"limit is {limit}, must be at least 1")
     rows, names = _READERS[name](data_folder(data_dir))
     rows = _distinct(rows)
     splits = _splits(rows, split_seed)
@@ -155,13 +156,13 @@ def encode(
       ValueError: a text is too long and shall not be cut.
     """
     if max_length < 3:
-        raise ValueError(f"max_length is {max_length}, must be at least 3")
+        raise InputError(f"max_length is {max_length}, must be at least 3")
     ids = []
     for row, encoding in enumerate(tokenizer.encode_batch(list(text_set.texts))):
         tokens = np.asarray(encoding.ids, np.int32)
         if len(tokens) > max_length:
             if not truncate:
-                raise ValueError(
+                raise InputError(
                     f"text {row} has {len(tokens)} tokens, max_length is {max_length}: cut texts "
                     "with truncate=True"
                 )
@@ -214,7 +215,7 @@ def _open(folder: Path, file: str, name: str | None = None) -> str:
     try:
         return gzip.decompress(path.read_bytes()).decode("utf8")
     except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not gzipped UTF-8: {error}") from error
+        raise InputError(f"{path} is not gzipped UTF-8: {error}") from error
 
 
 def _lines(text: str) -> list[str]:
@@ -228,7 +229,7 @@ def _headlines(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
     for number, line in enumerate(_lines(_open(folder, file, "headlines")), 1):
         label, tab, text = line.partition("\t")
         if label not in ("0", "1") or not tab:
-            raise ValueError(f"{folder / file}, line {number}: {line[:40]!r}, needs 0|1 TAB text")
+            raise InputError(f"{folder / file}, line {number}: {line[:40]!r}, needs 0|1 TAB text")
         rows.append(_Row(text, int(label), number, None))
     return rows, ("serious", "sarcastic")
 
@@ -238,7 +239,7 @@ def _rotten_tomatoes(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
     rows = []
     reader = csv.DictReader(io.StringIO(_open(folder, file, "rotten_tomatoes"), newline=""))
     if not {"category", "text", "movie_name"} <= set(reader.fieldnames or ()):
-        raise ValueError(f"{folder / file} has columns {reader.fieldnames}")
+        raise InputError(f"{folder / file} has columns {reader.fieldnames}")
     for row in reader:
         if row["category"] in names:  # "plot" is no opinion
             label = names.index(row["category"])
@@ -258,7 +259,7 @@ def _iflytek(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
                 names[label] = row["label_des"]
                 rows.append(_Row(row["sentence"], label, (split, number), split))
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{folder / file}, line {number}: {line[:40]!r}") from error
+                raise InputError(f"{folder / file}, line {number}: {line[:40]!r}") from error
     return rows, tuple(names.get(i, f"class {i}") for i in range(max(names) + 1))
 
 

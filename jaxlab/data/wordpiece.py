@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
+from jaxlab.errors import InputError, MissingPackageError
+
 if TYPE_CHECKING:
     import tokenizers
 
@@ -24,7 +26,7 @@ def library() -> Any:
     try:
         import tokenizers
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("tokenizers is missing: pip install -e '.[text]'") from error
+        raise MissingPackageError("tokenizers is missing: pip install -e '.[text]'") from error
     return tokenizers
 
 
@@ -46,7 +48,7 @@ def load_tokenizer(directory: str | Path) -> tokenizers.Tokenizer:
         try:
             tokenizer = package.Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # the library raises nothing narrower
-            raise ValueError(f"{folder / 'tokenizer.json'} cannot be read: {error}") from error
+            raise InputError(f"{folder / 'tokenizer.json'} cannot be read: {error}") from error
     elif (folder / "vocab.txt").is_file():
         # Not splitlines, which also cuts at characters that may be tokens, such as U+2028.
         lines = (folder / "vocab.txt").read_text(encoding="utf8").removesuffix("\n").split("\n")
@@ -57,7 +59,7 @@ def load_tokenizer(directory: str | Path) -> tokenizers.Tokenizer:
         raise FileNotFoundError(f"{folder} has neither tokenizer.json nor vocab.txt")
     missing = [token for token in SPECIAL[:4] if tokenizer.token_to_id(token) is None]
     if missing:
-        raise ValueError(f"the vocabulary in {folder} lacks {', '.join(missing)}")
+        raise InputError(f"the vocabulary in {folder} lacks {', '.join(missing)}")
     if tokenizer.post_processor is None:
         _add_template(tokenizer)
     # Files often carry the padding and the length that some training run used.
@@ -93,7 +95,7 @@ def train_wordpiece(
       ['[CLS]', 'lower', '[SEP]']
     """
     if vocab_size <= len(SPECIAL):
-        raise ValueError(f"vocab_size is {vocab_size}, must be above {len(SPECIAL)}")
+        raise InputError(f"vocab_size is {vocab_size}, must be above {len(SPECIAL)}")
     texts = list(texts)
     tokenizer = _bert(library().models.WordPiece(unk_token="[UNK]"), lowercase=lowercase)
     # The library numbers characters in an order that changes from run to run, and breaks ties
@@ -143,7 +145,7 @@ def own_tokenizer(
     tokenizer = load_tokenizer(str(directory))
     size = tokenizer.get_vocab_size()
     if size > vocab_size:
-        raise ValueError(
+        raise InputError(
             f"{file} has {size} tokens, vocab_size is {vocab_size}: take another folder"
         )
     return tokenizer
@@ -155,7 +157,7 @@ def _settings(file: Path) -> dict[str, Any]:
         found = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
         lowercase = found.get("do_lower_case", True)
     except (ValueError, AttributeError) as error:
-        raise ValueError(f"{file} is not a JSON object: {error}") from error
+        raise InputError(f"{file} is not a JSON object: {error}") from error
     return {
         "lowercase": lowercase,
         "strip_accents": found.get("strip_accents"),

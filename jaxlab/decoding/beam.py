@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxlab.checks import check_scalar
 from jaxlab.decoding.constraints import Constraint, check_lengths, mask_logits
 from jaxlab.decoding.tokenwise import StepFn
+from jaxlab.errors import InputError
 
 
 class Beams(NamedTuple):
@@ -91,7 +92,7 @@ def beam_search(
     check_scalar("length_penalty", length_penalty, at_least=0)
     count = beam_size if num_results is None else num_results
     if beam_size < 1 or not 1 <= count <= beam_size:
-        raise ValueError(
+        raise InputError(
             f"beam_size is {beam_size} and num_results {count}, must be 1 <= num_results <= "
             "beam_size"
         )

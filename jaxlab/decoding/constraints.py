@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxlab.errors import InputError
+
 
 class Constraint(NamedTuple):
     """A mask of allowed tokens that depends on the tokens so far.
@@ -75,7 +77,7 @@ def span_constraint(
     arrays = {"ids": ids, "inside": inside, "starts": starts, "ends": ends}
     for name, value in arrays.items():
         if value is not None and (np.ndim(value) != 2 or np.shape(value) != np.shape(ids)):
-            raise ValueError(
+            raise InputError(
                 f"{name} has shape {np.shape(value)}, ids of shape {np.shape(ids)} must be "
                 "[batch, length] and all others alike"
             )
@@ -128,10 +130,10 @@ def mask_logits(
 def check_lengths(logits: ArrayLike, max_length: int, min_length: int, eos_id: int) -> None:
     """Raises ValueError for arguments of decoding that do not fit."""
     if np.ndim(logits) != 2:
-        raise ValueError(f"logits has shape {np.shape(logits)}, must be [batch, vocab]")
+        raise InputError(f"logits has shape {np.shape(logits)}, must be [batch, vocab]")
     if not max_length >= 1:
-        raise ValueError(f"max_length is {max_length}, must be at least 1")
+        raise InputError(f"max_length is {max_length}, must be at least 1")
     if not 0 <= min_length < max_length:
-        raise ValueError(f"min_length is {min_length}, must be in [0, max_length {max_length})")
+        raise InputError(f"min_length is {min_length}, must be in [0, max_length {max_length})")
     if not 0 <= eos_id < np.shape(logits)[1]:
-        raise ValueError(f"eos_id is {eos_id}, must be in [0, {np.shape(logits)[1]})")
+        raise InputError(f"eos_id is {eos_id}, must be in [0, {np.shape(logits)[1]})")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxlab.checks import check_scalar
 from jaxlab.decoding.constraints import Constraint, check_lengths, mask_logits
+from jaxlab.errors import InputError
 
 StepFn = Callable[[Any, jax.Array], tuple[jax.Array, Any]]
 
@@ -131,7 +132,7 @@ def sample(
     if key.ndim == 0:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
     if keys.shape != (batch,):
-        raise ValueError(f"key has shape {keys.shape}, must be () or ({batch},)")
+        raise InputError(f"key has shape {keys.shape}, must be () or ({batch},)")
 
     def choose(step, scores):
         scores = truncate_logits(scores / temperature, top_k=top_k, top_p=top_p)
@@ -182,9 +183,9 @@ def truncate_logits(logits: jax.Array, *, top_k: int = 0, top_p: float = 1.0) ->
 
 def _check_truncation(top_k: int, top_p: float) -> None:
     if top_k < 0:
-        raise ValueError(f"top_k is {top_k}, must be at least 0 (0 keeps all tokens)")
+        raise InputError(f"top_k is {top_k}, must be at least 0 (0 keeps all tokens)")
     if not 0 < top_p <= 1:
-        raise ValueError(f"top_p is {top_p}, must be above 0 and at most 1")
+        raise InputError(f"top_p is {top_p}, must be above 0 and at most 1")
 
 
 def _decode(step_fn, state, logits, choose, max_length, pad_id, constraint, options) -> Decoded:

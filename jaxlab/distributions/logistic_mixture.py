@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxlab.distributions.elementary import to_float32
+from jaxlab.errors import InputError
 
 MIN_LOG_SCALE = -7.0  # a scale of 0.0009 on [-1, 1], a ninth of an 8-bit bin
 
@@ -58,12 +59,12 @@ def discretized_logistic_mixture_log_prob(
     """
     x, params = to_float32(x), to_float32(params)
     if not 1 <= bits <= 8:
-        raise ValueError(f"bits is {bits}, needs to be between 1 and 8")
+        raise InputError(f"bits is {bits}, needs to be between 1 and 8")
     if edge not in ("exact", "reference"):
-        raise ValueError(f"edge is {edge!r}, needs to be 'exact' or 'reference'")
+        raise InputError(f"edge is {edge!r}, needs to be 'exact' or 'reference'")
     logits, means, log_scales, coefficients = _split_mixture(params, num_mixtures)
     if x.shape != params.shape[:-1] + means.shape[-2:-1]:
-        raise ValueError(
+        raise InputError(
             f"x has shape {x.shape}, params of shape {params.shape} with {num_mixtures} mixtures "
             f"need {params.shape[:-1] + means.shape[-2:-1]}"
         )
@@ -159,7 +160,7 @@ def _split_mixture(
         means, log_scales = jnp.split(params[..., m:].reshape(*lead, 1, 2 * m), 2, -1)
         coefficients = None
     else:
-        raise ValueError(
+        raise InputError(
             f"params has {channels} channels, {m} mixtures need {10 * m} (RGB) or {3 * m} (grey)"
         )
     return params[..., :m], means, jnp.maximum(log_scales, MIN_LOG_SCALE), coefficients

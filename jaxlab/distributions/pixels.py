@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxlab.distributions.elementary import normal_log_prob, normal_sample, soft_clamp, to_float32
+from jaxlab.errors import InputError, InputTypeError
 
 SIGMA_FLOOR = 0.01  # of the Normal decoder
 
@@ -35,7 +36,7 @@ def normal_decoder_log_prob(x: ArrayLike, params: ArrayLike) -> jax.Array:
     x = to_float32(x)
     mu, sigma = _normal_decoder(to_float32(params))
     if mu.shape != x.shape:
-        raise ValueError(
+        raise InputError(
             f"params has shape {jnp.shape(params)}, x of shape {x.shape} needs "
             f"{(*x.shape[:-1], 2 * x.shape[-1])}"
         )
@@ -83,7 +84,7 @@ def normal_decoder_mean(params: ArrayLike) -> jax.Array:
 
 def _normal_decoder(params: jax.Array) -> tuple[jax.Array, jax.Array]:
     if params.shape[-1] % 2:
-        raise ValueError(f"params has {params.shape[-1]} channels, the Normal needs an even number")
+        raise InputError(f"params has {params.shape[-1]} channels, the Normal needs an even number")
     mu, log_sigma = jnp.split(params, 2, axis=-1)
     return soft_clamp(mu), jnp.exp(soft_clamp(log_sigma)) + SIGMA_FLOOR
 
@@ -107,7 +108,7 @@ def binarize(key: jax.Array, x: ArrayLike) -> jax.Array:
     """
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(f"x has dtype {x.dtype}, binarize needs float intensities in [0, 1]")
+        raise InputTypeError(f"x has dtype {x.dtype}, binarize needs float intensities in [0, 1]")
     return jax.random.bernoulli(key, to_float32(x)).astype(jnp.float32)
 
 
@@ -129,7 +130,7 @@ def bits_per_dim(nats: ArrayLike, dims: int) -> jax.Array:
       8.0
     """
     if dims <= 0:
-        raise ValueError(f"dims is {dims}, needs to be positive")
+        raise InputError(f"dims is {dims}, needs to be positive")
     return to_float32(nats) / (dims * math.log(2))
 
 
@@ -153,7 +154,7 @@ def reduce_bits(x: ArrayLike, bits: int) -> jax.Array:
     """
     x = jnp.asarray(x)
     if x.dtype != jnp.uint8:
-        raise TypeError(f"x has dtype {x.dtype}, reduce_bits needs uint8 pixels")
+        raise InputTypeError(f"x has dtype {x.dtype}, reduce_bits needs uint8 pixels")
     if not 1 <= bits <= 8:
-        raise ValueError(f"bits is {bits}, needs to be between 1 and 8")
+        raise InputError(f"bits is {bits}, needs to be between 1 and 8")
     return (x >> (8 - bits)).astype(jnp.float32) / (2**bits - 1)

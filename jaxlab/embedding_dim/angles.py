@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxlab.embedding_dim.arguments import number
+from jaxlab.errors import InputError
 
 _MAX_TERMS = 10_000_000
 
@@ -46,7 +47,7 @@ def entropy_of_angles(n: float, kappa: float) -> float:
     peak = (math.hypot(n / 2, k) - n / 2) / 2  # index of the largest term
     count = peak + 12 * math.sqrt(peak) + 60  # terms fall off faster than Poisson's
     if not count < _MAX_TERMS:
-        raise ValueError(
+        raise InputError(
             f"kappa * n is {k:.4g} for n {n:.4g}, too large to sum: use method 'asymptotic'"
         )
     j = np.arange(1, int(count) + 1, dtype=np.float64)

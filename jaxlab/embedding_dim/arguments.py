@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from jaxlab.errors import InputError, InputTypeError
+
 
 def integer(name: str, value: Any, *, at_least: int) -> int:
     """`value` as a Python int, or TypeError (also for a bool) or ValueError."""
     if isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} is {value}, must be an integer")
+        raise InputTypeError(f"{name} is {value}, must be an integer")
     try:
         found = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} is {value!r}, must be an integer") from None
+        raise InputTypeError(f"{name} is {value!r}, must be an integer") from None
     if found < at_least:
-        raise ValueError(f"{name} is {found}, must be at least {at_least}")
+        raise InputError(f"{name} is {found}, must be at least {at_least}")
     return found
 
 
@@ -25,15 +27,15 @@ def number(
 ) -> float:
     """`value` as a finite float, or TypeError (also for a bool or a text) or ValueError."""
     if isinstance(value, bool | np.bool_ | str | bytes):
-        raise TypeError(f"{name} is {value!r}, must be a number")
+        raise InputTypeError(f"{name} is {value!r}, must be a number")
     try:
         found = float(value)
     except (TypeError, OverflowError):
-        raise TypeError(f"{name} is {value!r}, must be a number") from None
+        raise InputTypeError(f"{name} is {value!r}, must be a number") from None
     if not math.isfinite(found):
-        raise ValueError(f"{name} is {found}, must be finite")
+        raise InputError(f"{name} is {found}, must be finite")
     if at_least is not None and found < at_least:
-        raise ValueError(f"{name} is {value}, must be at least {at_least}")
+        raise InputError(f"{name} is {value}, must be at least {at_least}")
     if above is not None and not found > above:
-        raise ValueError(f"{name} is {value}, must be above {above}")
+        raise InputError(f"{name} is {value}, must be above {above}")
     return found

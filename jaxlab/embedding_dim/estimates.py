@@ -8,6 +8,7 @@ from jaxlab.embedding_dim.angles import (
     entropy_of_angles,
 )
 from jaxlab.embedding_dim.arguments import integer, number
+from jaxlab.errors import InputError
 
 METHODS = ("formula", "asymptotic", "entropy")
 PAIRS = {"joint": 2, "conditional": 1}
@@ -117,14 +118,14 @@ def embedding_dim_root(
       95.9027
     """
     if method not in METHODS:
-        raise ValueError(f"method is {method!r}, must be one of {', '.join(METHODS)}")
+        raise InputError(f"method is {method!r}, must be one of {', '.join(METHODS)}")
     log_n, mult = _log_vocab(vocab_size), multiplier(pairs)
     kappa = number("kappa", kappa, above=0)
     coefficient = number("coefficient", coefficient, above=0)
     target = number("target_entropy", target_entropy, at_least=0)
     excess = mult * log_n - target
     if excess <= 0:
-        raise ValueError(
+        raise InputError(
             f"target_entropy is {target:.6g}, must be below {mult} log N = {mult * log_n:.6g}: "
             "every dimension has a lower entropy"
         )
@@ -176,7 +177,7 @@ def vocab_capacity(
 def multiplier(pairs: str) -> int:
     """How many log N the uniform entropy is."""
     if pairs not in PAIRS:
-        raise ValueError(f"pairs is {pairs!r}, must be one of {', '.join(PAIRS)}")
+        raise InputError(f"pairs is {pairs!r}, must be one of {', '.join(PAIRS)}")
     return PAIRS[pairs]
 
 

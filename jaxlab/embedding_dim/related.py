@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxlab.embedding_dim.arguments import integer, number
 from jaxlab.embedding_dim.estimates import multiplier
+from jaxlab.errors import InputError, InputTypeError
 
 
 def johnson_lindenstrauss_dim(n_points: int, eps: float, *, constant: float = 24.0) -> int:
@@ -36,7 +37,7 @@ def johnson_lindenstrauss_dim(n_points: int, eps: float, *, constant: float = 24
     n_points = integer("n_points", n_points, at_least=2)
     eps = number("eps", eps, above=0)
     if eps >= 1:
-        raise ValueError(f"eps is {eps}, must be below 1")
+        raise InputError(f"eps is {eps}, must be below 1")
     return math.floor(number("constant", constant, above=0) * math.log(n_points) / eps**2) + 1
 
 
@@ -95,18 +96,18 @@ def empirical_pair_entropy(counts: Any, *, pairs: str = "joint") -> float:
         counts = list(counts.values())
     array = np.asarray(counts)
     if array.dtype.kind not in "uif":
-        raise TypeError(f"counts have dtype {array.dtype}, must be numbers")
+        raise InputTypeError(f"counts have dtype {array.dtype}, must be numbers")
     array = array.astype(np.float64)
     if array.size and not (np.isfinite(array).all() and array.min() >= 0):
-        raise ValueError(f"counts have value {array.min()}, must be finite and at least 0")
+        raise InputError(f"counts have value {array.min()}, must be finite and at least 0")
     total = float(array.sum())
     if not total > 0:
-        raise ValueError(f"counts of shape {array.shape} sum to {total}: the corpus is empty")
+        raise InputError(f"counts of shape {array.shape} sum to {total}: the corpus is empty")
     joint = _entropy(array.ravel() / total)
     if mult == 2:
         return joint
     if array.ndim != 2:
-        raise ValueError(f"counts have shape {array.shape}, pairs='conditional' needs a matrix")
+        raise InputError(f"counts have shape {array.shape}, pairs='conditional' needs a matrix")
     return joint - _entropy(array.sum(axis=1) / total)
 
 

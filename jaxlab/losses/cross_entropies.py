@@ -9,15 +9,16 @@ from jax.typing import ArrayLike
 from optax import losses as optax_losses
 
 from jaxlab.checks import at_least_float32, check_scalar, concrete
+from jaxlab.errors import InputError
 from jaxlab.losses.priors import check_class_prior, check_labels, log_class_prior, wide_labels
 
 
 def _check_pair(logits: Any, labels: Any) -> int:
     """Raises unless labels fit logits; returns the number of classes."""
     if not np.shape(logits):
-        raise ValueError("logits has shape (), must have shape (..., K)")
+        raise InputError("logits has shape (), must have shape (..., K)")
     if np.shape(labels) != np.shape(logits)[:-1]:
-        raise ValueError(
+        raise InputError(
             f"labels has shape {np.shape(labels)}, "
             f"logits need labels of shape {np.shape(logits)[:-1]}"
         )
@@ -40,10 +41,10 @@ def _cross_entropy(logits, labels, valid):
 
 def _class_weights(weights, labels, num_classes, dtype):
     if np.shape(weights) != (num_classes,):
-        raise ValueError(f"weights has shape {np.shape(weights)}, must have shape {(num_classes,)}")
+        raise InputError(f"weights has shape {np.shape(weights)}, must have shape {(num_classes,)}")
     values = concrete(weights)
     if values is not None and not (np.isfinite(values) & (values >= 0)).all():
-        raise ValueError(f"weights is {values}, must be finite and at least 0")
+        raise InputError(f"weights is {values}, must be finite and at least 0")
     return jnp.asarray(weights).astype(dtype)[labels]
 
 
@@ -119,7 +120,7 @@ def logit_adjusted_soft_cross_entropy(
       0.9163
     """
     if np.shape(targets) != np.shape(logits) or not np.shape(logits):
-        raise ValueError(
+        raise InputError(
             f"targets has shape {np.shape(targets)}, logits need targets of {np.shape(logits)}"
         )
     check_scalar("tau", tau, at_least=0.0)
@@ -154,7 +155,7 @@ def adjust_logits(logits: ArrayLike, *, class_prior: ArrayLike, tau: float = 1.0
     """
     check_scalar("tau", tau, at_least=0.0)
     if not np.shape(logits):
-        raise ValueError("logits has shape (), must have shape (..., K)")
+        raise InputError("logits has shape (), must have shape (..., K)")
     x = at_least_float32(logits)
     return x - (tau * log_class_prior(class_prior, x.shape[-1])).astype(x.dtype)
 
@@ -182,7 +183,7 @@ def logits_for_prior(
       [-1.3026 -0.1054]
     """
     if not np.shape(logits):
-        raise ValueError("logits has shape (), must have shape (..., K)")
+        raise InputError("logits has shape (), must have shape (..., K)")
     x = at_least_float32(logits)
     check_class_prior(test_prior, x.shape[-1], name="test_prior", zeros=True)
     if class_prior is not None:
@@ -236,7 +237,7 @@ def pairwise_margin_cross_entropy(
     if margins is not None:
         square = (num_classes, num_classes)
         if np.shape(margins) != square:
-            raise ValueError(f"margins has shape {np.shape(margins)}, must have shape {square}")
+            raise InputError(f"margins has shape {np.shape(margins)}, must have shape {square}")
         rows = jnp.asarray(margins).astype(x.dtype)[labels]
         others = jnp.arange(num_classes) != labels[..., None]
         x = x + jnp.where(others, rows, 0.0)
@@ -272,7 +273,7 @@ def focal_cross_entropy(logits: ArrayLike, labels: ArrayLike, *, gamma: float = 
     """
     num_classes = _check_pair(logits, labels)
     if num_classes < 2:
-        raise ValueError(f"logits has shape {np.shape(logits)}, the focal loss needs K >= 2")
+        raise InputError(f"logits has shape {np.shape(logits)}, the focal loss needs K >= 2")
     check_scalar("gamma", gamma, at_least=0.0)
     x = at_least_float32(logits)
     labels, valid = _safe(labels, num_classes)
@@ -303,12 +304,12 @@ def cosine_logits(features: ArrayLike, kernel: ArrayLike, *, eps: float = 1e-6) 
       [0.6 0.8]
     """
     if not np.shape(features) or len(np.shape(kernel)) != 2:
-        raise ValueError(
+        raise InputError(
             f"features has shape {np.shape(features)}, kernel {np.shape(kernel)}, "
             "must be (..., D) and (D, K)"
         )
     if np.shape(features)[-1] != np.shape(kernel)[0]:
-        raise ValueError(
+        raise InputError(
             f"features has shape {np.shape(features)}, must end in {np.shape(kernel)[0]}, "
             "the rows of kernel"
         )
@@ -365,7 +366,7 @@ def ldam_cross_entropy(
     check_scalar("scale", scale, above=0.0)
     values = concrete(cosines)
     if values is not None and values.size and not np.abs(values.astype(np.float32)).max() <= 1.01:
-        raise ValueError(
+        raise InputError(
             f"cosines has value {np.abs(values).max()}, must be in [-1, 1]: use cosine_logits"
         )
     x = at_least_float32(cosines)
@@ -404,7 +405,7 @@ def tau_normalized_kernel(kernel: ArrayLike, *, tau: float = 1.0) -> jax.Array:
     """
     check_scalar("tau", tau, at_least=0.0)
     if len(np.shape(kernel)) != 2:
-        raise ValueError(f"kernel has shape {np.shape(kernel)}, must have shape (D, K)")
+        raise InputError(f"kernel has shape {np.shape(kernel)}, must have shape (D, K)")
     w = at_least_float32(kernel)
     squared = jnp.sum(w**2, 0)
     return w * jnp.where(squared > 0, squared, 1.0) ** (-0.5 * tau)

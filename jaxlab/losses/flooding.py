@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxlab.checks import at_least_float32, check_scalar, concrete
+from jaxlab.errors import InputError
 
 
 def flood(loss: ArrayLike, *, level: ArrayLike) -> jax.Array:
@@ -47,13 +48,13 @@ def flood(loss: ArrayLike, *, level: ArrayLike) -> jax.Array:
     if not jnp.issubdtype(x.dtype, jnp.floating):
         x = x.astype(jnp.float32)
     if np.shape(level) not in ((), x.shape):
-        raise ValueError(
+        raise InputError(
             f"level has shape {np.shape(level)}, must be a scalar or have shape {x.shape}"
         )
     values = concrete(level)
     if values is not None and not (np.isfinite(values) & (values >= 0)).all():
         value = values[~(np.isfinite(values) & (values >= 0))].flat[0]
-        raise ValueError(f"level is {value}, must be finite and at least 0")
+        raise InputError(f"level is {value}, must be finite and at least 0")
     b = jnp.asarray(level).astype(x.dtype)
     return jnp.where(x >= b, x, 2 * b - x)
 
@@ -88,12 +89,12 @@ def adaflood_levels(
     """
     check_scalar("gamma", gamma, at_least=0.0)
     if (value := concrete(gamma)) is not None and value > 1:
-        raise ValueError(f"gamma is {gamma}, must be in [0, 1]")
+        raise InputError(f"gamma is {gamma}, must be in [0, 1]")
     check_scalar("alpha", alpha, at_least=0.0)
     check_scalar("beta", beta)
     values = concrete(aux_losses)
     if values is not None and not (values >= 0).all():
-        raise ValueError(f"aux_losses has value {values.min()}, must be at least 0")
+        raise InputError(f"aux_losses has value {values.min()}, must be at least 0")
     m = alpha * at_least_float32(aux_losses) + beta
     levels = -jnp.logaddexp(jnp.log1p(-jnp.asarray(gamma, m.dtype)) - m, jnp.log(gamma))
     # Rounding must not take a level below 0, which `flood` refuses.
@@ -123,10 +124,10 @@ def flood_level_from_noise(noise_rate: ArrayLike, num_classes: int) -> jax.Array
       0.9398
     """
     if num_classes < 2:
-        raise ValueError(f"num_classes is {num_classes}, must be at least 2")
+        raise InputError(f"num_classes is {num_classes}, must be at least 2")
     values = concrete(noise_rate)
     if values is not None and not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(f"noise_rate is {noise_rate}, must be in [0, 1]")
+        raise InputError(f"noise_rate is {noise_rate}, must be in [0, 1]")
     r = at_least_float32(noise_rate)
     return (
         jax.scipy.special.entr(1 - r) + jax.scipy.special.entr(r) + r * jnp.log(num_classes - 1.0)

@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxlab.checks import at_least_float32, check_scalar, concrete
+from jaxlab.errors import InputError
 
 
 def check_class_prior(
@@ -31,14 +32,14 @@ def check_class_prior(
         names the class), or a sum further than 1e-4 from 1.
 
     Example:
-      >>> check_class_prior([0.5, 0.5, 0.0])
+      >>> check_class_prior([0.5, 0.5, 0.0])  # doctest: +ELLIPSIS
       Traceback (most recent call last):
-      ValueError: class_prior is 0.0 for class 2, must be positive: estimate it with smoothing > 0
+      jaxlab.errors.InputError: class_prior is 0.0 for class 2, must be positive: estimate ...
     """
     shape = np.shape(class_prior)
     if len(shape) != 1 or (num_classes is not None and shape[0] != num_classes):
         expected = "(K,)" if num_classes is None else (num_classes,)
-        raise ValueError(f"{name} has shape {shape}, must have shape {expected}")
+        raise InputError(f"{name} has shape {shape}, must have shape {expected}")
     values = concrete(class_prior)
     if values is None:
         return
@@ -47,9 +48,9 @@ def check_class_prior(
     if bad.any():
         k = int(bad.argmax())
         rule = "be at least 0" if zeros else "be positive: estimate it with smoothing > 0"
-        raise ValueError(f"{name} is {values[k]} for class {k}, must {rule}")
+        raise InputError(f"{name} is {values[k]} for class {k}, must {rule}")
     if abs(values.sum() - 1) > 1e-4:
-        raise ValueError(f"{name} sums to {values.sum():.6g}, must sum to 1 within 1e-4")
+        raise InputError(f"{name} sums to {values.sum():.6g}, must sum to 1 within 1e-4")
 
 
 def check_labels(labels: ArrayLike, num_classes: int, *, name: str = "labels") -> None:
@@ -58,16 +59,16 @@ def check_labels(labels: ArrayLike, num_classes: int, *, name: str = "labels") -
     Example:
       >>> check_labels(jnp.array([0, 3]), 3)
       Traceback (most recent call last):
-      ValueError: labels has value 3, must be in [0, 3)
+      jaxlab.errors.InputError: labels has value 3, must be in [0, 3)
     """
     dtype = getattr(labels, "dtype", None) or jnp.asarray(labels).dtype
     if not jnp.issubdtype(dtype, jnp.integer):
-        raise ValueError(f"{name} has dtype {dtype}, must be integer")
+        raise InputError(f"{name} has dtype {dtype}, must be integer")
     values = concrete(labels)
     if values is not None and values.size:
         for value in (values.min(), values.max()):
             if not 0 <= value < num_classes:
-                raise ValueError(f"{name} has value {value}, must be in [0, {num_classes})")
+                raise InputError(f"{name} has value {value}, must be in [0, {num_classes})")
 
 
 def wide_labels(labels: ArrayLike) -> jax.Array:
@@ -89,7 +90,7 @@ def _histogram(labels, num_classes, where):
     valid = (labels >= 0) & (labels < num_classes)
     if where is not None:
         if np.shape(where) != labels.shape:
-            raise ValueError(f"where has shape {np.shape(where)}, labels {labels.shape}")
+            raise InputError(f"where has shape {np.shape(where)}, labels {labels.shape}")
         valid &= jnp.asarray(where).astype(bool)
     # Labels that do not count go to bin K, which `length` cuts off.
     kept = jnp.where(valid, labels, num_classes).ravel()
@@ -115,10 +116,10 @@ def class_prior_from_counts(counts: ArrayLike, *, smoothing: float = 0.0) -> jax
     """
     check_scalar("smoothing", smoothing, at_least=0.0)
     if len(np.shape(counts)) != 1:
-        raise ValueError(f"counts has shape {np.shape(counts)}, must have shape (K,)")
+        raise InputError(f"counts has shape {np.shape(counts)}, must have shape (K,)")
     values = concrete(counts)
     if values is not None and not (values >= 0).all():
-        raise ValueError(f"counts has value {values.min()}, must be at least 0")
+        raise InputError(f"counts has value {values.min()}, must be at least 0")
     smoothed = jnp.asarray(counts).astype(jnp.float32) + smoothing
     total = smoothed.sum()
     share = smoothed / jnp.where(total > 0, total, 1.0)
@@ -158,7 +159,7 @@ def estimate_class_prior(
     """
     check_scalar("smoothing", smoothing, at_least=0.0)
     if np.size(labels) == 0:
-        raise ValueError(f"labels has shape {np.shape(labels)}, a prior needs at least one label")
+        raise InputError(f"labels has shape {np.shape(labels)}, a prior needs at least one label")
     return class_prior_from_counts(_histogram(labels, num_classes, where), smoothing=smoothing)
 
 
@@ -189,7 +190,7 @@ def update_class_prior(
     """
     check_scalar("decay", decay, at_least=0.0)
     if (value := concrete(decay)) is not None and value > 1:
-        raise ValueError(f"decay is {decay}, must be in [0, 1]")
+        raise InputError(f"decay is {decay}, must be in [0, 1]")
     check_class_prior(class_prior, zeros=True)
     prior = jnp.asarray(class_prior).astype(jnp.float32)
     counts = _histogram(labels, prior.size, where)
@@ -301,13 +302,13 @@ def class_balanced_weights(counts: ArrayLike, *, beta: ArrayLike = 0.999) -> jax
     check_scalar("beta", beta, at_least=0.0)
     known = concrete(beta)
     if known is not None and not known < 1:
-        raise ValueError(f"beta is {beta}, must be in [0, 1)")
+        raise InputError(f"beta is {beta}, must be in [0, 1)")
     if len(np.shape(counts)) != 1:
-        raise ValueError(f"counts has shape {np.shape(counts)}, must have shape (K,)")
+        raise InputError(f"counts has shape {np.shape(counts)}, must have shape (K,)")
     values = concrete(counts)
     if values is not None and not (values > 0).all():
         k = int((values <= 0).argmax())
-        raise ValueError(f"counts is {values[k]} for class {k}, must be positive")
+        raise InputError(f"counts is {values[k]} for class {k}, must be positive")
     counts = jnp.asarray(counts).astype(jnp.float32)
     # expm1 keeps the difference from 1 that beta ** n loses for beta near 1.
     log_beta = math.log(known) if known else -math.inf if known == 0 else jnp.log(beta)

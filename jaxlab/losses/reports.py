@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxlab.checks import concrete
+from jaxlab.errors import InputError
 from jaxlab.losses.priors import check_labels, wide_labels
 
 
@@ -47,11 +48,11 @@ def balanced_error(
     """
     for name, array in (("predictions", predictions), ("where", where)):
         if array is not None and np.shape(array) != np.shape(labels):
-            raise ValueError(f"{name} has shape {np.shape(array)}, labels {np.shape(labels)}")
+            raise InputError(f"{name} has shape {np.shape(array)}, labels {np.shape(labels)}")
     check_labels(labels, num_classes)
     predictions, labels = jnp.asarray(predictions), wide_labels(labels)
     if not jnp.issubdtype(predictions.dtype, jnp.integer):
-        raise ValueError(f"predictions has dtype {predictions.dtype}, must be integer")
+        raise InputError(f"predictions has dtype {predictions.dtype}, must be integer")
     kept = (labels >= 0) & (labels < num_classes)
     if where is not None:
         kept &= jnp.asarray(where).astype(bool)
@@ -92,15 +93,15 @@ def error_by_frequency(
     Source: the split of Liu et al., 2019, arXiv:1904.05160.
     """
     if few > many:
-        raise ValueError(f"few is {few}, must not be above many, {many}")
+        raise InputError(f"few is {few}, must not be above many, {many}")
     if np.shape(train_counts) != report.per_class.shape:
-        raise ValueError(
+        raise InputError(
             f"train_counts has shape {np.shape(train_counts)}, "
             f"must have shape {report.per_class.shape}"
         )
     counts = concrete(train_counts)
     if counts is None:
-        raise ValueError("train_counts is traced, must be concrete")
+        raise InputError("train_counts is traced, must be concrete")
     groups = {
         "many": counts > many,
         "medium": (counts <= many) & (counts >= few),

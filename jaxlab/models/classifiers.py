@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from jaxlab import losses
+from jaxlab.errors import InputError
 from jaxlab.models.convolution import Conv
 
 NORMS = ("none", "batch", "layer")
@@ -36,7 +37,7 @@ class Norm(nn.Module):
             return nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
         if self.kind == "layer":
             return nn.LayerNorm()(x)
-        raise ValueError(f"norm is {self.kind!r}, must be one of {NORMS}")
+        raise InputError(f"norm is {self.kind!r}, must be one of {NORMS}")
 
 
 class Head(nn.Module):
@@ -55,7 +56,7 @@ class Head(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
         if self.kind not in HEADS:
-            raise ValueError(f"head is {self.kind!r}, must be one of {HEADS}")
+            raise InputError(f"head is {self.kind!r}, must be one of {HEADS}")
         shape = (features.shape[-1], self.num_classes)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         if self.kind == "cosine":
@@ -157,7 +158,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         if x.ndim != 4:
-            raise ValueError(
+            raise InputError(
                 f"x has shape {x.shape}, ResNet needs [batch, height, width, channels]"
             )
         x = Conv(self.widths[0], stride=self.stem_stride, name="stem")(x)
@@ -180,7 +181,7 @@ def make_classifier(kind: str, num_classes: int, **kwargs: Any) -> MLP | ResNet:
     (32,)
     """
     if kind not in MODELS:
-        raise ValueError(f"model is {kind!r}, must be one of {tuple(MODELS)}")
+        raise InputError(f"model is {kind!r}, must be one of {tuple(MODELS)}")
     return MODELS[kind](num_classes=num_classes, **kwargs)
 
 
@@ -229,7 +230,7 @@ def scale_kernels(params: Any, gains: Sequence[float]) -> Any:
     layers = sorted((n for n in params if n.startswith("layer_")), key=lambda n: int(n[6:]))
     names = (*layers, "head")
     if len(gains) != len(names):
-        raise ValueError(f"gains are {tuple(gains)}, the network has {len(names)} layers")
+        raise InputError(f"gains are {tuple(gains)}, the network has {len(names)} layers")
     product = 1.0
     for name, gain in zip(names, gains, strict=True):
         product *= gain

@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxlab.errors import InputError
 from jaxlab.models.depthwise import depthwise_conv
 from jaxlab.models.products import row_product
 
@@ -134,11 +135,11 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
            [4., 4.]], dtype=float32)
     """
     if x.ndim != 4 or kernel.ndim != 4 or x.shape[-1] != kernel.shape[2]:
-        raise ValueError(
+        raise InputError(
             f"x has shape {x.shape}, kernel {kernel.shape}: need [b, h, w, in] and [k, k, in, out]"
         )
     if kernel.shape[0] % 2 == 0 or kernel.shape[1] != kernel.shape[0]:
-        raise ValueError(f"kernel has shape {kernel.shape}, must be square and odd")
+        raise InputError(f"kernel has shape {kernel.shape}, must be square and odd")
     return jax.lax.platform_dependent(
         x,
         kernel,

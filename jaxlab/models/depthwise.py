@@ -13,6 +13,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jaxlab.errors import InputError
 from jaxlab.models.blocks import by_blocks, devices_of, from_blocks, largest_divisor
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
@@ -122,7 +123,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, dilation: i
            [4., 6., 4.]], dtype=float32)
     """
     if kernel.ndim != 4 or kernel.shape[2] != 1 or kernel.shape[3] != x.shape[-1]:
-        raise ValueError(
+        raise InputError(
             f"depthwise kernel has shape {kernel.shape}, "
             f"input {x.shape} needs (k, k, 1, {x.shape[-1]})"
         )

@@ -5,6 +5,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxlab.errors import InputError
+
 
 def row_product(x: jax.Array, kernel: jax.Array, **kwargs) -> jax.Array:
     """``x @ kernel`` with the leading axes of x taken as one.
@@ -32,7 +34,7 @@ def row_product(x: jax.Array, kernel: jax.Array, **kwargs) -> jax.Array:
 
 def _dot_general(x, kernel, dimension_numbers, **kwargs):
     if dimension_numbers != (((x.ndim - 1,), (0,)), ((), ())):
-        raise ValueError(f"contracts {dimension_numbers}, must be x's last axis and the first")
+        raise InputError(f"contracts {dimension_numbers}, must be x's last axis and the first")
     return row_product(x, kernel, **kwargs)
 
 

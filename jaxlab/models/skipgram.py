@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxlab.errors import InputError
+
 Params = Any  # {"words": [N, n], "contexts": [N, n]}
 
 
@@ -38,9 +40,9 @@ def init_params(
       {'contexts': (5, 3), 'words': (5, 3)}
     """
     if vocab_size < 2 or dim < 1:
-        raise ValueError(f"tables of {vocab_size} x {dim}, at least 2 x 1 are needed")
+        raise InputError(f"tables of {vocab_size} x {dim}, at least 2 x 1 are needed")
     if words < 0 or contexts < 0:
-        raise ValueError(f"standard deviations are {words} and {contexts}, must be at least 0")
+        raise InputError(f"standard deviations are {words} and {contexts}, must be at least 0")
     first, second = jax.random.split(key)
     return {
         "words": words * jax.random.normal(first, (vocab_size, dim)),
@@ -117,7 +119,7 @@ def norm_ratio(params: Params) -> jax.Array:
 def _tables(params: Params, pairs: jax.Array) -> tuple[jax.Array, jax.Array]:
     u, v = params["words"], params["contexts"]
     if u.shape[1:] != v.shape[1:] or pairs.shape != (len(u), len(v)):
-        raise ValueError(
+        raise InputError(
             f"tables have shapes {u.shape} and {v.shape}, pairs have shape {pairs.shape}"
         )
     return u, v
@@ -177,9 +179,9 @@ def fit_counts(
       (True, (10,))
     """
     if softmax not in SOFTMAXES:
-        raise ValueError(f"softmax is {softmax!r}, must be one of {', '.join(SOFTMAXES)}")
+        raise InputError(f"softmax is {softmax!r}, must be one of {', '.join(SOFTMAXES)}")
     if every < 1 or num_steps < every or num_steps % every:
-        raise ValueError(f"num_steps is {num_steps}, must be a positive multiple of {every}")
+        raise InputError(f"num_steps is {num_steps}, must be a positive multiple of {every}")
     loss_fn = SOFTMAXES[softmax]
     tx = optax.adam(learning_rate)
 
@@ -233,7 +235,7 @@ def negative_sampling_loss(word: jax.Array, context: jax.Array, negatives: jax.A
         *negatives.shape[-2:-1],
         *word.shape[-1:],
     ):
-        raise ValueError(
+        raise InputError(
             f"word, context and negatives have shapes {word.shape}, {context.shape} and "
             f"{negatives.shape}, need [..., n], [..., n] and [..., K, n]"
         )
@@ -281,7 +283,7 @@ def block_loss(
     """
     size, reach = words.shape[1], (contexts.shape[1] - words.shape[1]) // 2
     if contexts.shape[1] != size + 2 * reach or left.shape != words.shape[:2]:
-        raise ValueError(
+        raise InputError(
             f"words, contexts and left have shapes {words.shape}, {contexts.shape} and "
             f"{left.shape}, need [b, B, n], [b, B + 2 W, n] and [b, B]"
         )

@@ -6,6 +6,8 @@ import numpy as np
 from etils import epath
 from scipy import stats
 
+from jaxlab.errors import InputError
+
 
 def nearest(
     vectors: np.ndarray, words: Sequence[str], query: str, *, count: int = 5
@@ -30,7 +32,7 @@ def nearest(
     """
     unit = _unit(vectors, words)
     if query not in words:
-        raise ValueError(f"{query!r} is not among the {len(words)} words")
+        raise InputError(f"{query!r} is not among the {len(words)} words")
     i = list(words).index(query)
     cosines = unit @ unit[i]
     cosines[i] = -np.inf
@@ -65,7 +67,7 @@ def rank_correlation(
       (1.0, 3)
     """
     if len(pairs) != len(scores):
-        raise ValueError(f"there are {len(pairs)} pairs and {len(scores)} scores")
+        raise InputError(f"there are {len(pairs)} pairs and {len(scores)} scores")
     unit = _unit(vectors, words)
     number = {word: i for i, word in enumerate(words)}
     known = [k for k, (a, b) in enumerate(pairs) if a in number and b in number]
@@ -118,7 +120,7 @@ def save_word2vec(path: epath.PathLike, words: Sequence[str], vectors: np.ndarra
     _check(vectors, words)
     bad = [word for word in words if len(word.split()) != 1 or word != word.strip()]
     if bad:
-        raise ValueError(f"{bad[0]!r} is not one word: the format parts words by blanks")
+        raise InputError(f"{bad[0]!r} is not one word: the format parts words by blanks")
     lines = [f"{len(words)} {vectors.shape[1]}"]
     # Nine digits give every float32 back exactly.
     lines += [
@@ -152,7 +154,7 @@ def load_word2vec(path: epath.PathLike) -> tuple[list[str], np.ndarray]:
         if vectors.shape != (count, dim):
             raise ValueError
     except ValueError:
-        raise ValueError(
+        raise InputError(
             f"{path}: is not in word2vec's text format (a line `V n`, then V words with n numbers)"
         ) from None
     return words, vectors
@@ -166,6 +168,6 @@ def _unit(vectors: np.ndarray, words: Sequence[str]) -> np.ndarray:
 
 def _check(vectors: np.ndarray, words: Sequence[str]) -> None:
     if vectors.ndim != 2 or len(vectors) != len(words):
-        raise ValueError(
+        raise InputError(
             f"vectors have shape {vectors.shape}, {len(words)} words need ({len(words)}, n)"
         )

@@ -8,6 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxlab.checks import check_scalar
+from jaxlab.errors import InputError
 
 
 class FloodState(NamedTuple):
@@ -66,9 +67,9 @@ def flood_updates(level: ArrayLike) -> optax.GradientTransformationExtraArgs:
     def update(updates, state, params=None, *, value=None, **extra):
         del params, extra
         if value is None:
-            raise ValueError("value is None, flood_updates needs it: update(..., value=loss)")
+            raise InputError("value is None, flood_updates needs it: update(..., value=loss)")
         if jnp.shape(value) != ():
-            raise ValueError(f"value has shape {jnp.shape(value)}, must be a scalar: the mean loss")
+            raise InputError(f"value has shape {jnp.shape(value)}, must be a scalar: the mean loss")
         flooded = jnp.asarray(value) < level
         return (
             jax.tree.map(lambda u: jnp.where(flooded, -u, u), updates),

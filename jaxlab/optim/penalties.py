@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from jaxlab import regularizers
 from jaxlab.checks import check_scalar
+from jaxlab.errors import InputError
 from jaxlab.regularizers import Mask, Params
 
 ScalarOrSchedule = float | jax.Array | optax.Schedule
@@ -36,7 +37,7 @@ def _now(value: ScalarOrSchedule, state: optax.OptState) -> tuple[ArrayLike, opt
 
 def _need(params: Params, name: str) -> None:
     if params is None:
-        raise ValueError(f"params is None, {name} needs them: call update(updates, state, params)")
+        raise InputError(f"params is None, {name} needs them: call update(updates, state, params)")
 
 
 def _add(updates: Any, change: Callable[..., Any], *trees: Any) -> Any:
@@ -87,7 +88,7 @@ def add_penalty(
     def value(params):
         out = penalty(params)
         if jnp.shape(out) != ():
-            raise ValueError(f"penalty returned shape {jnp.shape(out)}, must return a scalar")
+            raise InputError(f"penalty returned shape {jnp.shape(out)}, must return a scalar")
         return out
 
     def update(updates, state, params=None):

@@ -2,6 +2,8 @@
 
 import optax
 
+from jaxlab.errors import InputError
+
 
 def warmup_linear_decay(peak: float, num_steps: int, *, warmup: float = 0.1) -> optax.Schedule:
     """Rises from 0 to `peak` in a share of the steps, and falls to 0 in the rest: BERT's schedule.
@@ -20,7 +22,7 @@ def warmup_linear_decay(peak: float, num_steps: int, *, warmup: float = 0.1) -> 
       [0.0, 0.5, 1.0, 0.5, 0.0, 0.0]
     """
     if peak < 0 or num_steps < 1 or not 0 <= warmup < 1:
-        raise ValueError(
+        raise InputError(
             f"peak is {peak}, num_steps {num_steps}, warmup {warmup}: must be at least 0, at least "
             "1, and in [0, 1)"
         )

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxlab.errors import InputError
+
 
 class SkipState(NamedTuple):
     """State of `skip_large_updates`."""
@@ -70,11 +72,11 @@ def skip_large_updates(
     for ever once norms stay above it; here the limit follows the norms.
     """
     if not factor > 1:
-        raise ValueError(f"factor is {factor}, must be above 1")
+        raise InputError(f"factor is {factor}, must be above 1")
     if not 0 <= decay < 1:
-        raise ValueError(f"decay is {decay}, must be in [0, 1)")
+        raise InputError(f"decay is {decay}, must be in [0, 1)")
     if warmup_steps < 1:
-        raise ValueError(f"warmup_steps is {warmup_steps}, must be at least 1")
+        raise InputError(f"warmup_steps is {warmup_steps}, must be at least 1")
     inner = optax.with_extra_args_support(inner)
     log_factor = math.log(factor)
 

@@ -9,6 +9,8 @@ import math
 import re
 from collections.abc import Iterator
 
+from jaxlab.errors import InputError
+
 COLLECTIVES = (
     "all-reduce",
     "all-gather",
@@ -136,7 +138,7 @@ def _closing(text: str) -> int:
         depth += (letter == "(") - (letter == ")")
         if depth == 0:
             return i
-    raise ValueError(f"brackets do not close in {text[:80]!r}")
+    raise InputError(f"brackets do not close in {text[:80]!r}")
 
 
 def _runs(computations, entry) -> Iterator[tuple[str, int, bool]]:

@@ -5,6 +5,8 @@ import pathlib
 import sys
 from types import ModuleType
 
+from jaxlab.errors import InputError, MissingPackageError
+
 
 def load_script(name: str, folder: str | pathlib.Path) -> ModuleType:
     """Imports a script that has `blueprint(config, mesh, data_dir=None) -> train.Blueprint`.
@@ -22,11 +24,11 @@ def load_script(name: str, folder: str | pathlib.Path) -> ModuleType:
         if "\ndef blueprint(" in path.read_text()
     }
     if name not in known:
-        raise ValueError(f"script is {name!r}, known are {', '.join(known)}")
+        raise InputError(f"script is {name!r}, known are {', '.join(known)}")
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, known[name])
         if spec is None or spec.loader is None:
-            raise ImportError(f"{known[name]} cannot be imported")
+            raise MissingPackageError(f"{known[name]} cannot be imported")
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return sys.modules[name]

@@ -7,6 +7,7 @@ import numpy as np
 from etils import epath
 from numpy.typing import ArrayLike
 
+from jaxlab.errors import InputError
 from jaxlab.plots.files import new_figure, save_figure
 
 
@@ -26,7 +27,7 @@ def dots(
     """
     rows = {name: np.asarray(v, float) for name, v in values.items()}
     if not rows or any(v.ndim != 1 or not len(v) for v in rows.values()):
-        raise ValueError(f"values have shapes {[v.shape for v in rows.values()]}, need (seeds,)")
+        raise InputError(f"values have shapes {[v.shape for v in rows.values()]}, need (seeds,)")
     figure = new_figure(figsize=(6.4, 0.9 + 0.3 * len(rows)))
     panel = figure.subplots()
     for y, row in enumerate(rows.values()):
@@ -65,14 +66,14 @@ def bands(
       ValueError: there is no line, or shapes do not fit.
     """
     if not lines:
-        raise ValueError("there are no lines to draw")
+        raise InputError("there are no lines to draw")
     figure = new_figure(figsize=(6.4, 3.8))
     panel = figure.subplots()
     styles = ("-", "--", "-.", ":")
     for i, (label, (x, values)) in enumerate(lines.items()):
         x, values = np.asarray(x, float), np.asarray(values, float)
         if values.shape[:1] != x.shape or values.ndim != 2:
-            raise ValueError(f"{label}: x has shape {x.shape}, values {values.shape}")
+            raise InputError(f"{label}: x has shape {x.shape}, values {values.shape}")
         kept = x > 0 if logx else np.full(len(x), True)
         mean, spread = values.mean(1)[kept], values.std(1)[kept]
         (line,) = panel.plot(
@@ -118,13 +119,13 @@ def tradeoff(
       ValueError: there is no line, or shapes do not fit.
     """
     if not lines:
-        raise ValueError("there are no lines to draw")
+        raise InputError("there are no lines to draw")
     figure = new_figure(figsize=(6.4, 4.4))
     panel = figure.subplots()
     for (label, points), marker in zip(lines.items(), itertools.cycle("os^Dv<>P*X"), strict=False):
         x, y = (np.asarray(values, float) for values in points)
         if x.shape != y.shape or x.ndim != 1:
-            raise ValueError(f"{label}: x has shape {x.shape}, y {y.shape}, must be equal vectors")
+            raise InputError(f"{label}: x has shape {x.shape}, y {y.shape}, must be equal vectors")
         panel.plot(x, y, label=label, marker=marker, markersize=5, linewidth=1, alpha=0.8)
     panel.grid(alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)

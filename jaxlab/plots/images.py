@@ -9,6 +9,7 @@ from etils import epath
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
+from jaxlab.errors import InputError
 from jaxlab.plots.files import write
 
 INK, PAPER = 40, 255
@@ -77,7 +78,7 @@ def reconstruction_grid(
     blocks |= {label: _tiles(values, label) for label, values in reconstructions.items()}
     for label, tiles in blocks.items():
         if tiles.shape != blocks["input"].shape:
-            raise ValueError(
+            raise InputError(
                 f"{label} has shape {tiles.shape}, originals have {blocks['input'].shape}"
             )
     rows, labels, gaps = [], [], []
@@ -111,7 +112,7 @@ def neighbours_grid(
     """
     tiles, near = _tiles(samples, "samples"), np.asarray(neighbours)
     if near.ndim != 5 or near.shape[0] != len(tiles) or near.shape[2:] != tiles.shape[1:]:
-        raise ValueError(
+        raise InputError(
             f"neighbours have shape {near.shape}, samples of shape {tiles.shape} need "
             f"({len(tiles)}, K, {', '.join(map(str, tiles.shape[1:]))})"
         )
@@ -124,11 +125,11 @@ def _tiles(images: ArrayLike, name: str) -> np.ndarray:
     """uint8 [N, H, W, C] of any images that are allowed."""
     tiles = np.asarray(images)
     if tiles.ndim != 4 or tiles.shape[-1] not in (1, 3) or not len(tiles):
-        raise ValueError(f"{name} have shape {tiles.shape}, [N, H, W, C] with C 1 or 3 is needed")
+        raise InputError(f"{name} have shape {tiles.shape}, [N, H, W, C] with C 1 or 3 is needed")
     if tiles.dtype == np.uint8:
         return tiles
     if not np.isfinite(tiles).all():
-        raise ValueError(f"{name} hold {np.sum(~np.isfinite(tiles))} values that are not finite")
+        raise InputError(f"{name} hold {np.sum(~np.isfinite(tiles))} values that are not finite")
     return np.round(np.clip(tiles.astype(np.float32), 0, 1) * 255).astype(np.uint8)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from etils import epath
 from numpy.typing import ArrayLike
 
+from jaxlab.errors import InputError
 from jaxlab.plots.files import new_figure, save_figure
 
 MAX_PANELS = 12
@@ -49,7 +50,7 @@ def curves(
         key for rows in runs.values() for row in rows for key in row if key != "step"
     )
     if not known:
-        raise ValueError(f"there are no metrics to draw in {len(runs)} runs")
+        raise InputError(f"there are no metrics to draw in {len(runs)} runs")
     chosen = _match(known, names)
     left_out = len(chosen) - MAX_PANELS if not names else 0
     if left_out > 0:
@@ -119,7 +120,7 @@ def bars(
     count = len(next(iter(heights.values()), ()))
     for label, height in heights.items():
         if height.shape != (count,) or not count:
-            raise ValueError(f"values {label} have shape {height.shape}, ({count},) is needed")
+            raise InputError(f"values {label} have shape {height.shape}, ({count},) is needed")
     figure = new_figure(figsize=(min(max(4.0, 1.5 + 0.35 * count), 12), 3.0))
     panel = figure.subplots()
     width = 0.8 / len(heights)
@@ -150,7 +151,7 @@ def _match(known: Iterable[str], names: Sequence[str]) -> list[str]:
     for name in names:
         found = [key for key in known if key == name] or fnmatch.filter(known, name)
         if not found:
-            raise ValueError(f"there is no metric {name!r}, the rows hold {', '.join(known)}")
+            raise InputError(f"there is no metric {name!r}, the rows hold {', '.join(known)}")
         chosen.update(dict.fromkeys(found))
     return list(chosen) if names else known
 

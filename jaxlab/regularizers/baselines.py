@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxlab.checks import at_least_float32
+from jaxlab.errors import InputError
 from jaxlab.regularizers.masks import Mask, Params, select
 
 SpectralVectors = dict[str, jax.Array]
@@ -39,13 +40,13 @@ def path_norm(kernels: Sequence[ArrayLike]) -> jax.Array:
     Source: Neyshabur, Salakhutdinov & Srebro, 2015, arXiv:1506.02617, whose norm is the root.
     """
     if not len(kernels):
-        raise ValueError("kernels is empty, must hold at least one")
+        raise InputError("kernels is empty, must hold at least one")
     paths = None
     for k, kernel in enumerate(kernels):
         shape = jnp.shape(kernel)
         if len(shape) < 2 or (paths is not None and shape[-2] != paths.size):
             inputs = "in" if paths is None else paths.size
-            raise ValueError(f"kernel {k} has shape {shape}, must have shape (..., {inputs}, out)")
+            raise InputError(f"kernel {k} has shape {shape}, must have shape (..., {inputs}, out)")
         squares = jnp.sum(at_least_float32(kernel) ** 2, axis=range(len(shape) - 2))
         paths = squares.sum(0) if paths is None else paths @ squares
     return jnp.sum(paths)  # type: ignore[arg-type]
@@ -136,7 +137,7 @@ def spectral_norm_penalty(
     shapes = {path: (m.shape[0], m.shape[2]) for path, m in matrices.items()}
     if (found := {path: jnp.shape(v) for path, v in vectors.items()}) != shapes:
         wrong = sorted(p for p in shapes.keys() | found if shapes.get(p) != found.get(p))
-        raise ValueError(f"vectors do not fit the leaves {wrong}: make them anew from these params")
+        raise InputError(f"vectors do not fit the leaves {wrong}: make them anew from these params")
     total, moved = jnp.float32(0), {}
     for path, matrix in matrices.items():
         moved[path] = _iterate(matrix, vectors[path], iterations)

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxlab.errors import InputError
+
 Params = Any
 Mask = Any
 
@@ -40,7 +42,7 @@ def expand_mask(mask: Mask, params: Params, *, name: str = "mask") -> Any:
         )
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{name} must be a tree of bools that fits params: {reason}") from None
+        raise InputError(f"{name} must be a tree of bools that fits params: {reason}") from None
 
 
 def matrices_only(params: Params, *, stacked: Mask = False) -> Any:
@@ -132,7 +134,7 @@ def select(mask: Mask | None, params: Params, *, stacked: Mask = False) -> tuple
     Example:
       >>> select(None, {"b": jnp.ones(3)})
       Traceback (most recent call last):
-      ValueError: params has no leaf with two or more axes: choose leaves by mask=
+      jaxlab.errors.InputError: params has no leaf with two or more axes: choose leaves by mask=
     """
     layered = expand_mask(stacked, params, name="stacked")
     if mask is None:
@@ -142,8 +144,8 @@ def select(mask: Mask | None, params: Params, *, stacked: Mask = False) -> tuple
         chosen = expand_mask(mask, params)
         rule = "mask selects no leaf of params, must select at least one"
     if not any(jax.tree.leaves(chosen)):
-        raise ValueError(rule)
+        raise InputError(rule)
     for p, flag, layer in zip(*map(jax.tree.leaves, (params, chosen, layered)), strict=True):
         if flag and layer and not jnp.ndim(p):
-            raise ValueError("a stacked leaf has shape (), needs a leading layer axis")
+            raise InputError("a stacked leaf has shape (), needs a leading layer axis")
     return chosen, layered

@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxlab.checks import at_least_float32, concrete
+from jaxlab.errors import InputError
 from jaxlab.regularizers.masks import Mask, Params
 from jaxlab.regularizers.norms import log_norm_sum, squared_norm
 
@@ -39,7 +40,7 @@ def residual_log_bound(
       0.6931
     """
     if not len(blocks):
-        raise ValueError("blocks is empty, must hold at least one residual branch")
+        raise InputError("blocks is empty, must hold at least one residual branch")
     return sum(
         (jax.nn.softplus(log_norm_sum(block, eps=eps, mask=mask)) for block in blocks),
         jnp.float32(0),
@@ -78,13 +79,13 @@ def rescale_layers(
     count = len(weights)
     biases = [None] * count if biases is None else list(biases)
     if len(biases) != count or np.shape(gains) != (count,):
-        raise ValueError(
+        raise InputError(
             f"got {count} weights, {len(biases)} biases and gains of shape {np.shape(gains)}, "
             "must be one each a layer"
         )
     values = concrete(gains)
     if values is not None and not (np.isfinite(values) & (values > 0)).all():
-        raise ValueError(f"gains is {values}, must be finite and positive")
+        raise InputError(f"gains is {values}, must be finite and positive")
     gains = at_least_float32(gains)
     products = jnp.cumprod(gains)
     times = lambda x, g: (x * g).astype(x.dtype)
@@ -114,10 +115,10 @@ def balanced_gains(weights: Sequence[jax.Array]) -> jax.Array:
       [0.5 2. ]
     """
     if not len(weights):
-        raise ValueError("weights is empty, must hold at least one layer")
+        raise InputError("weights is empty, must hold at least one layer")
     squares = jnp.stack([squared_norm(w).ravel()[0] for w in weights])
     values = concrete(squares)
     if values is not None and not (values > 0).all():
-        raise ValueError(f"weights[{int((values <= 0).argmax())}] is zero, has no gain")
+        raise InputError(f"weights[{int((values <= 0).argmax())}] is zero, has no gain")
     log_norms = 0.5 * jnp.log(squares)
     return jnp.exp(log_norms.mean() - log_norms)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlab import mesh as mesh_lib
+from jaxlab.errors import InputError
 
 Sums = dict[str, Any]
 
@@ -41,7 +42,7 @@ def make_eval_step(
         sums: Sums = {"count": jnp.sum(real, dtype=jnp.float32)}
         for name, value in values.items():
             if value.shape != (rows,):
-                raise ValueError(
+                raise InputError(
                     f"metric {name!r} has shape {value.shape}, must be ({rows},): one an example"
                 )
             value = jnp.where(real, value.astype(jnp.float32), 0.0)  # padding may hold NaN
@@ -106,7 +107,7 @@ def evaluate(
         add(previous)
     n = float(total.pop("count", np.zeros(())))
     if n == 0:
-        raise ValueError("nothing to evaluate: the batches hold 0 unmasked examples")
+        raise InputError("nothing to evaluate: the batches hold 0 unmasked examples")
     means = {}
     for name, (first, second) in sorted(total.items()):
         mean = first / n

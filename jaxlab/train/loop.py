@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from jaxlab import mesh as mesh_lib
 from jaxlab.checkpoints import Checkpointer
+from jaxlab.errors import DivergedError, InputError
 from jaxlab.metrics import MetricsWriter
 from jaxlab.train.state import TrainState
 
@@ -29,11 +30,11 @@ class Interrupted(BaseException):
     """
 
 
-class NonFiniteError(FloatingPointError):
+class NonFiniteError(DivergedError):
     """A metric or the state is no longer finite."""
 
 
-class TooManySkipsError(FloatingPointError):
+class TooManySkipsError(DivergedError):
     """The optimizer skipped more steps in a row than allowed."""
 
 
@@ -132,7 +133,7 @@ def fit(
       ValueError: an argument is out of range, or `data` ended early.
     """
     if log_every < 1:
-        raise ValueError(f"log_every is {log_every}, must be at least 1")
+        raise InputError(f"log_every is {log_every}, must be at least 1")
     start = int(state.step)
     if start >= num_steps:
         logging.info("already at step %d of %d: nothing to train", start, num_steps)
@@ -202,7 +203,7 @@ def _next(data: Any, step: int, num_steps: int) -> Any:
     try:
         return next(data)
     except StopIteration:
-        raise ValueError(
+        raise InputError(
             f"data ended before step {step} of {num_steps}: the training iterator must repeat"
         ) from None
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlab import mesh as mesh_lib
+from jaxlab.errors import InputError
 
 
 @flax.struct.dataclass
@@ -119,4 +120,4 @@ def state_from_params(
 
 def _check_key(key: jax.Array) -> None:
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        raise ValueError(f"key has dtype {key.dtype}, must be a typed key: jax.random.key(seed)")
+        raise InputError(f"key has dtype {key.dtype}, must be a typed key: jax.random.key(seed)")

@@ -10,6 +10,7 @@ import optax
 
 from jaxlab import mesh as mesh_lib
 from jaxlab import optim
+from jaxlab.errors import InputError
 from jaxlab.train.state import TrainState
 
 Metrics = dict[str, jax.Array]
@@ -70,11 +71,11 @@ def make_train_step(
     (4.0, 4.0, 1.0)
     """
     if not 0 <= ema_decay < 1:
-        raise ValueError(f"ema_decay is {ema_decay}, must be in [0, 1)")
+        raise InputError(f"ema_decay is {ema_decay}, must be in [0, 1)")
     if accumulate < 1:
-        raise ValueError(f"accumulate is {accumulate}, must be at least 1")
+        raise InputError(f"accumulate is {accumulate}, must be at least 1")
     if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"clip_norm is {clip_norm}, must be above 0")
+        raise InputError(f"clip_norm is {clip_norm}, must be above 0")
     update_fn = optax.with_extra_args_support(tx).update
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
 
@@ -154,7 +155,7 @@ def _accumulated(grad_fn, state, batch, key, count, mesh):
 
     def micro(x):
         if x.shape[0] % count:
-            raise ValueError(f"batch has shape {x.shape}, accumulate={count} must divide its rows")
+            raise InputError(f"batch has shape {x.shape}, accumulate={count} must divide its rows")
         # Rows i::count, so that every device keeps the rows it has.
         x = x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
         if mesh is not None:
@@ -193,6 +194,6 @@ def _mean_dtype(dtype):
 def _check_metrics(metrics: Metrics) -> None:
     for name, value in metrics.items():
         if jnp.shape(value) != ():
-            raise ValueError(f"metric {name!r} has shape {jnp.shape(value)}, must be a scalar")
+            raise InputError(f"metric {name!r} has shape {jnp.shape(value)}, must be a scalar")
         if name in ("loss", "grad_norm", "skipped", "skipped_in_a_row"):
-            raise ValueError(f"metric {name!r} is written by the train step: choose another name")
+            raise InputError(f"metric {name!r} is written by the train step: choose another name")

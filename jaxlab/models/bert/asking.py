@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlab.data import qa, qa_tokens
+from jaxlab.errors import InputError
 from jaxlab.models.bert.cache import encode_prefix
 from jaxlab.models.bert.generation import MODES, answer, ask, generate_pairs
 from jaxlab.models.bert.generator_folder import Generator
@@ -48,13 +49,13 @@ def cut_texts(generator: Generator, texts: Sequence[str]) -> list[tuple[int, str
     """
     length = lambda text: len(qa_tokens.token_ids(text, generator.tokenizer))
     if not texts:
-        raise ValueError("there is no passage, at least one is needed")
+        raise InputError("there is no passage, at least one is needed")
     found = []
     for i, text in enumerate(texts):
         parts = qa.segment(text, generator.limits.passage, length=length, join=generator.join)
         parts = [part for _, part in parts if length(part)]
         if not parts:
-            raise ValueError(f"passage {i} is empty: {text[:40]!r} has no tokens")
+            raise InputError(f"passage {i} is empty: {text[:40]!r} has no tokens")
         found += [(i, part) for part in parts]
     return found
 
@@ -73,7 +74,7 @@ def make_generate(
       ValueError: the model was trained to answer, not to ask.
     """
     if generator.layout.targets != ("answer", "question"):
-        raise ValueError(
+        raise InputError(
             f"the model writes {' and '.join(generator.layout.targets)} "
             f"(order {generator.order!r}), asking needs one that writes answer and question"
         )
@@ -128,9 +129,9 @@ def generate_texts(
       ValueError: an option is out of range, or a passage has no tokens.
     """
     if num_pairs < 1:
-        raise ValueError(f"num_pairs is {num_pairs}, must be at least 1")
+        raise InputError(f"num_pairs is {num_pairs}, must be at least 1")
     if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}, must be at least 1")
+        raise InputError(f"batch_size is {batch_size}, must be at least 1")
     beam = options.get("mode") == "beam"
     count = draws or (num_pairs if beam else 2 * num_pairs)
     run = make_generate(generator, num_pairs=count, **options)
@@ -242,7 +243,7 @@ def answer_texts(
       ValueError: the model was trained for something else.
     """
     if reader.layout.targets != ("answer",):
-        raise ValueError(
+        raise InputError(
             f"the model writes {' and '.join(reader.layout.targets)}, the round trip needs one "
             "trained with order question_first and prefix_parts 2"
         )

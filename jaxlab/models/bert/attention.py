@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxlab.errors import InputError
 from jaxlab.models.blocks import by_blocks, from_blocks
 from jaxlab.models.products import Dense
 
@@ -39,7 +40,7 @@ def attention_mask(mask: ArrayLike | None, batch: int, length: int) -> jax.Array
         return jnp.asarray(mask)[:, None, None, :] != 0
     if shape == (batch, length, length):
         return jnp.asarray(mask)[:, None, :, :] != 0
-    raise ValueError(
+    raise InputError(
         f"attention_mask has shape {shape}, input_ids of shape {(batch, length)} need "
         f"{(batch, length)} or {(batch, length, length)}"
     )
@@ -79,7 +80,7 @@ def dot_attention(
       (1, 2, 1, 4)
     """
     if how not in ATTENTIONS:
-        raise ValueError(f"attention is {how!r}, known are {ATTENTIONS}")
+        raise InputError(f"attention is {how!r}, known are {ATTENTIONS}")
     if how == "einsum" or drop is not None:
         return einsum_attention(query, key, value, mask, drop)
     fused = lambda query, key, value, mask: jax.nn.dot_product_attention(

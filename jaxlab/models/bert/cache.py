@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxlab import decoding
+from jaxlab.errors import InputError
 from jaxlab.models.bert.attention import dot_attention
 from jaxlab.models.bert.heads import MaskedLMHead
 from jaxlab.models.bert.model import Bert
@@ -86,7 +87,7 @@ def empty_cache(model: Bert, prefix: Prefix, slots: int, *, copies: int = 1) -> 
     """
     batch, heads, length, size = prefix.keys[0].shape
     if length + slots > model.max_positions:
-        raise ValueError(
+        raise InputError(
             f"passages of {length} tokens and targets of {slots} need {length + slots} positions, "
             f"the position table ends at {model.max_positions}"
         )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxlab import decoding
+from jaxlab.errors import InputError
 from jaxlab.models.bert.cache import (
     Prefix,
     append_tokens,
@@ -209,13 +210,13 @@ def generate_pairs(
     nothing binds answers to the passage.
     """
     if mode not in MODES:
-        raise ValueError(f"mode is {mode!r}, known are {MODES}")
+        raise InputError(f"mode is {mode!r}, known are {MODES}")
     if num_pairs < 1:
-        raise ValueError(f"num_pairs is {num_pairs}, must be at least 1")
+        raise InputError(f"num_pairs is {num_pairs}, must be at least 1")
     batch = jnp.shape(input_ids)[0]
     keys = _each(key, batch) if key.ndim == 0 else key
     if keys.shape != (batch,):
-        raise ValueError(f"key has shape {keys.shape}, must be () or ({batch},)")
+        raise InputError(f"key has shape {keys.shape}, must be () or ({batch},)")
     # One key an answer and one a question: no draw depends on what else is in the batch.
     first, second = (
         jax.vmap(lambda key, part=part: _each(jax.random.fold_in(key, part), num_pairs))(

@@ -21,6 +21,7 @@ from jax.typing import ArrayLike
 
 from jaxlab import mesh as mesh_lib
 from jaxlab import theseus
+from jaxlab.errors import InputError
 from jaxlab.models.bert import prefix
 from jaxlab.models.bert.heads import MaskedLMHead
 from jaxlab.models.bert.model import Bert
@@ -182,7 +183,7 @@ def make_target_loss(
       ValueError: replace is not in [0, 1).
     """
     if not 0 <= replace < 1:
-        raise ValueError(f"replace is {replace}, must be in [0, 1)")
+        raise InputError(f"replace is {replace}, must be in [0, 1)")
     count = count_targets(layout)
 
     def loss_fn(params, model_state, batch, *, key, step):
@@ -297,7 +298,7 @@ def make_masked_loss(
       ValueError: the rate is out of range.
     """
     if not 0 < rate < 1:
-        raise ValueError(f"rate is {rate}, must be above 0 and below 1")
+        raise InputError(f"rate is {rate}, must be above 0 and below 1")
     count = count_masked(rate)
 
     def loss_fn(params, model_state, batch, *, key, step):
@@ -363,12 +364,12 @@ def reduce_vocabulary(
     """
     keep = np.asarray(keep)
     if not keep.size or keep.min() < 0 or keep.max() >= model.vocab_size:
-        raise ValueError(
+        raise InputError(
             f"keep holds {keep.min() if keep.size else 'nothing'} to "
             f"{keep.max() if keep.size else 'nothing'}, must be in [0, {model.vocab_size})"
         )
     if len(np.unique(keep)) != len(keep):
-        raise ValueError(
+        raise InputError(
             f"keep holds {len(keep) - len(np.unique(keep))} ids twice, must be distinct"
         )
     bert = dict(params["bert"])

@@ -8,6 +8,7 @@ from etils import epath
 
 from jaxlab.data.qa_tokens import ORDERS, Limits
 from jaxlab.data.wordpiece import load_tokenizer
+from jaxlab.errors import InputError
 from jaxlab.models.bert.generation_loss import TargetLayout
 from jaxlab.models.bert.heads import MaskedLMHead
 from jaxlab.models.bert.model import Bert
@@ -58,9 +59,9 @@ def make_layout(tokenizer: Any, limits: Limits, order: str, prefix_parts: int) -
       ValueError: order or prefix_parts is unknown.
     """
     if order not in ORDERS:
-        raise ValueError(f"order is {order!r}, known are {ORDERS}")
+        raise InputError(f"order is {order!r}, known are {ORDERS}")
     if prefix_parts not in (1, 2):
-        raise ValueError(f"prefix_parts is {prefix_parts}, must be 1 or 2")
+        raise InputError(f"prefix_parts is {prefix_parts}, must be 1 or 2")
     names = ("answer", "question") if order == "answer_first" else ("question", "answer")
     longest = sum(getattr(limits, name) + 1 for name in names[prefix_parts - 1 :])
     return TargetLayout(tokenizer.token_to_id("[SEP]"), longest, names, prefix_parts)
@@ -107,7 +108,7 @@ def load_generator(directory: epath.PathLike) -> Generator:
     model, body = load_pretrained(folder)
     heads = load_heads(folder)
     if "mlm" not in heads:
-        raise ValueError(
+        raise InputError(
             f"{folder} has no head that predicts tokens (cls.predictions.*): train one with "
             "scripts/train_qa_generation.py"
         )
@@ -119,7 +120,7 @@ def load_generator(directory: epath.PathLike) -> Generator:
         limits = Limits(**settings["limits"])
         rest = {name: settings[name] for name in ("order", "prefix_parts", "join")}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        raise InputError(f"{path} is damaged: {error}") from error
     head, top = heads["mlm"]
     assert isinstance(head, MaskedLMHead)
     params = {"bert": body, "head": top}

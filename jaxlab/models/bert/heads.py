@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxlab.errors import InputError
 from jaxlab.models.bert.model import ACTIVATIONS, BertOutput
 from jaxlab.models.products import Dense, row_product
 
@@ -33,10 +34,10 @@ def pool(output: BertOutput, attention_mask: ArrayLike | None, pooling: str) -> 
       [[2.]]
     """
     if pooling not in POOLINGS:
-        raise ValueError(f"pooling is {pooling!r}, known are {POOLINGS}")
+        raise InputError(f"pooling is {pooling!r}, known are {POOLINGS}")
     if pooling == "pooler":
         if output.pooled is None:
-            raise ValueError("pooling is 'pooler', the model has none: use 'cls' or 'mean'")
+            raise InputError("pooling is 'pooler', the model has none: use 'cls' or 'mean'")
         return output.pooled
     states = output.last_hidden_state
     if pooling == "cls":
@@ -44,7 +45,7 @@ def pool(output: BertOutput, attention_mask: ArrayLike | None, pooling: str) -> 
     if attention_mask is None:
         return states.mean(axis=1)
     if np.shape(attention_mask) != states.shape[:2]:
-        raise ValueError(
+        raise InputError(
             f"attention_mask has shape {np.shape(attention_mask)}, mean pooling needs "
             f"{states.shape[:2]}"
         )

@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxlab.checks import concrete
+from jaxlab.errors import InputError
 from jaxlab.models.bert.attention import ATTENTIONS, SelfAttention, attention_mask
 from jaxlab.models.products import Dense
 
@@ -196,13 +197,13 @@ class Bert(nn.Module):
 
     def setup(self):
         if self.hidden_size % self.num_heads:
-            raise ValueError(
+            raise InputError(
                 f"num_heads is {self.num_heads}, must divide hidden_size {self.hidden_size}"
             )
         if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation is {self.activation!r}, known are {tuple(ACTIVATIONS)}")
+            raise InputError(f"activation is {self.activation!r}, known are {tuple(ACTIVATIONS)}")
         if self.attention not in ATTENTIONS:
-            raise ValueError(f"attention is {self.attention!r}, known are {ATTENTIONS}")
+            raise InputError(f"attention is {self.attention!r}, known are {ATTENTIONS}")
         self.embeddings = Embeddings(
             self.vocab_size,
             self.hidden_size,
@@ -273,19 +274,19 @@ class Bert(nn.Module):
     ) -> jax.Array:
         """The input of the first layer, [batch, length, hidden]."""
         if np.ndim(input_ids) != 2 or not jnp.issubdtype(jnp.result_type(input_ids), jnp.integer):
-            raise ValueError(
+            raise InputError(
                 f"input_ids is {jnp.result_type(input_ids)} {np.shape(input_ids)}, must be "
                 "integers [batch, length]"
             )
         if np.shape(input_ids)[1] > self.max_positions:
-            raise ValueError(
+            raise InputError(
                 f"input_ids has length {np.shape(input_ids)[1]}, the position table ends at "
                 f"{self.max_positions}: truncate the text"
             )
         _check_ids("input_ids", input_ids, self.vocab_size)
         if token_type_ids is not None:
             if np.shape(token_type_ids) != np.shape(input_ids):
-                raise ValueError(
+                raise InputError(
                     f"token_type_ids has shape {np.shape(token_type_ids)}, input_ids has "
                     f"{np.shape(input_ids)}"
                 )
@@ -342,4 +343,4 @@ class Bert(nn.Module):
 def _check_ids(name: str, ids: ArrayLike, size: int) -> None:
     values = concrete(ids)
     if values is not None and values.size and not (0 <= values.min() <= values.max() < size):
-        raise ValueError(f"{name} holds {values.min()} to {values.max()}, must be in [0, {size})")
+        raise InputError(f"{name} holds {values.min()} to {values.max()}, must be in [0, {size})")

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from jaxlab import theseus
 from jaxlab.checks import check_scalar, concrete
+from jaxlab.errors import InputError
 from jaxlab.models.bert.heads import SequenceClassifier
 from jaxlab.models.bert.model import Bert, BertOutput
 from jaxlab.models.bert.replacing import apply_replaced, num_gates
@@ -45,7 +46,7 @@ def task_loss(logits: jax.Array, labels: ArrayLike) -> jax.Array:
         return (logits - labels) ** 2
     values, classes = concrete(labels), logits.shape[-1]
     if values is not None and values.size and not 0 <= values.min() <= values.max() < classes:
-        raise ValueError(
+        raise InputError(
             f"labels are {values.min()} to {values.max()}, the head has classes [0, {classes})"
         )
     valid = (labels >= 0) & (labels < classes)
@@ -91,7 +92,7 @@ def distillation_loss(
     check_scalar("temperature", temperature, above=0)
     check_scalar("soft", soft, at_least=0)
     if soft > 1:
-        raise ValueError(f"soft is {soft}, must be at most 1")
+        raise InputError(f"soft is {soft}, must be at most 1")
     targets = jax.nn.softmax(jax.lax.stop_gradient(teacher_logits) / temperature)
     soft_loss = optax.losses.softmax_cross_entropy(logits / temperature, targets)
     return soft * temperature**2 * soft_loss + (1 - soft) * task_loss(logits, labels)

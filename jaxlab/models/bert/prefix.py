@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxlab.checks import concrete
+from jaxlab.errors import InputError
 
 HIDE = (None, "passage", "second")
 
@@ -61,11 +62,11 @@ def prefix_mask(segment_ids: ArrayLike, visible: ArrayLike | None = None) -> jax
     """
     values = concrete(segment_ids)
     if np.ndim(segment_ids) != 2:
-        raise ValueError(f"segment_ids has shape {np.shape(segment_ids)}, must be [batch, length]")
+        raise InputError(f"segment_ids has shape {np.shape(segment_ids)}, must be [batch, length]")
     if values is not None and values.size and not np.isin(values, (0, 1)).all():
-        raise ValueError(f"segment_ids holds {values.min()} to {values.max()}, must be 0 or 1")
+        raise InputError(f"segment_ids holds {values.min()} to {values.max()}, must be 0 or 1")
     if visible is not None and np.shape(visible) != np.shape(segment_ids):
-        raise ValueError(
+        raise InputError(
             f"visible has shape {np.shape(visible)}, segment_ids has {np.shape(segment_ids)}"
         )
     order = jnp.cumsum(jnp.asarray(segment_ids), axis=1)
@@ -99,9 +100,9 @@ def inputs(
       [0 0 0 1 1 1 1 0] [1 1 1 0 1 1 0 0]
     """
     if prefix_parts not in (1, 2):
-        raise ValueError(f"prefix_parts is {prefix_parts}, must be 1 or 2")
+        raise InputError(f"prefix_parts is {prefix_parts}, must be 1 or 2")
     if hide not in HIDE:
-        raise ValueError(f"hide is {hide!r}, known are {HIDE}")
+        raise InputError(f"hide is {hide!r}, known are {HIDE}")
     input_ids = jnp.asarray(input_ids)
     part = parts(input_ids, sep_id)
     # The first token is seen even where a row is nothing but padding.

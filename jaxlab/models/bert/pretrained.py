@@ -17,6 +17,7 @@ import numpy as np
 from etils import epath
 from flax import traverse_util
 
+from jaxlab.errors import InputError, MissingPackageError
 from jaxlab.models.bert.heads import MaskedLMHead, SequenceClassifier
 from jaxlab.models.bert.model import ACTIVATIONS, LAYER_PREFIX, Bert
 
@@ -90,7 +91,7 @@ def load_pretrained(directory: epath.PathLike, **attributes: Any) -> tuple[Bert,
     """
     changed = [name for name in attributes if name in _SHAPES]
     if changed:
-        raise ValueError(f"{changed[0]} is given, but the folder decides about it")
+        raise InputError(f"{changed[0]} is given, but the folder decides about it")
     config = _read_config(directory)
     weights, prefix = _read_weights(directory)
     fields = {field: config.get(key, _DEFAULTS.get(field)) for field, key in _CONFIG_KEYS.items()}
@@ -176,7 +177,7 @@ def save_pretrained(
     """
     heads = dict(heads or {})
     if unknown := set(heads) - {"classifier", "mlm"}:
-        raise ValueError(f"heads holds {sorted(unknown)}, known are 'classifier' and 'mlm'")
+        raise InputError(f"heads holds {sorted(unknown)}, known are 'classifier' and 'mlm'")
     config = {key: getattr(model, field) for field, key in _CONFIG_KEYS.items()}
     config |= {"model_type": "bert", "position_embedding_type": "absolute", "pad_token_id": 0}
     architecture = "BertForMaskedLM" if "mlm" in heads else "BertModel"
@@ -198,7 +199,7 @@ def save_pretrained(
         {path: np.shape(leaf) for path, leaf in flat.items()}, want, show="/".join
     )
     if problems:
-        raise ValueError(f"params do not fit the model: {_listed(problems)}")
+        raise InputError(f"params do not fit the model: {_listed(problems)}")
     weights = _from_flat(flat, encoder_names(model), prefix)
     for name, names in (("classifier", _CLASSIFIER), ("mlm", _MLM)):
         if name in heads:
@@ -260,7 +261,7 @@ def _safetensors() -> Any:
     try:
         import safetensors.numpy
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("safetensors is missing: pip install -e '.[text]'") from error
+        raise MissingPackageError("safetensors is missing: pip install -e '.[text]'") from error
     return safetensors
 
 
@@ -271,12 +272,12 @@ def _read_config(directory: epath.PathLike) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+        raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{path} holds a {type(config).__name__}, must hold an object")
+        raise InputError(f"{path} holds a {type(config).__name__}, must hold an object")
     kind = config.get("model_type", "bert")
     if kind != "bert":
-        raise ValueError(f"{path} has model_type {kind!r}, must be 'bert'")
+        raise InputError(f"{path} has model_type {kind!r}, must be 'bert'")
     rules = {
         "position_embedding_type": ("absolute",),
         "is_decoder": (False,),
@@ -285,10 +286,10 @@ def _read_config(directory: epath.PathLike) -> dict[str, Any]:
     }
     for key, allowed in rules.items():
         if config.get(key, allowed[0]) not in allowed:
-            raise ValueError(f"{path} has {key} {config[key]!r}, known are {allowed}")
+            raise InputError(f"{path} has {key} {config[key]!r}, known are {allowed}")
     for field, key in _CONFIG_KEYS.items():
         if key not in config and field not in _DEFAULTS:
-            raise ValueError(f"{path} has no {key}, a BERT needs one")
+            raise InputError(f"{path} has no {key}, a BERT needs one")
     return config
 
 
@@ -305,7 +306,7 @@ def _read_weights(directory: epath.PathLike) -> tuple[dict[str, np.ndarray], str
             index = json.loads((folder / _INDEX_FILE).read_text())
             files = sorted(set(index["weight_map"].values()))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{folder / _INDEX_FILE} is no index of weights: {error}") from error
+            raise InputError(f"{folder / _INDEX_FILE} is no index of weights: {error}") from error
     weights: dict[str, np.ndarray] = {}
     safetensors = _safetensors()
     for file in files:
@@ -313,15 +314,15 @@ def _read_weights(directory: epath.PathLike) -> tuple[dict[str, np.ndarray], str
         try:
             weights |= safetensors.numpy.load(content)
         except KeyError as error:  # a dtype that NumPy does not have
-            raise ValueError(
+            raise InputError(
                 f"{folder / file} has weights of type {error.args[0]}: save them as float32 first"
             ) from error
         except safetensors.SafetensorError as error:
-            raise ValueError(f"{folder / file} is not a safetensors file: {error}") from error
+            raise InputError(f"{folder / file} is not a safetensors file: {error}") from error
     weights = {_today(name): value for name, value in weights.items()}
     found = [name.removesuffix(_WORD) for name in weights if name.endswith(_WORD)]
     if len(found) != 1:
-        raise ValueError(f"{folder} holds {len(found)} keys {_WORD!r}, one encoder has one")
+        raise InputError(f"{folder} holds {len(found)} keys {_WORD!r}, one encoder has one")
     return weights, found[0]
 
 
@@ -354,7 +355,7 @@ def _to_tree(
     problems = _differences({name: value.shape for name, value in weights.items()}, wanted)
     problems += [f"unexpected {name}" for name in unexpected]
     if problems:
-        raise ValueError(f"weights in {directory} do not fit its config: {_listed(problems)}")
+        raise InputError(f"weights in {directory} do not fit its config: {_listed(problems)}")
     flat = {}
     for name, path in names.items():
         value = np.asarray(weights[name]).astype(np.float32)

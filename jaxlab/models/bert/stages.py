@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxlab import theseus
+from jaxlab.errors import InputError
 from jaxlab.models.bert.heads import SequenceClassifier
 from jaxlab.models.bert.model import LAYER_PREFIX, Bert
 from jaxlab.models.bert.objective import (
@@ -49,7 +50,7 @@ def stage_params(
       {'layers_0': 2}
     """
     if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}, known are {KINDS}")
+        raise InputError(f"kind is {kind!r}, known are {KINDS}")
     if kind == "distill":
         return {**start, "teacher": predecessor}
     if kind != "replacing":
@@ -97,7 +98,7 @@ def stage_mask(
       {'bert': {'embeddings': False, 'layers_0': True}, 'head': True}
     """
     if trainable not in TRAINABLE:
-        raise ValueError(f"trainable is {trainable!r}, known are {TRAINABLE}")
+        raise InputError(f"trainable is {trainable!r}, known are {TRAINABLE}")
     if kind == "replacing":
         return theseus.trainable_mask(params, ["successor"])
     layers = [f"bert/{name}" for name in params["bert"] if name.startswith(LAYER_PREFIX)]

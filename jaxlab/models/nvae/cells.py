@@ -5,6 +5,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
+from jaxlab.errors import InputError
 from jaxlab.models.nvae import layers
 from jaxlab.models.nvae.layers import Dtype
 
@@ -75,7 +76,7 @@ ARCHS: dict[str, Arch] = {
 def arch(name: str) -> Arch:
     """Looks an architecture up by name. Raises ValueError with the known names."""
     if name not in ARCHS:
-        raise ValueError(f"arch is {name!r}, known are {', '.join(ARCHS)}")
+        raise InputError(f"arch is {name!r}, known are {', '.join(ARCHS)}")
     return ARCHS[name]
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlab.errors import DivergedError, InputError
 from jaxlab.models.nvae.layers import MOMENTUM
 from jaxlab.models.nvae.model import NVAE
 from jaxlab.models.nvae.objective import ACTIVE_NATS, prepare_images
@@ -35,7 +36,7 @@ def importance_bound(
     Source: Burda et al., `Importance Weighted Autoencoders <https://arxiv.org/abs/1509.00519>`_.
     """
     if num_samples < 1 or chunk < 1 or num_samples % chunk:
-        raise ValueError(
+        raise InputError(
             f"num_samples is {num_samples} and chunk {chunk}; chunk must divide num_samples"
         )
 
@@ -170,11 +171,11 @@ def _cumulative(run, variables, inputs) -> Any:
         total = jax.tree.map(jnp.add, total, run(blank, item))
         count += 1
     if count == 0:
-        raise ValueError("no batches to measure statistics on")
+        raise InputError("no batches to measure statistics on")
     means = jax.tree.map(lambda t: t / (count * (1 - MOMENTUM)), total)
     for path, leaf in jax.tree_util.tree_leaves_with_path(means):
         if not bool(jnp.all(jnp.isfinite(leaf))):
-            raise FloatingPointError(
+            raise DivergedError(
                 f"batch statistic {jax.tree_util.keystr(path)} is not finite after {count} batches"
             )
     return means

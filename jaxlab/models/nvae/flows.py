@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from jaxlab.errors import InputError
 from jaxlab.models.nvae.layers import Conv, Dtype
 
 EXPANSION = 6
@@ -41,7 +42,7 @@ def autoregressive_mask(
            [0., 0., 0.]], dtype=float32)
     """
     if max(inputs, features) % min(inputs, features):
-        raise ValueError(f"channels {inputs} and {features}: one must divide the other")
+        raise InputError(f"channels {inputs} and {features}: one must divide the other")
     middle = size // 2
     mask = np.zeros((size, size, 1 if depthwise else inputs, features), np.float32)
     mask[:middle] = 1

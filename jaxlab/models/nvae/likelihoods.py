@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import distributions
+from jaxlab.errors import InputError
 
 NAMES = ("bernoulli", "normal", "mixture")
 
@@ -31,9 +32,9 @@ class Likelihood:
 
     def __post_init__(self):
         if self.name not in NAMES:
-            raise ValueError(f"likelihood is {self.name!r}, known are {', '.join(NAMES)}")
+            raise InputError(f"likelihood is {self.name!r}, known are {', '.join(NAMES)}")
         if self.name == "mixture" and self.channels not in (1, 3):
-            raise ValueError(f"likelihood mixture needs 1 or 3 channels, not {self.channels}")
+            raise InputError(f"likelihood mixture needs 1 or 3 channels, not {self.channels}")
 
     @property
     def num_parameters(self) -> int:

@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxlab.errors import InputError
 from jaxlab.models.convolution import inside_loop
 from jaxlab.models.nvae.cells import Cell, arch
 from jaxlab.models.nvae.latents import LatentGroup, NVAEOutput
@@ -125,17 +126,17 @@ class NVAE(nn.Module):
     def _validate(self):
         reduction = self.patch * 2 ** (self.blocks + len(self.groups) - 1)
         if self.image_size % reduction:
-            raise ValueError(
+            raise InputError(
                 f"image_size is {self.image_size}, patch {self.patch}, {self.blocks} blocks and "
                 f"{len(self.groups)} latent scales need a multiple of {reduction}"
             )
         if not self.groups or min(self.groups) < 1:
-            raise ValueError(f"groups is {tuple(self.groups)}, every scale needs at least 1")
+            raise InputError(f"groups is {tuple(self.groups)}, every scale needs at least 1")
         for name in ("latents", "enc_channels", "dec_channels", "pre_cells", "post_cells"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+                raise InputError(f"{name} is {getattr(self, name)}, it must be at least 1")
         if self.remat not in REMAT:
-            raise ValueError(f"remat is {self.remat!r}, known are {', '.join(REMAT)}")
+            raise InputError(f"remat is {self.remat!r}, known are {', '.join(REMAT)}")
 
     def setup(self):
         self._validate()
@@ -229,7 +230,7 @@ class NVAE(nn.Module):
             For each scale, coarsest first, [groups, batch, height, width, channels].
         """
         if x.shape[1:] != (self.image_size, self.image_size, self.channels):
-            raise ValueError(
+            raise InputError(
                 f"x has shape {x.shape}, the model needs (batch, {self.image_size}, "
                 f"{self.image_size}, {self.channels})"
             )
@@ -278,7 +279,7 @@ class NVAE(nn.Module):
         known = noise or latents or whitened
         size = features[0].shape[1] if features else known[0].shape[0] if known else batch
         if size is None:
-            raise ValueError("batch is None and nothing else gives the number of images")
+            raise InputError("batch is None and nothing else gives the number of images")
         counts = tuple(reversed(self.groups))
         inputs = group_inputs(
             counts,
@@ -383,7 +384,7 @@ def for_images(spec: Any, **kwargs: Any) -> NVAE:
     """
     if isinstance(kwargs.get("dtype"), str):
         if kwargs["dtype"] not in DTYPES:
-            raise ValueError(f"dtype is {kwargs['dtype']!r}, known are {', '.join(DTYPES)}")
+            raise InputError(f"dtype is {kwargs['dtype']!r}, known are {', '.join(DTYPES)}")
         kwargs["dtype"] = jnp.dtype(kwargs["dtype"])
     if "groups" in kwargs:
         kwargs["groups"] = tuple(kwargs["groups"])

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxlab import distributions
 from jaxlab.checks import check_scalar
+from jaxlab.errors import InputError
 from jaxlab.models.nvae.model import NVAE
 from jaxlab.models.nvae.regularization import batch_norm_penalty, init_spectral, spectral_penalty
 
@@ -48,7 +49,7 @@ def balance_alphas(groups: Sequence[int], kind: str = "square") -> np.ndarray:
         "square": lambda i, n: 4.0**i / n,
     }
     if kind not in rules:
-        raise ValueError(f"balance is {kind!r}, known are {', '.join(rules)}")
+        raise InputError(f"balance is {kind!r}, known are {', '.join(rules)}")
     coarse_first = list(groups)[::-1]
     alphas = np.concatenate([np.full(n, rules[kind](i, n)) for i, n in enumerate(coarse_first)])
     return alphas / alphas.min()

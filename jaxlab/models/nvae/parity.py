@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlab.errors import InputError
 from jaxlab.models.nvae import objective, reference
 from jaxlab.models.nvae.regularization import (
     batch_norm_penalty,
@@ -46,7 +47,7 @@ def compare(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
     try:
         flags = json.loads(np.asarray(arrays["config"]).item())
     except (TypeError, ValueError) as error:
-        raise ValueError(f"the file's config is not the JSON text of flags: {error}") from error
+        raise InputError(f"the file's config is not the JSON text of flags: {error}") from error
     state = {k: v for k, v in arrays.items() if k.startswith("state/")}
     model, variables = reference.load_reference(state, flags)
     _require(arrays, *(f"eps/{i}" for i in range(model.num_groups)))
@@ -66,7 +67,7 @@ def compare(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
             continue
         quantity = "/".join(name.split("/")[:2])
         if name not in ours:
-            raise ValueError(f"{name} of the file has no counterpart here")
+            raise InputError(f"{name} of the file has no counterpart here")
         error = _error(name, value, ours[name], arrays)
         errors[quantity] = float(np.maximum(errors.get(quantity, 0.0), error))  # keeps NaN
     return errors
@@ -75,13 +76,13 @@ def compare(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
 def _require(arrays, *names: str) -> None:
     missing = [name for name in names if name not in arrays]
     if missing:
-        raise ValueError(f"the file has no {', '.join(missing)}, so it is not a parity file")
+        raise InputError(f"the file has no {', '.join(missing)}, so it is not a parity file")
 
 
 def _error(name: str, theirs, ours, arrays) -> float:
     theirs, ours = np.asarray(theirs, np.float64), np.asarray(ours, np.float64)
     if theirs.shape != ours.shape:
-        raise ValueError(f"{name} has shape {theirs.shape} in the file, {ours.shape} here")
+        raise InputError(f"{name} has shape {theirs.shape} in the file, {ours.shape} here")
     scale = np.abs(theirs).max(initial=0.0)
     if name.startswith("train/grad_norm/"):
         if theirs == -1:  # the reference gives this parameter no gradient
@@ -104,7 +105,7 @@ def _nhwc(arrays, name: str, shape) -> np.ndarray:
     array = arrays[name]
     wanted = (len(arrays["input/x"]), shape[2], *shape[:2])
     if array.shape != wanted:
-        raise ValueError(f"{name} has shape {array.shape}, this model needs {wanted}")
+        raise InputError(f"{name} has shape {array.shape}, this model needs {wanted}")
     return array.transpose(0, 2, 3, 1)
 
 

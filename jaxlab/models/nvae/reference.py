@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxlab.errors import InputError, MissingPackageError
 from jaxlab.models.nvae.cells import Op, arch
 from jaxlab.models.nvae.model import NVAE, groups_per_scale
 
@@ -60,7 +61,7 @@ def model_from_flags(flags: Mapping[str, Any], *, image_size: int | None = None)
     """
     flags = {**_DEFAULTS, **flags}
     if flags["num_preprocess_blocks"] != flags["num_postprocess_blocks"]:
-        raise ValueError(
+        raise InputError(
             f"num_preprocess_blocks is {flags['num_preprocess_blocks']} and "
             f"num_postprocess_blocks {flags['num_postprocess_blocks']}; they must be equal"
         )
@@ -71,7 +72,7 @@ def model_from_flags(flags: Mapping[str, Any], *, image_size: int | None = None)
         minimum=flags["min_groups_per_scale"],
     )
     if tuple(flags.get("groups_per_scale", groups)) != groups:
-        raise ValueError(f"groups_per_scale is {flags['groups_per_scale']}, flags give {groups}")
+        raise InputError(f"groups_per_scale is {flags['groups_per_scale']}, flags give {groups}")
     binary = flags["dataset"] in BINARY_SETS
     normal = flags["num_mixture_dec"] == 1
     return NVAE(
@@ -104,7 +105,7 @@ def _size_of(dataset: str) -> int:
         return sizes[dataset]
     tail = dataset.rsplit("_", 1)[-1]
     if not tail.isdigit():
-        raise ValueError(f"dataset is {dataset!r}, whose image size is unknown; give image_size")
+        raise InputError(f"dataset is {dataset!r}, whose image size is unknown; give image_size")
     return int(tail)
 
 
@@ -322,7 +323,7 @@ def load_reference(arrays: Mapping[str, Any], flags: Mapping[str, Any]) -> tuple
         _insert(variables[collection], path, array)
     if problems:
         shown = "; ".join(problems[:8]) + ("; ..." if len(problems) > 8 else "")
-        raise ValueError(f"reference weights do not fit ({len(problems)} problems): {shown}")
+        raise InputError(f"reference weights do not fit ({len(problems)} problems): {shown}")
     return model, _stacked(variables)
 
 
@@ -376,15 +377,15 @@ def read_checkpoint(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         import torch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise ImportError(f"reading {path} needs torch, which is not installed") from error
+        raise MissingPackageError(f"reading {path} needs torch, which is not installed") from error
     # The reference stores its argparse namespace beside the weights; nothing else is unpickled.
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is not a readable checkpoint: {error}") from error
+        raise InputError(f"{path} is not a readable checkpoint: {error}") from error
     for key in ("state_dict", "args"):
         if not isinstance(content, dict) or key not in content:
-            raise ValueError(f"{path} has no {key!r}; a checkpoint of the reference has one")
+            raise InputError(f"{path} has no {key!r}; a checkpoint of the reference has one")
     arrays = {name: tensor.float().numpy() for name, tensor in content["state_dict"].items()}
     return arrays, vars(content["args"])

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxlab.errors import InputError
+
 Vectors = dict[str, dict[str, jax.Array]]
 
 
@@ -90,7 +92,7 @@ def spectral_penalty(
     stacked = stack_matrices(kernels)
     if stacked.keys() != vectors.keys():
         missing = sorted(stacked.keys() ^ vectors.keys())
-        raise ValueError(f"spectral vectors and kernels differ in the matrix shapes {missing}")
+        raise InputError(f"spectral vectors and kernels differ in the matrix shapes {missing}")
     total = jnp.zeros(())
     updated = {}
     for shape, matrices in stacked.items():

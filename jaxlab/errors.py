@@ -1,0 +1,42 @@
+"""Errors that users can act on: their message is complete, and no traceback is needed to read it.
+
+A script prints an error of this family as one line and exits with 2. Every other exception is an
+error in the program: it is printed with its traceback, and the exit code is 1. Each class is also
+the built-in exception that Python users expect, so that `except ValueError` catches it.
+"""
+
+__all__ = [
+    "DivergedError",
+    "InputError",
+    "InputTypeError",
+    "MissingPackageError",
+    "UserError",
+]
+
+
+class UserError(Exception):
+    """What the user gave cannot be used; the message says what was seen and what to do."""
+
+
+class InputError(UserError, ValueError):
+    """A value, shape, file, flag or key is not what it must be.
+
+    Example:
+      >>> raise InputError("level is -1.0, must be at least 0.0")
+      Traceback (most recent call last):
+      jaxlab.errors.InputError: level is -1.0, must be at least 0.0
+      >>> issubclass(InputError, ValueError)
+      True
+    """
+
+
+class InputTypeError(UserError, TypeError):
+    """A value is of a type or dtype that cannot be used."""
+
+
+class MissingPackageError(UserError, ModuleNotFoundError):
+    """An optional package is needed; the message says how to install it."""
+
+
+class DivergedError(UserError, FloatingPointError):
+    """Training went wrong: a figure is no longer finite."""
