@@ -4,6 +4,8 @@ Shapes and dtypes are always known and always checked by the callers. Values are
 are concrete: given from outside `jit`, `vmap` and `grad`, or closed over as constants.
 """
 
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -37,7 +39,13 @@ def concrete(x: Any) -> np.ndarray | None:
 
 
 def check_scalar(
-    name: str, value: Any, *, at_least: float | None = None, above: float | None = None
+    name: str,
+    value: Any,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
 ) -> None:
     """Raises unless `value` is a finite number in its range, which is checked when concrete.
 
@@ -46,6 +54,8 @@ def check_scalar(
       value: a number or an array of shape [].
       at_least: smallest value allowed, or None.
       above: value that must be exceeded, or None.
+      at_most: largest value allowed, or None.
+      below: value that must not be reached, or None.
 
     Raises:
       ValueError: `value` is not a number, not a scalar, not finite or out of range.
@@ -61,6 +71,8 @@ def check_scalar(
     if array is None:
         return
     try:
+        if isinstance(value, str | bytes):
+            raise TypeError
         number = float(array)
     except (TypeError, ValueError):
         raise InputError(f"{name} is {value!r}, must be a number") from None
@@ -70,6 +82,41 @@ def check_scalar(
         raise InputError(f"{name} is {value}, must be at least {at_least}")
     if above is not None and not number > above:
         raise InputError(f"{name} is {value}, must be above {above}")
+    if at_most is not None and number > at_most:
+        raise InputError(f"{name} is {value}, must be at most {at_most}")
+    if below is not None and not number < below:
+        raise InputError(f"{name} is {value}, must be below {below}")
+
+
+def check_count(name: str, value: Any, *, at_least: int = 1) -> None:
+    """Raises unless `value` is a whole number of a type for integers, and large enough.
+
+    Example:
+      >>> check_count("num_steps", 2.5)
+      Traceback (most recent call last):
+      jaxlab.errors.InputError: num_steps is 2.5, must be a whole number of at least 1
+    """
+    try:
+        if isinstance(value, bool | np.bool_) or operator.index(value) < at_least:
+            raise TypeError
+    except TypeError:
+        raise InputError(
+            f"{name} is {value!r}, must be a whole number of at least {at_least}"
+        ) from None
+
+
+def check_counts(name: str, values: Sequence[Any], *, at_least: int = 1) -> None:
+    """Raises unless `values` holds one whole number or more, each large enough.
+
+    Example:
+      >>> check_counts("features", ())
+      Traceback (most recent call last):
+      jaxlab.errors.InputError: features is (), must hold one whole number or more
+    """
+    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str) or not len(values):
+        raise InputError(f"{name} is {values!r}, must hold one whole number or more")
+    for i, value in enumerate(values):
+        check_count(f"{name}[{i}]", value, at_least=at_least)
 
 
 def at_least_float32(x: Any) -> jax.Array:

@@ -11,9 +11,11 @@ from etils import epath
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from jaxlab.checks import check_count, check_scalar
 from jaxlab.errors import InputError
 
 RESULTS = "results.jsonl"
+STOPS = ("last", "best")
 
 Record = dict[str, Any]
 
@@ -129,19 +131,27 @@ def choose(
       runs: (record, choice) of each candidate.
       select: figure that early stopping looks at.
       reads: figures, such as "error" or "posthoc_1", each one more candidate.
-      stop: "last", or "best": each seed at its lowest validation `select`.
+      stop: "last", or "best": each seed at its lowest validation `select`; evaluations that are
+        not finite do not count.
       average_last: evaluations averaged at the end, for stop "last", where a curve exists.
 
+    Returns:
+      The best candidate whose validation figure is finite, whatever the order; the first one, with
+      a `validation` that is NaN, where all diverged.
+
     Raises:
-      ValueError: an unknown figure or `stop`.
+      ValueError: an unknown figure or `stop`, an `average_last` that is not one evaluation or more,
+        or no candidate.
     """
-    if stop not in ("last", "best"):
-        raise InputError(f"stop is {stop!r}, must be 'last' or 'best'")
-    best = None
+    if stop not in STOPS:
+        raise InputError(f"stop is {stop!r}, must be one of {STOPS}")
+    found = []
     for entry, choice in runs:
         for read in reads:
             if stop == "best":
-                at = _curve(entry, f"validation/{select}").argmin(0)
+                columns = _curve(entry, f"validation/{select}").T
+                places = [lowest(column) for column in columns]
+                at = np.array([len(columns[0]) - 1 if p is None else p for p in places])
                 value = lambda split, entry=entry, read=read, at=at: np.take_along_axis(
                     _curve(entry, f"{split}/{read}"), at[None], 0
                 )[0]
@@ -150,25 +160,45 @@ def choose(
                 value = lambda split, entry=entry, read=read: final(
                     entry, f"{split}/{read}", average_last
                 )
+            shown = dict(choice) | ({"read": read} if len(reads) > 1 else {})
             score = float(np.mean(value("validation")))
-            # A run that diverged (NaN) is never the choice unless all did.
-            if best is None or score < best.validation or np.isnan(best.validation):
-                shown = dict(choice) | ({"read": read} if len(reads) > 1 else {})
-                count = len(runs) * len(reads)
-                best = Chosen(name, shown, value("test"), score, entry, at, count)
-    if best is None:
+            score = score if np.isfinite(score) else float("nan")
+            count = len(runs) * len(reads)
+            found.append(Chosen(name, shown, value("test"), score, entry, at, count))
+    if not found:
         raise InputError(f"arm {name!r} has no candidate")
-    return best
+    return found[lowest([one.validation for one in found]) or 0]
+
+
+def lowest(values: ArrayLike) -> int | None:
+    """Index of the lowest value that is finite: what diverged is never the best, nor hides it.
+
+    Args:
+      values: [N].
+
+    Returns:
+      The first such index; None where no value is finite.
+
+    >>> lowest([float("nan"), 0.3, 0.2, -float("inf")]), lowest([float("nan")])
+    (2, None)
+    """
+    values = np.asarray(values, np.float64)
+    finite = np.isfinite(values)
+    return int(np.where(finite, values, np.inf).argmin()) if finite.any() else None
 
 
 def final(entry: Record, figure: str, average_last: int = 1) -> np.ndarray:
     """Returns a figure of each seed at the end, the mean of the last evaluations of its curve."""
+    check_count("average_last", average_last)
     if figure in entry["curves"]:
-        return _curve(entry, figure)[-average_last:].mean(0)
+        values = _curve(entry, figure)
+        if average_last > len(values):
+            raise InputError(f"average_last is {average_last}, there are {len(values)} evaluations")
+        return values[-average_last:].mean(0)
     if figure not in entry["last"]:
         known = ", ".join((*entry["curves"], *entry["last"]))
         raise InputError(f"there is no figure {figure!r}, the record holds {known}")
-    return np.asarray(entry["last"][figure], float)
+    return np.asarray(entry["last"][figure], np.float64)
 
 
 def paired(ours: np.ndarray, baseline: np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
@@ -177,7 +207,10 @@ def paired(ours: np.ndarray, baseline: np.ndarray, *, level: float = 0.95) -> tu
     Args:
       ours: [seeds].
       baseline: [seeds], the same seeds.
-      level: of confidence.
+      level: of confidence, between 0 and 1.
+
+    Returns:
+      (mean, half): half is NaN for one pair, which has no spread, and both are for none.
 
     >>> mean, half = paired(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, 0.0]))
     >>> round(mean, 3), round(half, 3)  # t(0.975, 2) / sqrt(3) = 2.484
@@ -185,24 +218,24 @@ def paired(ours: np.ndarray, baseline: np.ndarray, *, level: float = 0.95) -> tu
     """
     if ours.shape != baseline.shape or ours.ndim != 1:
         raise InputError(f"shapes are {ours.shape} and {baseline.shape}, must be equal vectors")
-    difference = ours - baseline
+    check_scalar("level", level, above=0.0, below=1.0)
+    difference = np.asarray(ours, np.float64) - np.asarray(baseline, np.float64)
     count = len(difference)
     if count < 2:
-        return float(difference.mean()), float("nan")
+        return float(difference[0]) if count else float("nan"), float("nan")
     spread = difference.std(ddof=1) / np.sqrt(count)
     return float(difference.mean()), float(stats.t.ppf(0.5 + level / 2, count - 1) * spread)
 
 
 def percent(values: ArrayLike) -> str:
-    """Shares in %, mean ± standard error over seeds.
+    """Shares in %, mean ± standard error over seeds; one seed has no ±, and none is a dash.
 
-    >>> percent([0.5, 0.7])
-    '60.00 ± 10.00'
+    >>> percent([0.5, 0.7]), percent([0.5]), percent([])
+    ('60.00 ± 10.00', '50.00', '-')
     """
-    values = 100 * np.asarray(values)
-    if len(values) == 1:
-        return f"{values[0]:.2f}"
-    return f"{values.mean():.2f} ± {values.std(ddof=1) / len(values) ** 0.5:.2f}"
+    values = 100 * np.asarray(values, np.float64)
+    spread = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return _shown(values.mean() if len(values) else float("nan"), spread)
 
 
 def percent_difference(ours: ArrayLike, baseline: ArrayLike) -> str:
@@ -211,13 +244,18 @@ def percent_difference(ours: ArrayLike, baseline: ArrayLike) -> str:
     >>> percent_difference([0.5, 0.7], [0.4, 0.6])
     '+10.00 (95 %: ± 0.00)'
     """
-    ours, baseline = 100 * np.asarray(ours), 100 * np.asarray(baseline)
-    mean, half = paired(ours, baseline)
-    return f"{mean:+.2f}" + (f" (95 %: ± {half:.2f})" if len(ours) > 1 else "")
+    ours, baseline = np.asarray(ours, np.float64), np.asarray(baseline, np.float64)
+    mean, half = paired(100 * ours, 100 * baseline)
+    if np.isnan(mean):
+        return "-"
+    return f"{mean:+.2f}" + ("" if np.isnan(half) else f" (95 %: ± {half:.2f})")
 
 
 def table(arms: Mapping[str, Chosen], *, baseline: str, columns: Sequence[str], seeds: int) -> str:
     """Returns a Markdown table: chosen candidate, test figure, paired difference, more figures.
+
+    One seed has no spread, so that there is no ±, and the head says so. An arm of which every
+    candidate diverged has dashes.
 
     Args:
       arms: name -> what `choose` returned.
@@ -231,18 +269,26 @@ def table(arms: Mapping[str, Chosen], *, baseline: str, columns: Sequence[str], 
     if baseline not in arms:
         raise InputError(f"baseline is {baseline!r}, arms are {', '.join(arms)}")
     base = arms[baseline].test
-    head = ["method", "chosen (candidates)", "validation %", f"test %, mean ± sd of {seeds}"]
-    head += [f"difference from {baseline} [95 %]", "better on", *columns]
+    alone = seeds == 1
+    head = ["method", "chosen (candidates)", "validation %"]
+    head += ["test %, of 1 seed (no ±)" if alone else f"test %, mean ± sd of {seeds}"]
+    head += [f"difference from {baseline}" + ("" if alone else " [95 %]"), "better on", *columns]
     lines = [head, ["---"] * len(head)]
     for name, arm in arms.items():
+        if np.isnan(arm.validation):
+            row = [name, f"none: all diverged ({arm.candidates})", *["-"] * (len(head) - 2)]
+            lines.append(row)
+            continue
         chosen = ", ".join(f"{k} {_short(v)}" for k, v in arm.choice.items()) or "-"
         row = [name, f"{chosen} ({arm.candidates})", f"{100 * arm.validation:.2f}"]
         row.append(_spread(100 * arm.test))
         if name == baseline:
             row += ["", ""]
+        elif np.isnan(arms[baseline].validation):
+            row += ["-", "-"]
         else:
             mean, half = paired(100 * arm.test, 100 * base)
-            row += [f"{mean:+.2f} ± {half:.2f}", f"{(arm.test < base).sum()} of {len(base)}"]
+            row += [_shown(mean, half, "+.2f"), f"{(arm.test < base).sum()} of {len(base)}"]
         row += [_column(arm, column) for column in columns]
         lines.append(row)
     return "\n".join("| " + " | ".join(row) + " |" for row in lines) + "\n"
@@ -273,33 +319,34 @@ def sweep_line(
     Raises:
       ValueError: the number was not varied.
     """
+    if not runs:
+        raise InputError(f"there is no candidate to show {figure!r} of")
     if "*" in figure:
         prefix = figure.split("*")[0]
-        _, entry = min(
-            ((np.mean(final(e, "validation/balanced_error")), e) for e, _ in runs),
-            key=lambda pair: pair[0],
-        )
+        scores = [np.mean(final(entry, "validation/balanced_error")) for entry, _ in runs]
+        entry, _ = runs[lowest(scores) or 0]
         names = {*entry["curves"], *entry["last"]}
         found = sorted((float(n[len(prefix) :]), n) for n in names if n.startswith(prefix))
+        if not found:
+            raise InputError(f"there is no figure {figure!r}, the record holds {sorted(names)}")
         return np.array([x for x, _ in found]), np.stack([final(entry, n) for _, n in found])
-    best: dict[float, tuple[float, np.ndarray]] = {}
+    rows: dict[float, list[tuple[float, np.ndarray]]] = {}
     for entry, choice in runs:
         if number not in choice:
             raise InputError(f"{number!r} was not varied, only {', '.join(choice) or 'nothing'}")
         chooser = figure.replace("test/", "validation/")
         known = chooser in entry["curves"] or chooser in entry["last"]
         score = float(np.mean(final(entry, chooser if known else figure)))
-        x = float(choice[number])
-        if x not in best or score < best[x][0]:
-            best[x] = score, final(entry, figure)
-    xs = sorted(best)
-    return np.array(xs), np.stack([best[x][1] for x in xs])
+        rows.setdefault(float(choice[number]), []).append((score, final(entry, figure)))
+    best = lambda found: found[lowest([score for score, _ in found]) or 0][1]
+    xs = sorted(rows)
+    return np.array(xs), np.stack([best(rows[x]) for x in xs])
 
 
 def _curve(entry: Record, figure: str) -> np.ndarray:
     if figure not in entry["curves"]:
         raise InputError(f"there is no curve {figure!r}, only {', '.join(entry['curves'])}")
-    return np.asarray(entry["curves"][figure], float)
+    return np.asarray(entry["curves"][figure], np.float64)
 
 
 def _column(arm: Chosen, figure: str) -> str:
@@ -307,7 +354,7 @@ def _column(arm: Chosen, figure: str) -> str:
     if figure in entry["curves"]:
         values = np.take_along_axis(_curve(entry, figure), arm.at[None], 0)[0]
     elif figure in entry["last"]:
-        values = np.asarray(entry["last"][figure])
+        values = np.asarray(entry["last"][figure], np.float64)
     else:
         return "-"
     share = figure.startswith("train/flooded") or any(
@@ -318,8 +365,15 @@ def _column(arm: Chosen, figure: str) -> str:
 
 def _spread(values: np.ndarray) -> str:
     spread = values.std(ddof=1) if len(values) > 1 else float("nan")
-    digits = 2 if abs(values.mean()) < 1000 else 0
-    return f"{values.mean():.{digits}f} ± {spread:.{digits}f}"
+    return _shown(values.mean(), spread, ".2f" if abs(values.mean()) < 1000 else ".0f")
+
+
+def _shown(mean: float, spread: float, digits: str = ".2f") -> str:
+    """The mean with its ±, which only several finite values have."""
+    if np.isnan(mean):
+        return "-"
+    plus = "" if np.isnan(spread) else f" ± {spread:{digits.removeprefix('+')}}"
+    return f"{mean:{digits}}{plus}"
 
 
 def _short(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Records, choice by validation, intervals, tables; candidates of compare.py."""
 
 import importlib.util
+import itertools
 import json
 import pathlib
 
@@ -49,6 +50,88 @@ def test_a_diverged_run_is_not_chosen():
     lost = entry([[0.5, 0.5]] * 2 + [[np.nan, np.nan]], [[0.0, 0.0]] * 3)
     assert choose([(lost, {"n": 1}), (GOOD, {"n": 2})]).choice == {"n": 2}
     assert choose([(GOOD, {"n": 2}), (lost, {"n": 1})]).choice == {"n": 2}
+
+
+NAN = float("nan")
+WORN = entry([[0.5, 0.5], [0.1, 0.1], [NAN, NAN]], [[0.6, 0.6], [0.2, 0.3], [NAN, NAN]])
+LOST = entry([[NAN, NAN]] * 3, [[NAN, NAN]] * 3)
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+def test_what_diverged_neither_wins_nor_hides_the_others(order):
+    runs = [[(GOOD, {"n": 1}), (WORN, {"n": 2}), (LOST, {"n": 3})][i] for i in order]
+    assert choose(runs).choice == {"n": 1}  # at the end, only it is finite
+    early = choose(runs, stop="best")  # the other one was better before it diverged
+    assert early.choice == {"n": 2}
+    assert early.validation == 0.1
+    np.testing.assert_allclose(early.test, [0.2, 0.3])
+    same = [(record, choice | {"level": 1.0}) for record, choice in runs]
+    _, values = comparison.sweep_line(same, number="level", figure="test/error")
+    np.testing.assert_allclose(values, [[0.4, 0.5]])
+
+
+def test_one_seed_that_diverged_spoils_its_candidate():
+    half = entry([[0.1, 0.1], [0.1, NAN]], [[0.1, 0.1], [0.1, NAN]])
+    assert choose([(half, {"n": 1}), (GOOD, {"n": 2})]).choice == {"n": 2}
+    endless = entry([[-np.inf, 0.0]], [[0.0, 0.0]])
+    assert choose([(endless, {"n": 1}), (GOOD, {"n": 2})]).choice == {"n": 2}
+
+
+def test_an_arm_that_diverged_is_reported_as_such():
+    arms = {"plain": choose([(GOOD, {})]), "new": choose([(LOST, {"rate": 0.5})] * 2)}
+    text = comparison.table(arms, baseline="plain", columns=("x",), seeds=2)
+    assert text.splitlines()[3] == "| new | none: all diverged (2) | - | - | - | - | - |"
+    text = comparison.table(arms, baseline="new", columns=("x",), seeds=2)
+    assert "| 45.00 ± 7.07 | - | - | 0.45 ± 0.07 |" in text.splitlines()[2]
+
+
+def test_taus_are_read_off_the_best_record_that_is_finite():
+    def record(validation, test):
+        curves = {"validation/balanced_error": [[validation]], "test/posthoc_1": [[test]]}
+        return {"steps": [0], "curves": curves, "last": {"x": [0.0]}, "seconds": 1.0}
+
+    for runs in itertools.permutations([record(NAN, 0.9), record(0.2, 0.3), record(0.4, 0.5)]):
+        pairs = [(run, {}) for run in runs]
+        _, values = comparison.sweep_line(pairs, number="tau", figure="test/posthoc_*")
+        assert values.tolist() == [[0.3]]
+    with pytest.raises(ValueError, match="no candidate"):
+        comparison.sweep_line([], number="tau", figure="test/posthoc_*")
+
+
+def test_one_seed_has_no_spread_and_none_has_no_mean():
+    one = entry([[0.5], [0.25]], [[0.5], [0.25]])
+    arms = {"plain": choose([(one, {})]), "new": choose([(one, {"rate": 0.5})])}
+    text = comparison.table(arms, baseline="plain", columns=("test/error",), seeds=1)
+    assert "nan" not in text
+    assert "±" not in text.replace("(no ±)", "")
+    assert "| 25.00 | +0.00 | 0 of 1 | 25.00 |" in text
+    assert comparison.paired(np.array([3.0]), np.array([1.0]))[0] == 2.0
+    assert np.isnan(comparison.paired(np.array([3.0]), np.array([1.0]))[1])
+    assert np.isnan(comparison.paired(np.array([]), np.array([]))).all()
+    assert comparison.percent_difference([0.5], [0.25]) == "+25.00"
+    assert comparison.percent_difference([], []) == "-"
+    assert comparison.percent([NAN, 0.5]) == "-"
+
+
+def test_statistics_do_not_depend_on_the_dtype_given():
+    ours = np.float32(0.9) + np.arange(5, dtype=np.float32) * 1e-6
+    exact = 100 * ours.astype(np.float64)
+    mean, half = comparison.paired(ours, np.zeros(5, np.float32))
+    assert mean == pytest.approx(ours.astype(np.float64).mean(), abs=1e-12)
+    spread = exact.std(ddof=1) / 5**0.5
+    assert half == pytest.approx(stats.t.ppf(0.975, 4) * spread / 100, rel=1e-6)
+    assert comparison.percent(ours) == f"{exact.mean():.2f} ± {spread:.2f}"
+
+
+@pytest.mark.parametrize("count", [0, -1, 4, 1.5, True])
+def test_averaging_takes_as_many_evaluations_as_there_are(count):
+    with pytest.raises(ValueError, match="average_last is"):
+        choose([(GOOD, {})], average_last=count)
+
+
+def test_an_unknown_stop_is_refused():
+    with pytest.raises(ValueError, match="stop is 'first'"):
+        choose([(GOOD, {})], stop="first")
 
 
 def test_readouts_of_one_run_are_candidates():

@@ -55,7 +55,7 @@ def bands(
     """Save lines of means over seeds, shaded by one standard deviation to both sides.
 
     Args:
-      lines: label -> (x [E], values [E, seeds]); NaN leaves a gap.
+      lines: label -> (x [E], values [E, seeds]); NaN leaves a gap, and one seed has no shade.
       path: the PNG file.
       xlabel: text below.
       ylabel: text at the side.
@@ -75,7 +75,7 @@ def bands(
         if values.shape[:1] != x.shape or values.ndim != 2:
             raise InputError(f"{label}: x has shape {x.shape}, values {values.shape}")
         kept = x > 0 if logx else np.full(len(x), True)
-        mean, spread = values.mean(1)[kept], values.std(1)[kept]
+        mean = values.mean(1)[kept]
         (line,) = panel.plot(
             x[kept],
             mean,
@@ -84,9 +84,10 @@ def bands(
             linestyle=styles[i // 10 % 4],
             marker="." if kept.sum() < 15 else "",
         )
-        panel.fill_between(
-            x[kept], mean - spread, mean + spread, color=line.get_color(), alpha=0.15, linewidth=0
-        )
+        if values.shape[1] > 1:
+            spread = values.std(1, ddof=1)[kept]
+            low, high, color = mean - spread, mean + spread, line.get_color()
+            panel.fill_between(x[kept], low, high, color=color, alpha=0.15, linewidth=0)
     if logx:
         panel.set_xscale("log")
     panel.grid(alpha=0.25)

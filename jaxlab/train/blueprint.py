@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from jaxlab import mesh as mesh_lib
+from jaxlab.checks import check_count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,9 @@ class Blueprint:
       num_steps: steps in all.
       batch_size: examples of the global batch.
       mesh: the devices; None for the default device.
+
+    Raises:
+      ValueError: num_steps or batch_size is not a whole number of at least 1.
 
     A step lowered without one parameter in memory:
 
@@ -45,6 +49,10 @@ class Blueprint:
     num_steps: int
     batch_size: int
     mesh: jax.sharding.Mesh | None = None
+
+    def __post_init__(self):
+        check_count("num_steps", self.num_steps)
+        check_count("batch_size", self.batch_size)
 
     def arguments(self) -> tuple[Any, Any]:
         """State and batch as `jax.ShapeDtypeStruct`, with their shardings where there is a mesh."""
