@@ -13,6 +13,7 @@ from scipy import stats
 
 from jaxlab.checks import check_count, check_scalar
 from jaxlab.errors import InputError
+from jaxlab.files import append_line, write_atomically
 
 RESULTS = "results.jsonl"
 STOPS = ("last", "best")
@@ -75,7 +76,7 @@ def read_records(workdir: epath.PathLike) -> dict[str, Record]:
             records[entry.pop("key")] = entry
         except (ValueError, KeyError, AttributeError) as error:
             if number == len(lines) and not line.endswith("\n"):
-                path.write_text("".join(lines[:-1]))
+                write_atomically(path, "".join(lines[:-1]))
                 break
             raise InputError(
                 f"{path} line {number} is no record ({error}): remove the line to train it again"
@@ -86,9 +87,7 @@ def read_records(workdir: epath.PathLike) -> dict[str, Record]:
 def append_record(workdir: epath.PathLike, key: str, entry: Record) -> Record:
     """Adds a record to the results, and returns it."""
     path = epath.Path(workdir) / RESULTS
-    line = json.dumps({"key": key, **entry}) + "\n"
-    with path.open("a") as file:
-        file.write(line)
+    append_line(path, json.dumps({"key": key, **entry}))
     return entry
 
 

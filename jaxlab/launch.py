@@ -52,6 +52,7 @@ from ml_collections import config_flags
 
 from jaxlab import mesh as mesh_lib
 from jaxlab.errors import UserError
+from jaxlab.files import Lock, lock, write_atomically
 from jaxlab.train import Interrupted
 
 CONFIG_FILE = "config.json"
@@ -138,6 +139,7 @@ def _run(main, default_config, needs_workdir, argv) -> int:
         workdir = _make_workdir(f.workdir) if f.workdir else None
         put_back = lambda: None
         if config is not None and workdir is not None:
+            held = _hold(workdir)  # noqa: F841  until this function is left
             put_back = _record_config(workdir, config, _overrides(), f.allow_config_change)
         logging.info(
             "%d %s device(s), %d process(es), workdir %s",
@@ -286,6 +288,21 @@ def _make_workdir(name: str) -> epath.Path:
     return workdir
 
 
+def _hold(workdir: epath.Path) -> Lock | None:
+    """Keeps a second run out of the folder; the processes of one run share it, the first holds it.
+
+    Scripts that only read a run come without a config, and need no lock.
+    """
+    held = error = None
+    try:
+        held = lock(workdir) if jax.process_index() == 0 else None
+    except (UserError, OSError) as caught:
+        error = caught
+    if not mesh_lib.all_processes(error is None):
+        raise error or UsageError(f"process 0 cannot have {workdir}: its message says why")
+    return held
+
+
 def _record_config(
     workdir, config, overrides: dict[str, Any], allow_change: bool
 ) -> Callable[[], None]:
@@ -320,7 +337,7 @@ def _record_config(
     mesh_lib.wait_for_all("jaxlab config compared")
     if jax.process_index() > 0:
         return lambda: None
-    _write(path, (json.dumps(record, indent=2) + "\n").encode())
+    write_atomically(path, json.dumps(record, indent=2) + "\n")
     before = _files(workdir)
 
     def put_back():
@@ -332,18 +349,11 @@ def _record_config(
             if text is None:
                 path.unlink()
             else:
-                _write(path, text)
+                write_atomically(path, text)
         except Exception as error:  # the error of main is the one to be told
             logging.warning("%s could not be put back: %s", path, _one_line(error))
 
     return put_back
-
-
-def _write(path: epath.Path, text: bytes) -> None:
-    """Beside its place first: a killed process leaves the old file or the new one."""
-    beside = path.parent / f"{path.name}.new"
-    beside.write_bytes(text)
-    beside.replace(path)
 
 
 def _files(workdir: epath.Path) -> set[tuple[str, int, int]] | None:

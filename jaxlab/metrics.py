@@ -15,6 +15,7 @@ from absl import logging
 from etils import epath
 
 from jaxlab.errors import InputError
+from jaxlab.files import append_line, write_atomically
 
 METRICS_FILE = "metrics.jsonl"
 TIMING_FILE = "timing.jsonl"
@@ -137,10 +138,7 @@ class MetricsWriter:
             text = "".join(line + "\n" for line in kept)
             if text == path.read_text():
                 continue
-            # Written beside and renamed: being killed here must not lose the rows before `step`.
-            beside = self._workdir / f"{name}.new"
-            beside.write_text(text)
-            beside.replace(path)
+            write_atomically(path, text)  # being killed here must not lose the rows before `step`
             if len(kept) < len(lines):
                 logging.info(
                     "%s: dropped %d rows after step %d", name, len(lines) - len(kept), step
@@ -161,22 +159,11 @@ class MetricsWriter:
         if not self._main:
             return
         row = {"step": int(step)} | {k: _number(v) for k, v in values.items()}
-        # Opened anew for every row: rows are rare, nothing stays in a buffer when the process is
-        # killed, and object stores know no append (epath then rewrites the file).
-        path = self._workdir / name
-        line = json.dumps(row) + "\n"
-        if _is_local(path):
-            with open(path, "a") as file:
-                file.write(line)
-        else:
-            path.write_text((path.read_text() if path.exists() else "") + line)
+        # Opened anew for every row: rows are rare, and no buffer is lost when it is killed.
+        append_line(self._workdir / name, json.dumps(row))
 
 
 def _number(value: Any) -> int | float | None:
     """Returns a plain JSON number; null for what JSON cannot hold."""
     value = value if isinstance(value, int) else float(value)
     return value if math.isfinite(value) else None
-
-
-def _is_local(path: epath.Path) -> bool:
-    return "://" not in os.fspath(path)

@@ -4,19 +4,20 @@ A stage without that file is trained, or goes on from its checkpoint; one with i
 """
 
 import json
-import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from etils import epath
+
 from jaxlab.errors import InputError
+from jaxlab.files import read_json, write_atomically
 
 __all__ = ["finish", "finished"]
 
 _FILE = "result.json"
 
 
-def finished(folder: str | os.PathLike[str], num_steps: int | None = None) -> dict[str, Any] | None:
+def finished(folder: epath.PathLike, num_steps: int | None = None) -> dict[str, Any] | None:
     """What a stage ended with, or None while it is not done.
 
     Args:
@@ -34,13 +35,13 @@ def finished(folder: str | os.PathLike[str], num_steps: int | None = None) -> di
       >>> finished(folder, 100)
       {'num_steps': 100, 'loss': 0.5}
     """
-    path = pathlib.Path(folder) / _FILE
+    path = epath.Path(folder) / _FILE
     if not path.exists():
         return None
     try:
-        result = json.loads(path.read_text())
-        steps = result["num_steps"]
-    except (ValueError, KeyError, TypeError) as error:
+        result = read_json(path)
+        steps = int(result["num_steps"])
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(
             f"{path} is damaged: delete it, and the stage goes on from its checkpoint"
         ) from error
@@ -52,7 +53,7 @@ def finished(folder: str | os.PathLike[str], num_steps: int | None = None) -> di
     return result
 
 
-def finish(folder: str | os.PathLike[str], num_steps: int, figures: Mapping[str, Any]) -> None:
+def finish(folder: epath.PathLike, num_steps: int, figures: Mapping[str, Any]) -> None:
     """Marks a stage as done, as its last act.
 
     Args:
@@ -60,7 +61,5 @@ def finish(folder: str | os.PathLike[str], num_steps: int, figures: Mapping[str,
       num_steps: that it took.
       figures: what else to keep, as JSON takes it.
     """
-    path = pathlib.Path(folder) / _FILE
-    beside = path.with_suffix(".part")  # renamed when whole: half a file would count as done
-    beside.write_text(json.dumps({"num_steps": num_steps, **figures}, indent=2) + "\n")
-    beside.replace(path)
+    text = json.dumps({"num_steps": num_steps, **figures}, indent=2) + "\n"
+    write_atomically(epath.Path(folder) / _FILE, text)  # half a file would count as done

@@ -33,6 +33,7 @@ from absl import flags
 from jaxlab import launch, planning, plots
 from jaxlab import mesh as mesh_lib
 from jaxlab.errors import InputError
+from jaxlab.files import write_atomically
 
 SCRIPT = flags.DEFINE_string("script", "train_nvae", "Training script, without folder and ending.")
 VARIANTS = flags.DEFINE_string("variants", "", "Changes of the config, separated by semicolons.")
@@ -284,7 +285,7 @@ def main(config, workdir):
         print(f"a step grows like {key}^{exponent:.2f}")
     if OUT.value:
         path = pathlib.Path(OUT.value)
-        path.write_text(json.dumps(record, indent=1) + "\n")
+        write_atomically(path, json.dumps(record, indent=1) + "\n")
         if len(x) > 1:
             draw(record, x, path)
 

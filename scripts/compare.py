@@ -18,6 +18,7 @@ import numpy as np
 from absl import logging
 
 from jaxlab import classification, comparison, launch, losses, plots
+from jaxlab.files import write_atomically
 
 # Entries of `config.base` that arms may change; the others are the same for all candidates.
 SECTIONS = ("data", "model", "objective", "optimizer", "adaptive")
@@ -143,7 +144,7 @@ def main(config, workdir):
     table = comparison.table(
         arms, baseline=config.baseline, columns=config.columns, seeds=len(config.seeds)
     )
-    (workdir / "table.md").write_text(table)
+    write_atomically(workdir / "table.md", table)
     print(table)
     draw(config, workdir, arms, {n: [(records[k], c) for k, _, c in r] for n, r in plan.items()})
     logging.info("table and pictures in %s", workdir)

@@ -33,6 +33,7 @@ from jaxlab.data.buckets import text_eval_batches, text_pipeline
 from jaxlab.data.text import encode, load_text
 from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.errors import InputError
+from jaxlab.files import write_atomically
 from jaxlab.models import bert
 
 ARMS = ("direct", "distill", "truncated", "constant", "curriculum")
@@ -274,7 +275,8 @@ class Study:
             )
             found.append(means["accuracy"])
         if jax.process_index() == 0:
-            path.write_text(json.dumps({"predecessor": found[0], "swapped": found[1:]}) + "\n")
+            record = {"predecessor": found[0], "swapped": found[1:]}
+            write_atomically(path, json.dumps(record) + "\n")
 
     @functools.cache  # noqa: B019
     def replaced_step(self, depth):
@@ -343,7 +345,7 @@ def write_report(config, workdir, study):
                 [100 * (f["predecessor"] - x) for x in f["swapped"]] for f in found
             ]
     record = {"rows": rows, "latency_ms": latency, "sensitivity_points": swaps}
-    (workdir / "report.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_atomically(workdir / "report.json", json.dumps(record, indent=2) + "\n")
     lines = [
         f"{len(config.seeds)} seeds, {len(study.sets['train'])} training texts, "
         f"{len(study.sets['test'])} test texts; accuracies in %, mean ± standard error over seeds.",
@@ -365,7 +367,7 @@ def write_report(config, workdir, study):
             "",
             f"Points lost when one module of the predecessor is swapped ({name}): {drops}",
         ]
-    (workdir / "report.md").write_text("\n".join(lines) + "\n")
+    write_atomically(workdir / "report.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
     accuracy = {name: 100 * np.array(row["test/accuracy"]) for name, row in rows.items()}
     plots.dots(accuracy, workdir / "accuracy.png", xlabel="test accuracy (%)")

@@ -20,6 +20,7 @@ from jaxlab import embedding_dim as ed
 from jaxlab import launch
 from jaxlab.data import corpus as corpora
 from jaxlab.errors import InputError
+from jaxlab.files import replacing
 
 VOCAB_SIZE = flags.DEFINE_list("vocab_size", [], "Sizes of vocabularies, such as 1000,50257.")
 CORPUS = flags.DEFINE_list("corpus", [], "Text files, or `english`.")
@@ -118,8 +119,8 @@ def draw(cases, path):
     panel.legend(fontsize=8)
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        figure.savefig(file, format="png")
+    with replacing(path) as part:
+        figure.savefig(part, format="png")
 
 
 def main(config, workdir):

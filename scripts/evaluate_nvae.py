@@ -14,6 +14,7 @@ import numpy as np
 from absl import flags, logging
 
 from jaxlab import checkpoints, data, launch, train
+from jaxlab.files import write_atomically
 from jaxlab.models import nvae
 
 SPLIT = flags.DEFINE_enum("split", "test", data.SPLITS, "Which images.")
@@ -84,7 +85,7 @@ def main(config, workdir):
         f"{figures['active_channels']} of {model.num_groups * model.latents} channels"
     )
     out = workdir / f"evaluation_{SPLIT.value}.json"
-    out.write_text(json.dumps(figures, indent=2) + "\n")
+    write_atomically(out, json.dumps(figures, indent=2) + "\n")
     logging.info("written to %s", out)
 
 

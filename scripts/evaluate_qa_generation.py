@@ -28,6 +28,7 @@ from jaxlab import launch, plots
 from jaxlab.data import qa_sets, qa_tokens
 from jaxlab.data.buckets import text_eval_batches
 from jaxlab.data.text import TokenSet
+from jaxlab.files import write_atomically
 from jaxlab.models import bert
 from jaxlab.models.bert import asking
 from jaxlab.models.bert.generator_folder import load_generator
@@ -338,8 +339,8 @@ def main(config, workdir):
     out = epath.Path(OUT.value).expanduser() if OUT.value else workdir / "evaluation"
     out.mkdir(parents=True, exist_ok=True)
     text = as_markdown(evaluation.report, samples)
-    (out / "report.json").write_text(json.dumps(evaluation.report, indent=2) + "\n")
-    (out / "report.md").write_text(text)
+    write_atomically(out / "report.json", json.dumps(evaluation.report, indent=2) + "\n")
+    write_atomically(out / "report.md", text)
     draw(evaluation.report["likelihood"], out / "likelihood.png")
     print(text)
 

@@ -19,6 +19,7 @@ from absl import flags, logging
 
 from jaxlab import launch
 from jaxlab.data import qa
+from jaxlab.files import replacing
 from jaxlab.models.bert import asking
 from jaxlab.models.bert.generation import MODES
 from jaxlab.models.bert.generator_folder import load_generator
@@ -114,7 +115,8 @@ def main(config, workdir):
     with contextlib.ExitStack() as stack:
         out = sys.stdout
         if OUT.value:
-            out = stack.enter_context(open(OUT.value, "w", encoding="utf8"))
+            part = stack.enter_context(replacing(OUT.value))
+            out = stack.enter_context(open(part, "w", encoding="utf8"))
         for (text, passage), pairs in zip(passages, found, strict=True):
             if FORMAT.value == "table":
                 print(as_table(passage, pairs), file=out)

@@ -42,6 +42,7 @@ from jax.experimental import topologies
 
 from jaxlab import launch, planning
 from jaxlab import mesh as mesh_lib
+from jaxlab.files import write_atomically
 
 SCRIPT = flags.DEFINE_string("script", "train_nvae", "Training script, without folder and ending.")
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "Chip and shape: v5e:4x4, v4:2x2x2, cpu:8.")
@@ -217,7 +218,7 @@ def main(config, workdir):
     print(f"{SCRIPT.value} on {TOPOLOGY.value}")
     print(table(record))
     if OUT.value:
-        pathlib.Path(OUT.value).write_text(json.dumps(record, indent=1) + "\n")
+        write_atomically(OUT.value, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

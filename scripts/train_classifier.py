@@ -18,6 +18,7 @@ from absl import logging
 
 from jaxlab import classification, data, launch, losses, plots, train
 from jaxlab import mesh as mesh_lib
+from jaxlab.files import write_atomically
 from jaxlab.metrics import read_evaluations
 from jaxlab.models import classifiers
 
@@ -149,7 +150,7 @@ def conclude(config, workdir, model, state, sets):
     rows, evaluated = read_evaluations(workdir, f"validation/{config.select}", step=int(state.step))
     best = min(evaluated, key=lambda row: row[f"validation/{config.select}"])
     report = {"last": evaluated[-1], "best_by_validation": best}
-    (workdir / "report.json").write_text(json.dumps(report, indent=1))
+    write_atomically(workdir / "report.json", json.dumps(report, indent=1))
     names = ["objective", "*/cross_entropy", "*/error", "*/balanced_error"]
     names += ["flooded"] if "flooded" in rows[0] else []
     plots.curves(rows, workdir / "curves.png", names)

@@ -29,6 +29,7 @@ from jaxlab import mesh as mesh_lib
 from jaxlab.data import corpus as corpora
 from jaxlab.data.skipgram import SkipgramBlocks, skipgram_pipeline
 from jaxlab.errors import InputError
+from jaxlab.files import replacing, write_atomically
 from jaxlab.metrics import MetricsWriter, read_metrics
 from jaxlab.models import skipgram, word_vectors
 
@@ -207,7 +208,8 @@ def draw_sweep(config, table, path):
         panel.grid(alpha=0.25)
         panel.legend(fontsize=7)
     panels[0].set_ylabel("held-out cross-entropy (nats)")
-    figure.savefig(str(path), pil_kwargs={"optimize": True})
+    with replacing(path) as part:
+        figure.savefig(part, format="png", pil_kwargs={"optimize": True})
 
 
 def unfinished(config, cells, rows):
@@ -252,7 +254,7 @@ def sweep(config, workdir, data_dir):
             *(mean("norm_ratio"), mean("entropy"), seconds),
         )
     table = summarize(config, read_metrics(workdir))
-    (workdir / "summary.json").write_text(json.dumps(table, indent=2) + "\n")
+    write_atomically(workdir / "summary.json", json.dumps(table, indent=2) + "\n")
     draw_sweep(config, table, workdir / "held_out.png")
     for entry in table:
         last, best = entry["held_out"], entry["held_out_best"]
@@ -298,7 +300,8 @@ def draw_plane(vectors, words, chosen, path):
         panel.text(x, y, word, fontsize=8, ha="center", va="center", color=color)
     panel.set_xticks([])
     panel.set_yticks([])
-    figure.savefig(str(path), pil_kwargs={"optimize": True})
+    with replacing(path) as part:
+        figure.savefig(part, format="png", pil_kwargs={"optimize": True})
 
 
 def build_sampling(config, corpus, mesh=None):
@@ -384,7 +387,7 @@ def negative_sampling(config, workdir, options):
         if query in corpus.words:
             near = word_vectors.nearest(vectors, corpus.words, query, count=8)
             lines.append(f"{query}: " + ", ".join(f"{word} {cosine:.2f}" for word, cosine in near))
-    (workdir / "neighbours.txt").write_text("".join(line + "\n" for line in lines))
+    write_atomically(workdir / "neighbours.txt", "".join(line + "\n" for line in lines))
     draw_plane(vectors, corpus.words, config.plane, workdir / "plane.png")
     print(*lines, sep="\n")
     if words_seen:

@@ -26,6 +26,7 @@ from jaxlab.data import data_folder, qa, qa_sets, qa_tokens
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
 from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.errors import InputError
+from jaxlab.files import write_atomically
 from jaxlab.metrics import read_metrics
 from jaxlab.models import bert
 from jaxlab.models.bert.generator_folder import Generator, make_layout, save_generator
@@ -118,7 +119,7 @@ class Study:
         for split in self.sets:
             logging.info("%s: %s", split, found[split])
         if jax.process_index() == 0:
-            (self.workdir / "data.json").write_text(json.dumps(found, indent=2) + "\n")
+            write_atomically(self.workdir / "data.json", json.dumps(found, indent=2) + "\n")
 
     def objective(self, name):
         """(mask -> loss, batch -> numbers of targets) of a stage."""

@@ -153,7 +153,7 @@ def test_the_record_of_a_run_that_failed_before_it_wrote_anything_is_taken_back(
     (workdir / "notes").write_text("old")
     assert start("--config.width=9", "--allow_config_change") == 2
     assert record.read_bytes() == first
-    assert sorted(p.name for p in workdir.iterdir()) == ["config.json", "notes"]
+    assert sorted(p.name for p in workdir.iterdir()) == [".lock", "config.json", "notes"]
     assert start("--config.width=7", "--allow_config_change") == 2
     assert launch.read_config(workdir).width == 7  # what was written belongs to this config
 

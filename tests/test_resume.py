@@ -1,6 +1,7 @@
 """A run killed at any moment and started again ends as if nothing had happened: real processes."""
 
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -8,6 +9,7 @@ import signal
 import numpy as np
 import pytest
 
+from jaxlab import files
 from jaxlab.metrics import read_metrics
 
 
@@ -28,6 +30,9 @@ def assert_same_run(workdir: pathlib.Path, other: pathlib.Path) -> None:
         for name in a:
             assert a[name].dtype == b[name].dtype
             assert a[name].tobytes() == b[name].tobytes(), name
+
+
+REWRITTEN = ("final.npz", files.LOCK_FILE)
 
 
 def checkpoints(workdir: pathlib.Path) -> list[int]:
@@ -106,7 +111,7 @@ def test_sigterm_before_the_first_step(toy, tmp_path):
 
 def test_a_finished_run_does_nothing(toy, tmp_path, uninterrupted):
     shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.name != "final.npz"}
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.name not in REWRITTEN}
     code, errors = toy.run(tmp_path)
     assert code == 0
     assert "already at step 40 of 40: nothing to train" in errors
@@ -157,3 +162,18 @@ def test_a_checkpoint_of_another_model(toy, tmp_path, uninterrupted):
     assert checkpoints(tmp_path) == [30, 40]
     for name in ("metrics.jsonl", "config.json"):  # so the old command goes on as before
         assert (tmp_path / name).read_bytes() == (uninterrupted / name).read_bytes()
+
+
+def test_a_second_run_in_the_folder_is_refused_and_disturbs_nothing(toy, tmp_path, uninterrupted):
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "checkpoints" / "50.orbax-checkpoint-tmp").mkdir()  # half written by the first
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 45, "lo')
+    held = files.lock(tmp_path)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p != tmp_path}
+    code, errors = toy.run(tmp_path, "--config.num_steps=50", "--allow_config_change")
+    held.close()
+    assert code == 2
+    (line,) = errors.strip().splitlines()
+    assert line.startswith(f"error: {tmp_path} is in use by process {os.getpid()} on ")
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p != tmp_path} == before

@@ -11,16 +11,15 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from jaxlab.errors import InputError
+from jaxlab.files import sweep, write_atomically
 
 CLIENT_SECONDS = 600
-STALE_SECONDS = 3600
 
 
 class Unreachable(Exception):
@@ -121,21 +120,10 @@ def is_right(path: Path, digest: str) -> bool:
 def store(folder: Path, contents: dict[str, bytes]) -> None:
     """Write each content, gzipped if its name says so: beside its place first, then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob(".*.part"):  # of a run that was killed while writing
-        if time.time() - stale.stat().st_mtime > STALE_SECONDS:
-            stale.unlink(missing_ok=True)
+    sweep(folder)
     for name, content in contents.items():
-        handle, part = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(gzip.compress(content, 6, mtime=0) if name.endswith(".gz") else content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(part, 0o644)  # mkstemp lets only the owner read
-            os.replace(part, folder / name)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+        zipped = gzip.compress(content, 6, mtime=0) if name.endswith(".gz") else content
+        write_atomically(folder / name, zipped)
 
 
 def _open_archive(name: str, raw: bytes) -> Callable[[str], bytes]:

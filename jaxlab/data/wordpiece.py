@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epath
 
 from jaxlab.errors import InputError, MissingPackageError
+from jaxlab.files import write_atomically
 
 if TYPE_CHECKING:
     import tokenizers
@@ -141,7 +142,7 @@ def own_tokenizer(
     file = epath.Path(directory) / "tokenizer.json"
     if not file.exists():
         file.parent.mkdir(exist_ok=True)
-        file.write_text(train_wordpiece(texts, vocab_size).to_str())
+        write_atomically(file, train_wordpiece(texts, vocab_size).to_str())
     tokenizer = load_tokenizer(str(directory))
     size = tokenizer.get_vocab_size()
     if size > vocab_size:

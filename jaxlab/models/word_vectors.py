@@ -7,6 +7,7 @@ from etils import epath
 from scipy import stats
 
 from jaxlab.errors import InputError
+from jaxlab.files import write_atomically
 
 
 def nearest(
@@ -129,7 +130,7 @@ def save_word2vec(path: epath.PathLike, words: Sequence[str], vectors: np.ndarra
     ]
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
+    write_atomically(path, "\n".join(lines) + "\n")
 
 
 def load_word2vec(path: epath.PathLike) -> tuple[list[str], np.ndarray]:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
+from jaxlab.files import write_atomically
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -25,4 +27,4 @@ def save_figure(figure: "Figure", path: epath.PathLike) -> None:
 def write(path: epath.PathLike, buffer: io.BytesIO) -> None:
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(buffer.getvalue())
+    write_atomically(path, buffer.getvalue())

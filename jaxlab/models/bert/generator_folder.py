@@ -9,6 +9,7 @@ from etils import epath
 from jaxlab.data.qa_tokens import ORDERS, Limits
 from jaxlab.data.wordpiece import load_tokenizer
 from jaxlab.errors import InputError
+from jaxlab.files import write_atomically
 from jaxlab.models.bert.generation_loss import TargetLayout
 from jaxlab.models.bert.heads import MaskedLMHead
 from jaxlab.models.bert.model import Bert
@@ -94,7 +95,7 @@ def save_generator(
         "keep_tokens": None if keep_tokens is None else [int(i) for i in keep_tokens],
     }
     text = json.dumps(settings) + "\n"
-    epath.Path(directory).joinpath(SETTINGS_FILE).write_text(text)
+    write_atomically(epath.Path(directory) / SETTINGS_FILE, text)
 
 
 def load_generator(directory: epath.PathLike) -> Generator:

@@ -18,6 +18,7 @@ from etils import epath
 from flax import traverse_util
 
 from jaxlab.errors import InputError, MissingPackageError
+from jaxlab.files import write_atomically
 from jaxlab.models.bert.heads import MaskedLMHead, SequenceClassifier
 from jaxlab.models.bert.model import ACTIVATIONS, LAYER_PREFIX, Bert
 
@@ -206,13 +207,14 @@ def save_pretrained(
             weights |= _from_flat(_flat(heads[name][1]), names, "")
     directory = epath.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    directory.joinpath(CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    write_atomically(directory / CONFIG_FILE, text)
     # transformers refuses files that do not say which layout they follow.
-    directory.joinpath(WEIGHTS_FILE).write_bytes(
-        _safetensors().numpy.save(weights, metadata={"format": "pt"})
+    write_atomically(
+        directory / WEIGHTS_FILE, _safetensors().numpy.save(weights, metadata={"format": "pt"})
     )
     if tokenizer is not None:
-        directory.joinpath("tokenizer.json").write_text(tokenizer.to_str())
+        write_atomically(directory / "tokenizer.json", tokenizer.to_str())
 
 
 def encoder_names(model: Bert) -> Names:

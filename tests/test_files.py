@@ -1,0 +1,143 @@
+"""Files written whole, JSON that is not, and folders that one process holds."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from processes import ROOT
+
+from jaxlab import files
+
+
+@pytest.mark.parametrize("old", ["before", None])
+def test_an_interrupted_write_leaves_what_was_there(tmp_path, old):
+    path = tmp_path / "a.txt"
+    if old is not None:
+        path.write_text(old)
+    writing = contextlib.ExitStack()
+    part = writing.enter_context(files.replacing(path))
+    with open(part, "w") as file:
+        file.write("half")
+    assert os.path.dirname(part) == str(tmp_path)  # a rename works within a disk only
+    with pytest.raises(KeyboardInterrupt), writing:
+        raise KeyboardInterrupt
+    assert [p.name for p in tmp_path.iterdir()] == ([] if old is None else ["a.txt"])
+    if old is not None:
+        assert path.read_text() == old
+
+
+def test_links_devices_and_long_names(tmp_path):
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    files.write_atomically(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "new"
+    files.write_atomically("/dev/null", "x")
+    assert not os.path.isfile("/dev/null")
+    longest = tmp_path / ("n" * 255)
+    files.write_atomically(longest, "whole")
+    assert longest.read_text() == "whole"
+
+
+def test_a_full_disk_is_named():
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        files.write_atomically("/dev/full", "x")
+
+
+def test_parts_of_killed_processes_are_swept_when_they_are_old(tmp_path):
+    for name in (".a.part", ".b.part", "c.part"):
+        (tmp_path / name).write_text("x")
+    for name in (".a.part", "c.part"):
+        os.utime(tmp_path / name, (0, 0))
+    files.lock(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".b.part", ".lock", "c.part"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not JSON"),
+        (b'{"a": 1', "is not JSON"),
+        (b"\xff\xfe{", "is not UTF-8"),
+        (b"[" * 100_000, "is nested too deeply"),
+        (b"1" * 10_000, "is not JSON"),
+    ],
+)
+def test_json_that_cannot_be_read_is_named(tmp_path, content, message):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"a.json {message}"):
+        files.read_json(path)
+
+
+def test_every_file_is_written_through_one_function():
+    """But rows that are appended, and what is made to be copied into a part."""
+    in_place = re.compile(
+        r"""\.write_(text|bytes)\(|\bopen\([^)\n]*["'][wx]b?["']|np\.savez?\(|save_file\("""
+    )
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for folder in ("jaxlab", "scripts")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for line in path.read_text().splitlines()
+        if in_place.search(line) and ">>>" not in line and "..." not in line
+    ]
+    allowed = ("open(part,", "probe.write_text", "epath.Path(path).write_bytes(")
+    assert [line for line in found if not any(text in line for text in allowed)] == []
+
+
+HOLD = "import sys; from jaxlab.files import lock; h = lock(sys.argv[1]); print('held', flush=True)"
+
+
+def hold(folder, then="; sys.stdin.read()"):
+    """A process that holds the folder until it is killed or its input is closed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD + then, str(folder)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_lock_is_held_by_one_process_and_dies_with_it(tmp_path):
+    process = hold(tmp_path)
+    try:
+        with pytest.raises(ValueError, match=rf"in use by process {process.pid} on "):
+            files.lock(tmp_path)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        held = files.lock(tmp_path)
+        assert files.lock(tmp_path) is held
+        held.close()
+        assert files.lock(tmp_path) is not held
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_forked_child_does_not_keep_the_lock(tmp_path):
+    fork = "; import os, time; os.fork() or time.sleep(30); sys.stdin.read()"
+    process = hold(tmp_path, fork)
+    process.kill()
+    process.wait()
+    files.lock(tmp_path).close()
+    process.stdin.close()
+
+
+def test_folders_that_cannot_be_locked(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    warned = []
+    monkeypatch.setattr(files.logging, "warning", lambda text, *args: warned.append(text % args))
+    assert files.lock(tmp_path) is None
+    assert files.lock("gs://bucket/run") is None
+    assert [text.rpartition(": ")[2] for text in warned] == ["start no second run in it"] * 2
