@@ -6,7 +6,8 @@ here: `scripts/fetch_data.py` brings the files.
 """
 
 from jaxlab.data.classification import ClassificationSplits, load_classification
-from jaxlab.data.images import SPECS, SPLITS, ImageSet, ImageSpec, data_folder, image_spec, load
+from jaxlab.data.image_sets import SPECS, ImageSet, ImageSpec
+from jaxlab.data.images import SPLITS, data_folder, image_spec, load
 from jaxlab.data.labels import (
     flip_labels,
     long_tail_counts,

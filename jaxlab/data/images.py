@@ -1,7 +1,8 @@
-"""Named image sets: what each one is (`ImageSpec`) and reading it from the data folder (`load`)."""
+"""Reading named image sets from the data folder (`load`), split by split."""
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,100 +10,13 @@ import numpy as np
 import pooch
 
 from jaxlab.data import formats
+from jaxlab.data.image_sets import SPECS, ImageSet, ImageSpec
+from jaxlab.data.labels import check_whole
 from jaxlab.errors import InputError
 
-LIKELIHOODS = ("bernoulli", "mixture", "normal")
 SPLITS = ("train", "test", "validation")
 VALIDATION_SIZE = 5000
 ORDER_SEED = 20200708  # of the fixed shuffle of files that come ordered by class
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageSpec:
-    """What a model must know about a set of images.
-
-    Attributes:
-      name: as given to `load`.
-      channels: 1 (grey) or 3 (RGB).
-      image_size: height and width handed to the model, after padding.
-      pad: zeros that the pipeline adds on each side; losses leave them out.
-      likelihood: "bernoulli" (pixels binarised), "mixture" (discretized logistics) or "normal".
-      bits: bits a colour value that the mixture models, 1 to 8.
-
-    Raises:
-      ValueError: if one of them is out of range.
-
-    Example:
-      >>> ImageSpec("mnist", pad=2).dims
-      784
-    """
-
-    name: str
-    channels: int = 1
-    image_size: int = 32
-    pad: int = 0
-    likelihood: str = "bernoulli"
-    bits: int = 8
-
-    def __post_init__(self):
-        if self.channels not in (1, 3):
-            raise InputError(f"channels is {self.channels}, needs to be 1 or 3")
-        if self.likelihood not in LIKELIHOODS:
-            raise InputError(f"likelihood is {self.likelihood!r}, needs to be one of {LIKELIHOODS}")
-        if not 1 <= self.bits <= 8:
-            raise InputError(f"bits is {self.bits}, needs to be between 1 and 8")
-        if self.pad < 0 or self.image_size <= 2 * self.pad:
-            raise InputError(f"pad is {self.pad}, image_size {self.image_size} leaves no pixel")
-
-    @property
-    def dims(self) -> int:
-        """Colour values of one image before padding: what bits per dimension divide by."""
-        return self.channels * (self.image_size - 2 * self.pad) ** 2
-
-
-# The sets that come with a name of their own. "folder" and "npz" take their spec from what is read.
-SPECS = {
-    spec.name: spec
-    for spec in (
-        ImageSpec("mnist", pad=2),
-        ImageSpec("mnist5k", pad=2),
-        ImageSpec("fashion_mnist", pad=2, likelihood="mixture"),
-        # Re-encoded as JPEG: bits/dim does not compare with published CIFAR-10, hence the name.
-        ImageSpec("cifar10_jpeg", channels=3, likelihood="mixture"),
-    )
-}
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ImageSet:
-    """Images in memory.
-
-    Attributes:
-      images: uint8 [N, H, W, C], not yet padded: H = W = spec.image_size - 2 * spec.pad.
-      labels: int32 [N], or None.
-      spec: the set's description.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray | None
-    spec: ImageSpec
-
-    def __post_init__(self):
-        side = self.spec.image_size - 2 * self.spec.pad
-        want = (len(self.images), side, side, self.spec.channels)
-        if self.images.dtype != np.uint8 or self.images.shape != want:
-            raise InputError(
-                f"images are {self.images.dtype} {self.images.shape}, "
-                f"{self.spec} needs uint8 {want}"
-            )
-        if self.labels is not None and self.labels.shape != (len(self.images),):
-            raise InputError(
-                f"labels have shape {self.labels.shape}, {len(self.images)} images need "
-                f"({len(self.images)},)"
-            )
-
-    def __len__(self) -> int:
-        return len(self.images)
 
 
 def data_folder(data_dir: str | Path | None = None) -> Path:
@@ -136,22 +50,28 @@ def load(
       training and 500 held out, which are both "test" and "validation".
     - `cifar10_jpeg`: `cifar10_{train,test}_jpeg.npz`. It comes ordered by class and is put into a
       fixed random order, so that a part of it holds all classes. `folder` is treated likewise.
-    - `folder`: images in `data_dir/<split>/`, or directly in `data_dir`; sub-folders are classes.
+    - `folder`: images in `data_dir/<split>/`, or directly in `data_dir`; sub-folders are classes,
+      numbered in the order of the training split's names. A picture that is not square is cut to
+      its centre, unless `crop` says which part; see `formats.read_images` for what is read how.
     - `npz`: `data_dir` is a file, or a folder with `<split>.npz`; see `formats.read_npz`.
+
+    Files of the validation split may be called `validation`, `valid`, `val` or `dev`; upper and
+    lower case are the same.
 
     Args:
       name: one of the above.
       data_dir: where the files are; default $JAXLAB_DATA, then the user's cache folder.
       split: "train", "test" or "validation". Where no validation files exist, "validation" is the
         last `holdout` training images (5,000 if `holdout` is 0).
-      limit: read only the first so many images.
-      holdout: leave so many images at the end out of "train"; 0 trains on all of them, also on
-        those of "validation".
+      limit: read at most the first N images.
+      holdout: leave N images at the end out of "train"; 0 trains on all of them, also on those of
+        "validation". An error where the validation split has files of its own.
       likelihood: replaces the spec's; for `folder` and `npz` the default is "bernoulli" for grey
         images and "mixture" for colour.
       bits: replaces the spec's.
       pad: replaces the spec's; `image_size` of the spec changes with it.
-      image_size: `folder`: height and width to resize to. `npz`: those the images must have.
+      image_size: `folder`: height and width to resize to, after the crop. `npz`: those the images
+        must have.
       channels: `folder` only: 3 reads RGB, 1 grey.
       crop: `folder` only: box (left, top, right, bottom) cut out before resizing.
 
@@ -164,10 +84,10 @@ def load(
     """
     if split not in SPLITS:
         raise InputError(f"split is {split!r}, needs to be one of {SPLITS}")
-    if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}, needs to be at least 1")
-    if holdout < 0:
-        raise InputError(f"holdout is {holdout}, needs to be at least 0")
+    if limit is not None:
+        check_whole("limit", limit, at_least=1)
+    check_whole("holdout", holdout)
+    formats.check_geometry(image_size, channels, crop)
     folder = data_folder(data_dir)
     part = _Part(split, holdout, limit)
     if name in ("mnist", "fashion_mnist"):
@@ -184,7 +104,10 @@ def load(
         raise InputError(_unknown(name))
     side, colours = images.shape[1], images.shape[3]
     if name == "npz" and image_size not in (None, side):
-        raise InputError(f"image_size is {image_size}, the images of {folder} have {side} pixels")
+        raise InputError(
+            f"image_size is {image_size}, the images of {folder} have {side}x{side} pixels: an npz "
+            f"is not resized, leave image_size out or give {side}"
+        )
     found = {"likelihood": likelihood, "bits": bits, "pad": pad}
     spec = image_spec(name, image_size=side, channels=colours, **found)
     spec = dataclasses.replace(spec, image_size=side + 2 * spec.pad)
@@ -251,7 +174,11 @@ class _Part:
         if not whole:
             held = self.holdout or (VALIDATION_SIZE if self.split == "validation" else 0)
             if held >= total:
-                raise InputError(f"holdout is {held}, the training files hold {total} images")
+                raise InputError(
+                    f"holdout is {held}, the training files hold {total} images: hold out fewer "
+                    "(--config.data.holdout=N), or evaluate on the test split "
+                    "(--config.eval_split=test)"
+                )
             start, stop = (total - held, total) if self.split == "validation" else (0, total - held)
         return slice(start, stop if self.limit is None else min(stop, start + self.limit))
 
@@ -314,46 +241,97 @@ def _load_cifar10_jpeg(folder: Path, part: _Part) -> tuple[np.ndarray, np.ndarra
 def _load_folder(
     folder: Path, part: _Part, image_size: int | None, channels: int, crop: formats.Box | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    place, whole = _split_place(folder, part, lambda split: folder / split, Path.is_dir)
-    paths, labels, _ = formats.list_images(place)
+    find = lambda split: _find_split(folder, split)
+    place, whole = _split_place(folder, part, find)
+    # The training split numbers the classes of all splits.
+    train = find("train")
+    known = formats.class_names(train) if train and train != place else None
+    paths, labels, _ = formats.list_images(place, classes=known or None)
     rows = _shuffled(len(paths))[part.indices(len(paths), whole=whole)]
     images = formats.read_images(
         [paths[i] for i in rows], image_size=image_size, channels=channels, crop=crop
     )
+    if part.limit is None or len(rows) < part.limit:
+        images = formats.check_images(str(place), images)
     return images, None if labels is None else labels[rows]
 
 
 def _load_npz(folder: Path, part: _Part) -> tuple[np.ndarray, np.ndarray | None]:
-    if folder.suffix == ".npz":
+    if folder.suffix.lower() == ".npz":
         # Keys of no split are the training set's: as test set they would be the same images again.
         place, has = folder, lambda split: formats.npz_has_split(folder, split)
         if part.split == "test" and not has("test"):
             raise InputError(
-                f"{folder} has no test split: call its arrays x_test and y_test, or evaluate on "
-                "part of the training images (holdout=N, split validation)"
+                f"{folder} has no test split: call its arrays x_test and y_test, {_NO_TEST}"
             )
-        whole = has(part.split) if part.split != "train" else has("validation")
+        whole = has("validation") if part.split != "test" else True
+        _check_holdout(part, whole, f"the arrays of {folder}")
     else:
         place, whole = _split_place(
-            folder, part, lambda split: folder / f"{split}.npz", Path.is_file
+            folder, part, lambda split: _find_split(folder, split, ".npz"), ".npz"
         )
     images, labels = formats.read_npz(place, part.split if whole else part.source)
     rows = part.indices(len(images), whole=whole)
     return images[rows], None if labels is None else labels[rows]
 
 
-def _split_place(folder: Path, part: _Part, place, exists) -> tuple[Path, bool]:
+_NO_TEST = (
+    "or evaluate on part of the training images (--config.eval_split=validation with "
+    "--config.data.holdout=N; in Python split validation, holdout=N)"
+)
+
+
+def _find_split(folder: Path, split: str, ending: str = "") -> Path | None:
+    """The folder of a split, or with an ending the file, in upper or lower case."""
+    if not folder.is_dir():
+        return None
+    exists = Path.is_file if ending else Path.is_dir
+    names = formats.split_names(split, ending)
+    found = [folder / name for name in sorted(os.listdir(folder)) if name.lower() in names]
+    found = [path for path in found if exists(path)]
+    if len(found) > 1:
+        raise InputError(
+            f"{folder}: {' and '.join(path.name for path in found)} both name the {split} split, "
+            "keep one"
+        )
+    return found[0] if found else None
+
+
+def _split_place(
+    folder: Path, part: _Part, find: Callable[[str], Path | None], ending: str = ""
+) -> tuple[Path, bool]:
     """Where a split's files are, and whether they hold just that split."""
-    if exists(place(part.split)):
+    places = {split: find(split) for split in SPLITS}
+    place, train = places[part.split], places["train"]
+    _check_holdout(part, places["validation"] is not None, str(places["validation"]))
+    if place:
         # Training images give up a holdout only where validation has no files of its own.
-        return place(part.split), part.split != "train" or exists(place("validation"))
-    if part.split == "validation" and exists(place("train")):
-        return place("train"), False
+        return place, part.split != "train" or places["validation"] is not None
+    if part.split == "validation" and train:
+        return train, False
     # Without folders of splits all is one set; beside one of them it would hold that one's images.
-    alone = not any(exists(place(split)) for split in ("train", "validation", "test"))
-    if part.split != "test" and alone and folder.is_dir():
+    if part.split != "test" and not any(places.values()) and folder.is_dir() and not ending:
         return folder, False
-    raise FileNotFoundError(f"{place(part.split)} is missing: no {part.split} split in {folder}")
+    missing = f"{folder / (part.split + ending)} is missing: no {part.split} split in {folder}"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{missing}, which is no folder; --data_dir says where to look")
+    if part.split == "test":
+        raise FileNotFoundError(f"{missing}; add one, {_NO_TEST}")
+    raise FileNotFoundError(f"{missing}, which has {_listing(folder)}")
+
+
+def _check_holdout(part: _Part, explicit: bool, place: str) -> None:
+    if explicit and part.holdout and part.split != "test":
+        raise InputError(
+            f"holdout is {part.holdout}, but {place} hold the validation split: give holdout 0 "
+            "(--config.data.holdout=0), or take these files away"
+        )
+
+
+def _listing(folder: Path, most: int = 6) -> str:
+    names = sorted(os.listdir(folder))
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more if names else "no files"
 
 
 def _shuffled(total: int) -> np.ndarray:

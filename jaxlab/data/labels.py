@@ -4,7 +4,7 @@ All of it is drawn from a seed and is the same wherever and however often it is 
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -160,7 +160,7 @@ def flip_labels(
     if not num_classes >= 2:
         raise InputError(f"num_classes is {num_classes}, needs to be at least 2")
     labels = _check_labels(labels, num_classes)
-    _check_share("rate", rate)
+    check_share("rate", rate)
     _check_seed(seed)
     rng = np.random.default_rng((seed, _FLIP))
     # All draws are made whatever the rate, so that a higher rate only adds wrong labels.
@@ -206,7 +206,7 @@ def sinusoid(num_examples: int, *, noise: float = 0.1, seed: int) -> tuple[np.nd
     """
     if not num_examples >= 1:
         raise InputError(f"num_examples is {num_examples}, needs to be at least 1")
-    _check_share("noise", noise)
+    check_share("noise", noise)
     _check_seed(seed)
     rng = np.random.default_rng((seed, _POINTS))
     radius, angle = 2 * np.sqrt(rng.random(num_examples)), 2 * np.pi * rng.random(num_examples)
@@ -281,6 +281,29 @@ def _sizes(sizes: Sequence[int] | Sequence[float], total: int) -> list[int]:
     return numbers
 
 
+def check_whole(name: str, value: Any, *, at_least: int = 0, at_most: int | None = None) -> None:
+    """Raises unless `value` is a whole number in its range (a truth value is none).
+
+    Example:
+      >>> check_whole("num_test", -5)
+      Traceback (most recent call last):
+      jaxlab.errors.InputError: num_test is -5, needs to be a whole number of at least 0
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < at_least or (at_most is not None and value > at_most):
+        end = f" and at most {at_most}" if at_most is not None else ""
+        raise InputError(
+            f"{name} is {value!r}, needs to be a whole number of at least {at_least}{end}"
+        )
+
+
+def check_share(name: str, value: Any) -> None:
+    """Raises unless `value` is a number in [0, 1]."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1:
+        raise InputError(f"{name} is {value!r}, needs to be in [0, 1]")
+
+
 def _check_labels(labels: np.ndarray, num_classes: int | None = None) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or not len(labels):
@@ -292,11 +315,6 @@ def _check_labels(labels: np.ndarray, num_classes: int | None = None) -> np.ndar
             end = "K" if num_classes is None else num_classes
             raise InputError(f"labels has value {value}, needs to be in [0, {end})")
     return labels
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise InputError(f"{name} is {value}, needs to be in [0, 1]")
 
 
 def _check_seed(seed: int) -> None:

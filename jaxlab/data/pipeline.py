@@ -12,7 +12,7 @@ from typing import Any
 import grain.python as grain
 import numpy as np
 
-from jaxlab.data.images import ImageSet
+from jaxlab.data.image_sets import ImageSet
 from jaxlab.errors import InputError
 
 BINARIZE = (None, "fixed", "static")
@@ -69,7 +69,7 @@ def train_pipeline(
     rows = _process_rows(batch_size, process_index, process_count)
 
     def batch(step: int, indices: np.ndarray) -> dict[str, np.ndarray]:
-        images = _gather(image_set, indices)
+        images = image_set.padded(indices)
         if flip:
             draw = np.random.default_rng((seed, _FLIP, step)).random(batch_size)[rows] < 0.5
             images[draw] = images[draw, :, ::-1]
@@ -189,7 +189,7 @@ class EvalBatches:
         for first in range(0, len(self.image_set), self.batch_size):
             stop = min(first + self.rows.stop, len(self.image_set))
             indices = np.arange(first + self.rows.start, stop)
-            images = _gather(self.image_set, indices)
+            images = self.image_set.padded(indices)
             if self.binarize is not None:
                 images = _binarize(
                     images, indices, None if self.binarize == "static" else self.seed
@@ -250,16 +250,6 @@ def _process_rows(batch_size: int, process_index: int, process_count: int) -> sl
         raise InputError(f"process_index is {process_index}, there are {process_count} processes")
     rows = batch_size // process_count
     return slice(process_index * rows, (process_index + 1) * rows)
-
-
-def _gather(image_set: ImageSet, indices: np.ndarray) -> np.ndarray:
-    """Copies of the images [n, S, S, C], zeros around them."""
-    pad, size = image_set.spec.pad, image_set.spec.image_size
-    if not pad:
-        return image_set.images[indices]
-    images = np.zeros((len(indices), size, size, image_set.spec.channels), np.uint8)
-    images[:, pad:-pad, pad:-pad] = image_set.images[indices]
-    return images
 
 
 def _extend(values: np.ndarray, missing: int) -> np.ndarray:

@@ -258,3 +258,16 @@ def test_real_cifar10_jpeg_is_mixed_and_has_the_known_channel_means(data_dir):
     np.testing.assert_allclose(images.images.mean((0, 1, 2)), [125.3, 122.9, 113.9], atol=4)
     held = load_real("cifar10_jpeg", data_dir, "validation", holdout=50)
     assert not {x.tobytes() for x in held.images} & {x.tobytes() for x in images.images}
+
+
+def test_what_models_see_is_padded_and_the_set_says_so():
+    pixels = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4, 1)
+    images = data.ImageSet(pixels, None, data.ImageSpec("x", image_size=8, pad=2))
+    assert images.spec.shape == (8, 8, 1)
+    assert repr(images) == "ImageSet('x', 3 images 4x4x1, which pipelines pad to 8x8x1)"
+    for shown in (images.padded(), next(iter(data.eval_batches(images, 3)))["image"]):
+        np.testing.assert_array_equal(shown, np.pad(pixels, [(0, 0), (2, 2), (2, 2), (0, 0)]))
+    np.testing.assert_array_equal(images.padded([2]), images.padded()[2:])
+    plain = data.ImageSet(pixels, None, data.ImageSpec("x", image_size=4))
+    assert repr(plain) == "ImageSet('x', 3 images 4x4x1)"
+    np.testing.assert_array_equal(plain.padded(), pixels)

@@ -128,7 +128,8 @@ class NVAE(nn.Module):
         if self.image_size % reduction:
             raise InputError(
                 f"image_size is {self.image_size}, patch {self.patch}, {self.blocks} blocks and "
-                f"{len(self.groups)} latent scales need a multiple of {reduction}"
+                f"{len(self.groups)} latent scales need a multiple of {reduction} (data.pad or "
+                "data.image_size makes it so, fewer scales need less)"
             )
         if not self.groups or min(self.groups) < 1:
             raise InputError(f"groups is {tuple(self.groups)}, every scale needs at least 1")
@@ -232,7 +233,8 @@ class NVAE(nn.Module):
         if x.shape[1:] != (self.image_size, self.image_size, self.channels):
             raise InputError(
                 f"x has shape {x.shape}, the model needs (batch, {self.image_size}, "
-                f"{self.image_size}, {self.channels})"
+                f"{self.image_size}, {self.channels}); images of data.load are not yet padded, "
+                "image_set.padded() and the pipelines give them so"
             )
         y = self.stem(2 * x - 1)
         for cell in self.pre:
