@@ -264,3 +264,27 @@ def test_wrong_arguments_state_value_and_rule():
         decoding.greedy(step_fn, state, logits[0], max_length=2, eos_id=0)
     with pytest.raises(ValueError, match=r"inside has shape \(2, 3\)"):
         decoding.span_constraint(PASSAGE, INSIDE[:, :3], vocab_size=10, eos_id=3)
+
+
+def test_a_longer_output_wins_by_the_length_penalty():
+    """The search goes on after an output has ended: with alpha = 1, [1, 1, 1, 0] scores higher."""
+    sure = np.full((2, 2), -np.inf, np.float32)
+    sure[:, 1] = 0.0  # after the first token, 1 for certain
+
+    def step(state, token):
+        late = state >= 2  # and the end after the third
+        logits = jnp.where(late[:, None], jnp.array([0.0, -jnp.inf]), jnp.asarray(sure)[token])
+        return logits, state + 1
+
+    first = jnp.log(jnp.array([[0.5, 0.5]]))
+    options = {"beam_size": 2, "max_length": 6, "eos_id": 0, "num_results": 1, "pad_id": -1}
+    found = {
+        alpha: decoding.beam_search(
+            step, jnp.zeros(1, jnp.int32), first, length_penalty=alpha, **options
+        )
+        for alpha in (0.0, 1.0)
+    }
+    assert found[1.0].tokens[0, 0].tolist() == [1, 1, 1, 0, -1, -1]
+    assert float(found[1.0].scores[0, 0]) == pytest.approx(np.log(0.5) / 4)
+    assert int(found[1.0].lengths[0, 0]) == 4
+    assert float(found[0.0].scores[0, 0]) == pytest.approx(np.log(0.5))

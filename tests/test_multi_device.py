@@ -109,6 +109,29 @@ def test_batches_are_split_and_rows_in_order():
     assert [list(shard.data) for shard in batch.addressable_shards][:2] == [[0, 1], [2, 3]]
 
 
+def test_a_batch_is_split_over_both_axes():
+    """Four devices that share one state have rows of their own nevertheless."""
+    mesh = mesh_lib.make_mesh(fsdp=4)
+    batch = mesh_lib.shard_batch(mesh, {"x": np.arange(16)})["x"]
+    rows = [tuple(np.asarray(shard.data)) for shard in batch.addressable_shards]
+    assert sorted(rows) == [(i, i + 1) for i in range(0, 16, 2)]
+
+
+def test_the_longest_dimension_that_divides_is_split(monkeypatch):
+    monkeypatch.setattr(mesh_lib, "SMALLEST_SPLIT", 16)
+    mesh = mesh_lib.make_mesh(fsdp=4)
+    leaves = {"rows": (12, 8), "columns": (8, 12), "odd": (13, 8), "none": (5, 7), "small": (4, 3)}
+    sharding = mesh_lib.state_sharding(mesh, {k: np.zeros(s) for k, s in leaves.items()})
+    shapes = {name: sharding[name].shard_shape(shape) for name, shape in leaves.items()}
+    assert shapes == {
+        "rows": (3, 8),
+        "columns": (8, 3),
+        "odd": (13, 2),
+        "none": (5, 7),
+        "small": (4, 3),
+    }
+
+
 @pytest.mark.parametrize("rows", [np.zeros((12, 2)), np.zeros(())])
 def test_batches_that_cannot_be_split(rows):
     with pytest.raises(ValueError, match="8 devices need a first dimension"):

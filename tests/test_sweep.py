@@ -78,10 +78,17 @@ def test_a_seed_does_not_depend_on_its_neighbours(side_by_side, contexts):
     _, rows = side_by_side
     own = jax.tree.map(lambda a: a[1], contexts)
     one = make_run({"rate": 0.1}, own)
-    state = one.init(jax.random.key(1))
+    state, metrics = one.init(jax.random.key(1)), []
     for indices in data.epoch_order(10, 0, STEPS * BATCH, seed=1).reshape(STEPS, BATCH):
-        state, _ = one.step(state, {k: v[indices] for k, v in own["train"].items()})
+        state, values = one.step(state, {k: v[indices] for k, v in own["train"].items()})
+        metrics.append(values)
     np.testing.assert_allclose(rows[-1].figures["params"][1], state.params, atol=1e-6)
+    # Metrics are means over the steps since the evaluation before.
+    for name in ("loss", "grad_norm", "noise"):
+        values = np.array([step[name] for step in metrics], np.float64)
+        for row, part in zip(rows[1:], (values[:3], values[3:]), strict=True):
+            np.testing.assert_allclose(row.metrics[name][1], part.mean(), rtol=1e-4, atol=1e-6)
+        assert np.ptp(values) > 1e-3
 
 
 def test_another_number_compiles_nothing(side_by_side, contexts):

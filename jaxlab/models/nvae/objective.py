@@ -5,7 +5,7 @@ mean_b [ -log p(x | z) + beta sum_l gamma_l KL_l ]
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -130,16 +130,84 @@ def init_variables(model: NVAE, key: jax.Array, images: jax.Array, *, spectral: 
     return variables["params"], state
 
 
-def elbo_terms(model: NVAE, params, model_state, x: jax.Array, *, key, train: bool):
+def elbo_terms(model: NVAE, params, model_state, x: jax.Array, *, key, noise=None, train: bool):
     """Reconstruction and KL of a batch.
+
+    Args:
+        key, noise: One of them gives the posterior draws, see `NVAE.__call__`.
 
     Returns:
         (nats [batch] of -log p(x | z), kl [batch, groups], output, updated collections).
     """
     variables = {"params": params, "batch_stats": model_state["batch_stats"]}
     mutable = ["batch_stats", "kernels"] if train else []
-    output, updates = model.apply(variables, x, key=key, train=train, mutable=mutable)
+    output, updates = model.apply(variables, x, key=key, noise=noise, train=train, mutable=mutable)
     return -model.observation.log_prob(x, output.parameters), output.kl, output, updates
+
+
+class Terms(NamedTuple):
+    """What the training objective of a batch is made of.
+
+    Attributes:
+        nats: [batch], -log p(x | z).
+        kl: [batch, groups].
+        gamma: [groups], weights of the groups' KL.
+        weighted_kl: [batch], beta sum_l gamma_l KL_l.
+        spectral: [], sum of the largest singular values; 0 without penalties.
+        norms: [], sum of the largest batch-norm factors; 0 without penalties.
+    """
+
+    nats: jax.Array
+    kl: jax.Array
+    gamma: jax.Array
+    weighted_kl: jax.Array
+    spectral: jax.Array
+    norms: jax.Array
+
+
+def training_objective(
+    model: NVAE,
+    params,
+    model_state,
+    x: jax.Array,
+    *,
+    key: jax.Array | None = None,
+    noise: Sequence[jax.Array] | None = None,
+    beta,
+    alphas: np.ndarray | None,
+    coefficient=None,
+    spectral_iterations: int = 4,
+) -> tuple[jax.Array, tuple[Terms, dict[str, Any]]]:
+    """The objective at the top of this file: what training minimises and `parity` compares.
+
+    Args:
+        x: [batch, size, size, channels], from `prepare_images`.
+        key, noise: One of them gives the posterior draws.
+        beta: KL coefficient.
+        alphas: From `balance_alphas`; None weighs all groups alike, as does beta = 1.
+        coefficient: lambda; None leaves the penalties out.
+        spectral_iterations: Power iterations.
+
+    Returns:
+        (loss, (terms, model_state)).
+    """
+    nats, kl, _, updates = elbo_terms(
+        model, params, model_state, x, key=key, noise=noise, train=True
+    )
+    gamma = jnp.ones(kl.shape[1])
+    if alphas is not None:
+        gamma = jnp.where(beta < 1, balance(kl, alphas), gamma)
+    weighted = beta * jnp.sum(gamma * kl, axis=1)
+    loss = jnp.mean(nats + weighted)
+    state = {**model_state, "batch_stats": updates["batch_stats"]}
+    spectral = norms = jnp.zeros(())
+    if coefficient is not None:
+        spectral, state["spectral"] = spectral_penalty(
+            updates["kernels"], model_state["spectral"], iterations=spectral_iterations
+        )
+        norms = batch_norm_penalty(params)
+        loss += coefficient * (spectral + norms)
+    return loss, (Terms(nats, kl, gamma, weighted, spectral, norms), state)
 
 
 def make_loss(
@@ -173,34 +241,41 @@ def make_loss(
     """
     if penalty_init is not None:
         check_scalar("penalty_init", penalty_init, above=0.0)
-    alphas = balance_alphas(model.groups, balancing or "equal")
+    alphas = None if balancing is None else balance_alphas(model.groups, balancing)
 
     def loss_fn(params, model_state, batch, *, key, step):
         binary, noise = jax.random.split(key)
         x = prepare_images(model, batch["image"], binary, static=static_binarization)
-        nats, kl, _, updates = elbo_terms(model, params, model_state, x, key=noise, train=True)
         beta = kl_coefficient(
             step, total_steps, portion=kl_portion, constant=kl_constant, minimum=kl_minimum
         )
-        gamma = jnp.ones(kl.shape[1])
-        if balancing is not None:
-            gamma = jnp.where(beta < 1, balance(kl, alphas), gamma)
-        loss = jnp.mean(nats + beta * jnp.sum(gamma * kl, axis=1))
-        state = {**model_state, "batch_stats": updates["batch_stats"]}
-        metrics = {
-            "nelbo": jnp.mean(nats + jnp.sum(kl, axis=1)),
-            "reconstruction": jnp.mean(nats),
-            "kl": jnp.mean(jnp.sum(kl, axis=1)),
-            "kl_coefficient": beta,
-        }
+        coefficient = None
         if penalty > 0:
             coefficient = penalty_coefficient(beta, final=penalty, initial=penalty_init)
-            spectral, state["spectral"] = spectral_penalty(
-                updates["kernels"], model_state["spectral"], iterations=spectral_iterations
-            )
-            norms = batch_norm_penalty(params)
-            loss += coefficient * (spectral + norms)
-            metrics |= {"spectral": spectral, "batch_norm": norms, "penalty": coefficient}
+        loss, (terms, state) = training_objective(
+            model,
+            params,
+            model_state,
+            x,
+            key=noise,
+            beta=beta,
+            alphas=alphas,
+            coefficient=coefficient,
+            spectral_iterations=spectral_iterations,
+        )
+        kl = jnp.sum(terms.kl, axis=1)
+        metrics = {
+            "nelbo": jnp.mean(terms.nats + kl),
+            "reconstruction": jnp.mean(terms.nats),
+            "kl": jnp.mean(kl),
+            "kl_coefficient": beta,
+        }
+        if coefficient is not None:
+            metrics |= {
+                "spectral": terms.spectral,
+                "batch_norm": terms.norms,
+                "penalty": coefficient,
+            }
         return loss, (state, metrics)
 
     return loss_fn

@@ -15,11 +15,7 @@ import numpy as np
 
 from jaxlab.errors import InputError
 from jaxlab.models.nvae import objective, reference
-from jaxlab.models.nvae.regularization import (
-    batch_norm_penalty,
-    spectral_penalty,
-    stack_matrices,
-)
+from jaxlab.models.nvae.regularization import stack_matrices
 
 GRADIENT_TOLERANCE = 1e-3
 TOLERANCE = 1e-4
@@ -144,28 +140,23 @@ def _training(model, variables, x, noise, arrays, flags) -> dict[str, Any]:
     alphas = objective.balance_alphas(model.groups, "square")
     vectors = _singular_vectors(model, variables, x, noise)
 
+    state = {"batch_stats": variables["batch_stats"], "spectral": vectors}
+
     def run(params):
-        every = {"params": params, "batch_stats": variables["batch_stats"]}
-        output, updates = model.apply(
-            every, x, noise=noise, train=True, mutable=["batch_stats", "kernels"]
+        total, (terms, after) = objective.training_objective(
+            model, params, state, x, noise=noise, beta=beta, alphas=alphas, coefficient=weight
         )
-        nats = -model.observation.log_prob(x, output.parameters)
-        gamma = objective.balance(output.kl, alphas) if beta < 1 else jnp.ones(alphas.shape)
-        balanced = beta * jnp.sum(gamma * output.kl, axis=1)
-        spectral, _ = spectral_penalty(updates["kernels"], vectors)
-        norms = batch_norm_penalty(params)
-        total = jnp.mean(nats + balanced) + weight * (spectral + norms)
         values = {
-            "recon_loss": nats,
-            "kl": output.kl,
-            "balanced_kl": balanced,
-            "gamma": gamma,
+            "recon_loss": terms.nats,
+            "kl": terms.kl,
+            "balanced_kl": terms.weighted_kl,
+            "gamma": terms.gamma,
             "alpha": jnp.asarray(alphas),
-            "spectral_sum": spectral,
-            "bn_sum": norms,
+            "spectral_sum": terms.spectral,
+            "bn_sum": terms.norms,
             "total": total,
         }
-        return total, (values, updates["batch_stats"])
+        return total, (values, after["batch_stats"])
 
     gradients, (values, after) = _run_once(jax.grad(run, has_aux=True), variables["params"])
     ours = {f"train/{name}": value for name, value in values.items()}

@@ -207,6 +207,58 @@ def test_masked_tokens(toy):
         generation_loss.make_masked_loss(model, head, mask_id=4, rate=1)
 
 
+def test_which_tokens_are_masked_and_by_what(toy, monkeypatch):
+    """Counted over many keys: never the ends nor padding, 80 % masks, 10 % random, 10 % kept."""
+    model, head, params, _ = toy
+    ids = np.array([[2, 7, 8, 9, 10, 11, 12, 3], [2, 7, 8, 9, 3, 0, 0, 0]])
+    batch = {"input_ids": jnp.asarray(ids), "attention_mask": jnp.asarray(ids != 0)}
+    mask_id, seen = 4, []
+
+    def record(model, head, params, ids, visible, types, positions, *, key):
+        seen.append((ids, positions))
+        return jnp.zeros((*positions.shape, model.vocab_size))
+
+    monkeypatch.setattr(generation_loss, "token_logits", record)
+    loss_fn = generation_loss.make_masked_loss(model, head, mask_id=mask_id, rate=0.4)
+
+    @jax.jit
+    @jax.vmap
+    def run(key):
+        loss = loss_fn(params, {}, batch, key=key, step=0)[0]
+        return (loss, *seen.pop())
+
+    count = 3000
+    losses, inputs, positions = map(np.asarray, run(jax.random.split(jax.random.key(0), count)))
+    # Logits of 0 cost log V for each target, whatever the number of padded places.
+    np.testing.assert_allclose(losses, np.log(model.vocab_size), rtol=1e-5)
+    changed = inputs != ids
+    assert not changed[:, :, 0].any()
+    assert not changed[:, 0, 7].any()
+    assert not changed[:, 1, 4:].any()
+    # Targets per row: 0.4 of 6 and of 3 tokens, rounded; all places are taken alike often.
+    wanted = [2, 1]
+    for row, (number, inner) in enumerate(zip(wanted, (range(1, 7), range(1, 4)), strict=True)):
+        chosen = positions[:, row, :number]
+        assert set(np.unique(chosen)) == set(inner)
+        places = np.bincount(chosen.ravel(), minlength=8)[list(inner)] / (count * number)
+        np.testing.assert_allclose(places, 1 / len(inner), atol=0.03)
+    first = positions[:, 0, :2]
+    new = np.take_along_axis(inputs[:, 0], first, 1)
+    old = np.take_along_axis(np.broadcast_to(ids[0], (count, 8)), first, 1)
+    # A random token is the mask or the old one in 1 of the 19 draws each.
+    shares = [
+        (new == mask_id).mean(),
+        (new == old).mean(),
+        ((new != mask_id) & (new != old)).mean(),
+    ]
+    np.testing.assert_allclose(shares, [0.8 + 0.1 / 19, 0.1 + 0.1 / 19, 0.1 * 17 / 19], atol=0.02)
+    assert new.min() >= 1
+    assert new.max() == model.vocab_size - 1
+    # What is not chosen stays.
+    assert (changed[:, 0].sum(1) <= 2).all()
+    assert (changed[:, 1].sum(1) <= 1).all()
+
+
 def test_a_reduced_vocabulary_scores_its_tokens_as_before(toy):
     model, head, params, _ = toy
     keep = np.array([0, 1, 2, 3, 4, 7, 8, 9, 10, 11, 12, 5, 6, 13, 14])

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlab import mesh as mesh_lib
 from jaxlab.models.nvae import NVAE, init_variables, make_loss, make_metrics, prepare_images
 from jaxlab.models.nvae.objective import (
     balance,
     balance_alphas,
+    elbo_terms,
     kl_coefficient,
     penalty_coefficient,
 )
@@ -127,37 +129,70 @@ def test_batch_norm_penalty_counts_the_norms_at_the_start(small):
 
 
 def test_loss_is_the_stated_sum(small):
+    """At the end of the warm-up and inside it, with the balancing recomputed in NumPy."""
     model, variables, x = small
+    params, key = variables["params"], jax.random.key(5)
     state = {"batch_stats": variables["batch_stats"], "spectral": variables["spectral"]}
-    key = jax.random.key(5)
     loss_fn = make_loss(model, total_steps=100, penalty=0.03)
-    run = jax.jit(
-        lambda step: loss_fn(variables["params"], state, {"image": x}, key=key, step=step)
-    )
+    run = jax.jit(lambda step: loss_fn(params, state, {"image": x}, key=key, step=step))
     loss, (_, metrics) = run(jnp.int32(50))  # the KL coefficient is 1: no balancing
     total = metrics["reconstruction"] + metrics["kl"]
     np.testing.assert_allclose(metrics["nelbo"], total, rtol=1e-6)
     penalty = 0.03 * (metrics["spectral"] + metrics["batch_norm"])
     np.testing.assert_allclose(loss, total + penalty, rtol=1e-6)
-    early, (_, metrics) = run(jnp.int32(10))
-    assert float(metrics["kl_coefficient"]) == pytest.approx((10 - 0.01) / 30, rel=1e-4)
-    penalty = 0.03 * (metrics["spectral"] + metrics["batch_norm"])
-    weighted = float(early - penalty - metrics["reconstruction"])
-    # Balancing leaves the mean weight at 1, so the KL part stays between its extremes.
-    assert 0 < weighted < 3 * float(metrics["kl_coefficient"] * metrics["kl"])
+
+    noise = jax.random.split(key)[1]
+    terms = jax.jit(lambda: elbo_terms(model, params, state, x, key=noise, train=True)[:2])()
+    nats, kl = (np.asarray(term, np.float64) for term in terms)
+    beta = (10 - 0.01) / 30
+    gamma = (np.abs(kl).mean(0) + 0.01) / [1.0, 2.0, 2.0]  # the coarsest group comes first
+    gamma /= gamma.mean()
+    assert np.abs(gamma - 1).max() > 0.1  # balancing changes something here
+    loss, (after, metrics) = run(jnp.int32(10))
+    assert float(metrics["kl_coefficient"]) == pytest.approx(beta, rel=1e-4)
+    penalty = 0.03 * float(metrics["spectral"] + metrics["batch_norm"])
+    assert penalty > 0.03
+    want = np.mean(nats + beta * (gamma * kl).sum(1)) + penalty
+    assert float(loss) == pytest.approx(want, rel=1e-5)
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), after, state)
+    assert all(any(jax.tree.leaves(moved[name])) for name in ("batch_stats", "spectral"))
+
+
+def test_two_devices_have_the_loss_of_one(small):
+    """Batch statistics and the balancing are those of the whole batch."""
+    model, variables, x = small
+    state = {"batch_stats": variables["batch_stats"]}
+    loss_fn = make_loss(model, total_steps=100, penalty=0.0)
+
+    def run(x):
+        return loss_fn(variables["params"], state, {"image": x}, key=jax.random.key(5), step=10)
+
+    one, (after_one, _) = jax.jit(run)(x)
+    mesh = mesh_lib.make_mesh(jax.devices()[:2])
+    two, (after_two, _) = jax.jit(run)(mesh_lib.shard_batch(mesh, np.asarray(x)))
+    np.testing.assert_allclose(two, one, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after_two, after_one)
 
 
 def test_metrics_are_per_example_and_sum_up(small):
+    """And use running statistics: those of a batch would be others."""
     model, variables, x = small
-    values = jax.jit(
-        lambda: make_metrics(model)(
-            variables["params"], variables, {"image": x}, key=jax.random.key(0)
-        )
-    )()
+
+    @jax.jit
+    def run(key):
+        values = make_metrics(model)(variables["params"], variables, {"image": x}, key=key)
+        known = {k: variables[k] for k in ("params", "batch_stats")}
+        output = model.apply(known, x, key=jax.random.split(key)[1], train=False)
+        return values, output.kl, -model.observation.log_prob(x, output.parameters)
+
+    values, kl, nats = run(jax.random.key(0))
     assert all(v.shape == (4,) for v in values.values())
-    np.testing.assert_allclose(values["nelbo"], values["reconstruction"] + values["kl"], rtol=1e-6)
-    groups = sum(values[f"kl_{i:02d}"] for i in range(3))
-    np.testing.assert_allclose(groups, values["kl"], rtol=1e-5)
+    np.testing.assert_allclose(values["reconstruction"], nats, rtol=1e-5)
+    np.testing.assert_allclose(values["nelbo"], nats + kl.sum(1), rtol=1e-5)
+    np.testing.assert_allclose(values["kl"], kl.sum(1), rtol=1e-5)
+    np.testing.assert_allclose(
+        np.stack([values[f"kl_{i:02d}"] for i in range(3)], 1), kl, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_images_are_prepared_as_the_likelihood_wants():
