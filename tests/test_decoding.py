@@ -278,6 +278,7 @@ def test_a_longer_output_wins_by_the_length_penalty():
 
     first = jnp.log(jnp.array([[0.5, 0.5]]))
     options = {"beam_size": 2, "max_length": 6, "eos_id": 0, "num_results": 1, "pad_id": -1}
+    options["min_length"] = 0
     found = {
         alpha: decoding.beam_search(
             step, jnp.zeros(1, jnp.int32), first, length_penalty=alpha, **options
@@ -287,4 +288,5 @@ def test_a_longer_output_wins_by_the_length_penalty():
     assert found[1.0].tokens[0, 0].tolist() == [1, 1, 1, 0, -1, -1]
     assert float(found[1.0].scores[0, 0]) == pytest.approx(np.log(0.5) / 4)
     assert int(found[1.0].lengths[0, 0]) == 4
+    assert found[0.0].tokens[0, 0].tolist() == [0, -1, -1, -1, -1, -1]
     assert float(found[0.0].scores[0, 0]) == pytest.approx(np.log(0.5))
