@@ -4,8 +4,9 @@ Shapes and dtypes are always known and always checked by the callers. Values are
 are concrete: given from outside `jit`, `vmap` and `grad`, or closed over as constants.
 """
 
+import inspect
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -117,6 +118,57 @@ def check_counts(name: str, values: Sequence[Any], *, at_least: int = 1) -> None
         raise InputError(f"{name} is {values!r}, must hold one whole number or more")
     for i, value in enumerate(values):
         check_count(f"{name}[{i}]", value, at_least=at_least)
+
+
+def check_seeds(name: str, seeds: Sequence[Any]) -> None:
+    """Raises unless all are different whole numbers of 32 bits, and there is one or more.
+
+    Example:
+      >>> check_seeds("seeds", (3, 3))
+      Traceback (most recent call last):
+      jaxlab.errors.InputError: seeds is (3, 3), seeds must differ
+    """
+    seeds = seeds if isinstance(seeds, str) else tuple(seeds)
+    check_counts(name, seeds, at_least=0)
+    if max(seeds) >= 2**32:
+        raise InputError(f"{name} is {seeds}, seeds must be below 2**32")
+    if len({*seeds}) < len(seeds):
+        raise InputError(f"{name} is {seeds}, seeds must differ")
+
+
+def check_arguments(
+    name: str,
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    *,
+    given: Collection[str] = (),
+) -> None:
+    """Raises unless `arguments` are keyword arguments that a function takes, none missing.
+
+    Args:
+      name: what the message calls them.
+      function: or class. What its `**kwargs` take it has to check itself.
+      arguments: name -> value.
+      given: arguments that the caller gives itself.
+
+    Raises:
+      ValueError: an unknown or missing name.
+
+    Example:
+      >>> check_arguments("step", lambda *, accumulate=1: None, {"acumulate": 2})
+      Traceback (most recent call last):
+      jaxlab.errors.InputError: step has 'acumulate', must be one of: accumulate
+    """
+    parameters = inspect.signature(function).parameters.values()
+    plain = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    known = [p.name for p in plain if p.name not in given]
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for key in arguments:
+            if key not in known:
+                raise InputError(f"{name} has {key!r}, must be one of: {', '.join(known)}")
+    for p in plain:
+        if p.default is p.empty and p.name not in (*given, *arguments):
+            raise InputError(f"{name} lacks {p.name!r}")
 
 
 def at_least_float32(x: Any) -> jax.Array:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from jaxlab import data
+from jaxlab.checks import check_count, check_seeds
 from jaxlab.errors import InputError
 
 SEEDS = ("vmap", "map")
@@ -119,15 +120,22 @@ class Program:
             `data.epoch_order`.
 
         Raises:
-          ValueError: steps do not divide, or the contexts do not fit the seeds.
+          ValueError: a number is not a whole one of at least 1, steps do not divide, a batch is
+            larger than the data, seeds are not distinct, or the contexts do not fit them.
         """
-        if num_steps < 1 or eval_every < 1 or num_steps % eval_every:
+        check_seeds("seeds", seeds)
+        for name, value in (("num_steps", num_steps), ("eval_every", eval_every)):
+            check_count(name, value)
+        check_count("batch_size", batch_size)
+        if num_steps % eval_every:
             raise InputError(f"num_steps {num_steps} must be a multiple of eval_every {eval_every}")
         sizes = {len(leaf) for leaf in jax.tree.leaves(contexts)}
         if sizes != {len(seeds)}:
             raise InputError(f"contexts have leading axes {sizes}, there are {len(seeds)} seeds")
         if orders is None:
             size = jax.tree.leaves(contexts["train"])[0].shape[1]
+            if batch_size > size:
+                raise InputError(f"batch_size is {batch_size}, there are {size} training examples")
             orders = np.stack([_epochs(size, num_steps, batch_size, seed) for seed in seeds])
         numbers = {name: np.float32(value) for name, value in hyper.items()}
         keys = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from jaxlab import data, sweep, train
+from jaxlab.errors import InputError
 
 STEPS, BATCH = 6, 4
 
@@ -103,6 +104,17 @@ def test_what_does_not_fit_is_refused(contexts):
     program = sweep.Program(make_run)
     with pytest.raises(ValueError, match=r"leading axes \{3\}, there are 2 seeds"):
         next(program.train({}, contexts, seeds=[0, 1], num_steps=2, batch_size=2, eval_every=1))
+    good = {"seeds": [0, 1, 2], "num_steps": 6, "batch_size": 2, "eval_every": 2}
+    for name, value in (
+        *((n, v) for n in ("num_steps", "batch_size", "eval_every") for v in (0, -1, 1.5)),
+        ("batch_size", 11),
+        ("seeds", []),
+        ("seeds", [0, 1, 1]),
+        ("seeds", [0, 1, -2]),
+        ("seeds", [0, 1, 2**32]),
+    ):
+        with pytest.raises(InputError, match=f"^{name}"):
+            next(program.train({"rate": 0.1}, contexts, **(good | {name: value})))
     with pytest.raises(ValueError, match="multiple of eval_every 4"):
         next(program.train({}, contexts, seeds=[0, 1, 2], num_steps=6, batch_size=2, eval_every=4))
     with pytest.raises(ValueError, match="seeds is 'both'"):

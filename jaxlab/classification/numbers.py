@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 Number = Any  # a float, or a traced scalar
 
 
@@ -11,4 +13,4 @@ def absent(value: Number) -> bool:
     >>> absent(0.0), absent(None), absent(0.1)
     (True, True, False)
     """
-    return value is None or (isinstance(value, int | float) and value == 0)
+    return value is None or (isinstance(value, int | float | np.number) and value == 0)

@@ -4,6 +4,7 @@ import jax
 import optax
 
 from jaxlab import optim, regularizers
+from jaxlab.checks import check_count, check_scalar
 from jaxlab.classification.numbers import Number, absent
 from jaxlab.errors import InputError
 from jaxlab.models import classifiers
@@ -18,7 +19,7 @@ def make_optimizer(
     learning_rate: Number,
     num_steps: int,
     schedule: str = "cosine",
-    momentum: Number = 0.9,
+    momentum: Number | None = None,
     l2: Number = 0.0,
     weissi: Number = 0.0,
     weissi_direction: Number = 0.0,
@@ -32,10 +33,10 @@ def make_optimizer(
 
     Args:
       name: "sgd" (plain), "momentum" or "adam".
-      learning_rate: peak rate.
+      learning_rate: peak rate, above 0.
       num_steps: length of the schedule.
       schedule: "constant" or "cosine" (to zero).
-      momentum: of "momentum".
+      momentum: of "momentum", in [0, 1); None for 0.9.
       l2: coupled, lambda / 2 of the squared norms, added to the gradient.
       weissi: coupled, lambda of the summed log norms.
       weissi_direction: coupled, lambda of the direction term.
@@ -45,8 +46,11 @@ def make_optimizer(
       weissi_decay: decoupled WEISSI, the exact flow.
       sharpness: radius of sharpness-aware minimisation (two gradients a step).
 
+    Penalties are at least 0; 0 or None leaves one out.
+
     Raises:
-      ValueError: unknown name or schedule.
+      ValueError: unknown name or schedule, or a number out of range (checked when concrete), or a
+        momentum for an optimizer without.
 
     >>> import jax.numpy as jnp
     >>> tx = make_optimizer("sgd", learning_rate=0.5, num_steps=9, schedule="constant", l2=0.1)
@@ -60,6 +64,18 @@ def make_optimizer(
         raise InputError(f"optimizer is {name!r}, must be one of {OPTIMIZERS}")
     if schedule not in SCHEDULES:
         raise InputError(f"schedule is {schedule!r}, must be one of {SCHEDULES}")
+    check_count("num_steps", num_steps)
+    check_scalar("learning_rate", learning_rate, above=0.0)
+    if name == "momentum":
+        momentum = 0.9 if momentum is None else momentum
+        check_scalar("momentum", momentum, at_least=0.0, below=1.0)
+    elif not absent(momentum):
+        raise InputError(f"momentum is {momentum}, optimizer {name!r} takes none: set it to 0")
+    strengths = {"l2": l2, "weissi": weissi, "weissi_direction": weissi_direction, "path": path}
+    strengths |= {"spectral": spectral, "weight_decay": weight_decay, "weissi_decay": weissi_decay}
+    for key, strength in {**strengths, "sharpness": sharpness}.items():
+        if strength is not None:
+            check_scalar(key, strength, at_least=0.0)
     if schedule == "cosine":
         rate = optax.cosine_decay_schedule(learning_rate, num_steps)
     else:
@@ -68,7 +84,8 @@ def make_optimizer(
     if not absent(l2):
         chain.append(optax.add_decayed_weights(l2, optim.matrices_only))
     if not (absent(weissi) and absent(weissi_direction)):
-        chain.append(optim.add_weissi(weissi, weissi_direction))
+        norms, directions = (0.0 if absent(x) else x for x in (weissi, weissi_direction))
+        chain.append(optim.add_weissi(norms, directions))
     if not absent(path):
         chain.append(
             optim.add_penalty(lambda p: regularizers.path_norm(classifiers.kernels(p)), path)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlab import losses, regularizers
+from jaxlab.checks import check_count
 from jaxlab.classification.numbers import Number
 from jaxlab.classification.objectives import prepare
 
@@ -24,7 +25,9 @@ def predict(
     (7, 3)
     """
     apply = lambda x: model.apply({"params": params, **model_state}, prepare(x))
-    return jax.lax.map(lambda x: apply(x[None])[0], x, batch_size=min(batch_size, len(x)))
+    check_count("batch_size", batch_size)
+    size = max(1, min(batch_size, len(x)))
+    return jax.lax.map(lambda x: apply(x[None])[0], x, batch_size=size)
 
 
 def report(
@@ -44,7 +47,9 @@ def report(
 
     Returns:
       Scalars: `error`, `balanced_error`, `cross_entropy`, `tail_error` (mean over the rarest third
-      of the classes), `head_error` (over the most frequent third), `posthoc_TAU`.
+      of the classes), `head_error` (over the most frequent third), `posthoc_TAU`. All are NaN
+      where there are no examples, or a logit is NaN: a network that diverged predicts some class,
+      and would not be seen to be broken.
 
     >>> r = report(jnp.eye(2), jnp.array([0, 0]), class_counts=jnp.array([9.0, 1.0]))
     >>> float(r["error"]), float(r["balanced_error"])
@@ -56,7 +61,7 @@ def report(
     order = jnp.argsort(class_counts)
     group = lambda which: (
         jnp.where(balanced.present[which], balanced.per_class[which], 0.0).sum()
-        / jnp.maximum(balanced.present[which].sum(), 1)
+        / balanced.present[which].sum()
     )
     figures = {
         "error": (logits.argmax(-1) != labels).mean(),
@@ -74,7 +79,16 @@ def report(
 
         errors = jax.lax.map(adjusted_error, jnp.asarray(taus, jnp.float32))
         figures |= {f"posthoc_{tau:g}": errors[i] for i, tau in enumerate(taus)}
-    return figures
+    return {name: nan_unless_sound(logits, value) for name, value in figures.items()}
+
+
+def nan_unless_sound(logits: jax.Array, value: jax.Array) -> jax.Array:
+    """Returns `value`, or NaN where a logit is NaN.
+
+    >>> print(nan_unless_sound(jnp.array([1.0, jnp.nan]), jnp.float32(0.25)))
+    nan
+    """
+    return jnp.where(jnp.isnan(logits).any(), jnp.nan, value)
 
 
 def tau_normalized_logits(logits: jax.Array, head: Any, tau: Number) -> jax.Array:

@@ -9,11 +9,13 @@ import numpy as np
 import optax
 
 from jaxlab import attacks, data, losses, optim, regularizers, sweep, train
+from jaxlab.checks import check_count, check_scalar, check_seeds
 from jaxlab.classification.numbers import absent
 from jaxlab.classification.objectives import make_loss, prepare
 from jaxlab.classification.optimizers import make_optimizer
 from jaxlab.classification.reports import (
     layer_log_norms,
+    nan_unless_sound,
     predict,
     report,
     tau_normalized_logits,
@@ -41,6 +43,7 @@ def make_contexts(
     >>> sets["train"]["x"].shape, sets["counts"].shape
     ((2, 8, 2), (2, 2))
     """
+    check_seeds("seeds", seeds)
     splits = [data.load_classification(data_dir=data_dir, seed=s, **data_args) for s in seeds]
     sets = [
         {
@@ -117,6 +120,11 @@ def make_program(
       A program whose figures are named "validation/error", "test/balanced_error", ...; see
       `report`.
     """
+    check_count("pgd_steps", pgd_steps)
+    check_count("num_attacked", num_attacked)
+    for name, values in (("taus", taus), ("epsilons", epsilons)):
+        for value in values:
+            check_scalar(name, value, at_least=0.0)
     model_args = dict(fixed["model"])
     gains = model_args.pop("gains", None)
     model = classifiers.make_classifier(num_classes=num_classes, **model_args)
@@ -180,7 +188,8 @@ def make_program(
 
             def error(tau):
                 changed = tau_normalized_logits(logits, state.params["head"], tau)
-                return losses.balanced_error(changed.argmax(-1), held["label"], num_classes).error
+                wrong = losses.balanced_error(changed.argmax(-1), held["label"], num_classes)
+                return nan_unless_sound(changed, wrong.error)
 
             errors = jax.lax.map(error, jnp.asarray(taus, jnp.float32))
             return {f"normalized_{tau:g}": errors[i] for i, tau in enumerate(taus)}
@@ -193,7 +202,10 @@ def make_program(
                 return model.apply(variables, x)
 
             each = lambda x: optax.softmax_cross_entropy_with_integer_labels(logits_of(x), labels)
-            wrong = lambda x: (logits_of(x).argmax(-1) != labels).mean()
+
+            def wrong(x):
+                logits = logits_of(x)
+                return nan_unless_sound(logits, (logits.argmax(-1) != labels).mean())
 
             def attacked(epsilon):
                 one = attacks.fgsm(each, x, epsilon=epsilon)
@@ -243,12 +255,17 @@ def held_out_losses(
     Raises:
       ValueError: fewer than two folds.
     """
-    if folds < 2:
-        raise InputError(f"folds is {folds}, must be at least 2")
+    check_count("folds", folds, at_least=2)
     numbers, fixed = split_numbers(setting)
     num_classes = contexts["counts"].shape[1]
     program = make_program(fixed, num_classes, num_steps=num_steps, example_losses=True)
     size = contexts["train"]["label"].shape[1]
+    least = size - -(-size // folds)
+    if folds > size or batch_size > least:
+        raise InputError(
+            f"folds is {folds} and batch_size {batch_size}, there are {size} training examples, of "
+            f"which {least} are left to train on"
+        )
     parts = [np.random.default_rng((seed, folds)).permutation(size) % folds for seed in seeds]
     scored = np.zeros((len(seeds), size), np.float32)
     for fold in range(folds):

@@ -34,7 +34,7 @@ def balanced_error(
 
     Returns:
       `(error, per_class, present)`. Classes without examples are left out of the mean, and the mean
-      over none is 0.
+      over none is NaN.
 
     Raises:
       ValueError: shapes do not fit, or labels are not integer or out of range.
@@ -62,7 +62,7 @@ def balanced_error(
     total = count(kept)
     present = total > 0
     per_class = count(kept & (predictions != labels)) / jnp.maximum(total, 1)
-    error = per_class.sum() / jnp.maximum(present.sum(), 1)
+    error = per_class.sum() / present.sum()
     return BalancedError(error, per_class, present)
 
 
@@ -80,7 +80,7 @@ def error_by_frequency(
 
     Returns:
       `{"many": float32 [], "medium": ..., "few": ...}`, for each group that has a class the mean
-      error of its classes that are present in the test set.
+      error of its classes that are present in the test set, NaN where none of them is.
 
     Raises:
       ValueError: train_counts is traced or of the wrong shape, or few is above many.
@@ -112,5 +112,5 @@ def error_by_frequency(
         if members.any():
             shown = report.present & members
             total = jnp.where(shown, report.per_class, 0.0).sum()
-            errors[name] = total / jnp.maximum(shown.sum(), 1)
+            errors[name] = total / shown.sum()
     return errors

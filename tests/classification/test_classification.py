@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from jaxlab import classification, losses, optim, regularizers, train
+from jaxlab.errors import InputError
 from jaxlab.models import classifiers
 
 COUNTS = jnp.array([70.0, 20.0, 10.0])
@@ -49,7 +50,13 @@ WANT = {
 
 @pytest.mark.parametrize("name", classification.OBJECTIVES)
 def test_objectives_are_the_losses_they_name(name):
-    numbers = {"tau": 1.5, "beta": 0.9, "gamma": 1.5, "max_margin": 0.4, "scale": 9.0}
+    numbers = {
+        "logit_adjusted": {"tau": 1.5},
+        "class_balanced": {"beta": 0.9},
+        "focal": {"gamma": 1.5},
+        "ldam": {"max_margin": 0.4, "scale": 9.0},
+        "equalized": {"tau": 1.5},
+    }.get(name, {})
     logits = jnp.tanh(LOGITS) if name == "ldam" else LOGITS
 
     @jax.jit  # numbers and counts may be traced
@@ -201,10 +208,124 @@ def test_unknown_names_are_named():
         make("sgd", schedule="linear")
     with pytest.raises(ValueError, match="objective is 'hinge'"):
         classification.example_losses("hinge", class_counts=COUNTS)
-    with pytest.raises(ValueError, match="label_smoothing goes with cross_entropy"):
+    with pytest.raises(ValueError, match=r"label_smoothing is 0\.1, objective 'focal' takes none"):
         classification.example_losses("focal", class_counts=COUNTS, label_smoothing=0.1)
     with pytest.raises(ValueError, match="flooding is 'all'"):
         classification.make_loss(MODEL, class_counts=COUNTS, flooding="all")
+
+
+BAD_OBJECTIVES = [
+    ({"objective": "focal", "tau": 7.0}, "tau is 7.0, objective 'focal' takes none, only gamma"),
+    ({"objective": "inverse_weights", "beta": 0.5}, "takes none, only the counts"),
+    ({"objective": "cross_entropy", "gamma": 1.0}, "takes none, only label_smoothing"),
+    ({"label_smothing": 0.1}, "objective has 'label_smothing', must be one of: .*label_smoothing"),
+    ({"objective": ()}, "objective is (), must be one of"),
+    ({"objective": "logit_adjusted", "tau": -1.0}, "tau is -1.0, must be at least"),
+    ({"objective": "logit_adjusted", "tau": "one"}, "tau is 'one', must be a number"),
+    ({"objective": "equalized", "tau": float("nan")}, "tau is nan, must be finite"),
+    ({"objective": "focal", "gamma": -2.0}, "gamma is -2.0, must be at least"),
+    ({"objective": "class_balanced", "beta": 1.0}, "beta is 1.0, must be in"),
+    ({"objective": "ldam", "scale": 0.0}, "scale is 0.0, must be above"),
+    ({"objective": "ldam", "max_margin": float("inf")}, "max_margin is inf"),
+    ({"label_smoothing": 1.5}, "label_smoothing is 1.5, must be at most"),
+    ({"flooding": "batch", "level": -0.1}, "level is -0.1, must be at least"),
+    ({"flooding": "none", "level": 0.1}, "level is 0.1, flooding 'none' takes none"),
+    ({"flooding": "adaptive", "level": 0.1}, "every example has its own"),
+    ({"gradient_penalty": float("nan")}, "gradient_penalty is nan"),
+    ({"gradient_penalty": -1.0}, "gradient_penalty is -1.0"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_OBJECTIVES)
+def test_numbers_of_a_loss_are_its_own_and_in_range(arguments, message):
+    with pytest.raises(InputError, match=message.replace("()", r"\(\)")):
+        classification.make_loss(MODEL, class_counts=COUNTS, **arguments)
+
+
+def test_none_and_zero_are_no_numbers():
+    """So that a config can hold the numbers of all objectives."""
+    none = dict.fromkeys(("tau", "beta", "gamma", "max_margin", "scale"))
+    for name in classification.OBJECTIVES:
+        loss = classification.example_losses(name, class_counts=COUNTS, label_smoothing=0.0, **none)
+        want = classification.example_losses(name, class_counts=COUNTS)
+        logits = jnp.tanh(LOGITS)  # cosines, for "ldam"
+        np.testing.assert_array_equal(loss(logits, LABELS), want(logits, LABELS))
+
+
+BAD_OPTIMIZERS = [
+    ({"learning_rate": -1.0}, "learning_rate is -1.0, must be above 0"),
+    ({"learning_rate": 0.0}, "learning_rate is 0.0, must be above 0"),
+    ({"learning_rate": float("nan")}, "learning_rate is nan, must be finite"),
+    ({"learning_rate": float("inf")}, "learning_rate is inf, must be finite"),
+    ({"num_steps": 0}, "num_steps is 0"),
+    ({"num_steps": 2.5}, "num_steps is 2.5"),
+    ({"momentum": 1.0}, "momentum is 1.0, must be below 1"),
+    ({"momentum": -0.1}, "momentum is -0.1, must be at least 0"),
+    ({"name": "sgd", "momentum": 0.5}, "momentum is 0.5, optimizer 'sgd' takes none"),
+    *(
+        ({name: value}, f"{name} is {value}, must be")
+        for name in ("l2", "weissi", "weissi_direction", "path", "spectral", "weight_decay")
+        for value in (-1.0, float("nan"))
+    ),
+    ({"weissi_decay": -1.0}, "weissi_decay is -1.0"),
+    ({"sharpness": -0.1}, "sharpness is -0.1"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_OPTIMIZERS)
+def test_numbers_of_an_optimizer_are_in_range(arguments, message):
+    good = {"name": "momentum", "learning_rate": 0.1, "num_steps": 1}
+    with pytest.raises(InputError, match=message):
+        classification.make_optimizer(**(good | arguments))
+
+
+def test_numbers_that_are_traced_still_work(params):
+    @jax.jit
+    def norm(rate, l2):
+        tx = classification.make_optimizer("momentum", learning_rate=rate, num_steps=3, l2=l2)
+        grads = jax.tree.map(jnp.ones_like, params)
+        return optax.tree.norm(tx.update(grads, tx.init(params), params)[0])
+
+    assert norm(0.2, 0.0) == pytest.approx(2 * float(norm(0.1, 0.0)), rel=1e-6)
+
+
+def test_a_network_that_diverged_has_no_error():
+    """Its argmax is some class, whose error may even be the lowest."""
+    labels = jnp.array([0, 0, 0, 1, 2, 2])
+    for broken in (LOGITS.at[5, 1].set(jnp.nan), jnp.full((6, 3), jnp.nan)):
+        shown = classification.report(broken, labels, class_counts=COUNTS, taus=(1.0,))
+        assert all(np.isnan(value) for value in shown.values())
+    masked = classification.report(LOGITS.at[:, 1].set(-jnp.inf), labels, class_counts=COUNTS)
+    assert np.isfinite(float(masked["error"]))  # a class that is out of the question is none
+
+
+def test_a_report_of_nothing_is_no_number(params):
+    logits = classification.predict(MODEL, params, {}, BATCH["x"][:0])
+    assert logits.shape == (0, 3)
+    shown = classification.report(logits, LABELS[:0], class_counts=COUNTS, taus=(1.0,))
+    assert all(np.isnan(value) for value in shown.values())
+    head_only = classification.report(LOGITS[:2], LABELS[:2] * 0, class_counts=COUNTS)
+    assert np.isnan(head_only["tail_error"])  # no example of that class
+    assert np.isfinite(head_only["head_error"])
+
+
+def test_held_out_losses_need_folds_to_train_on():
+    contexts = classification.make_contexts(
+        [0], name="sinusoid", num_train=8, num_validation=4, num_test=4
+    )
+    setting = {"model": {"kind": "mlp", "features": (4,)}, "objective": {}, "optimizer": {}}
+    run = functools.partial(
+        classification.held_out_losses, setting, contexts, seeds=[0], num_steps=2
+    )
+    for folds, batch_size in ((1, 2), (9, 2), (2, 5), (2.5, 2)):
+        with pytest.raises(InputError, match="folds is"):
+            run(folds=folds, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("seeds", [(), (3, 3), (-1,), (0.5,), (2**32,)])
+def test_seeds_of_a_study_are_distinct_whole_numbers(seeds):
+    with pytest.raises(InputError, match=r"^seeds"):
+        classification.make_contexts(seeds, name="sinusoid", num_train=8, num_validation=4)
 
 
 def test_attacks_are_for_images_only():
