@@ -6,25 +6,38 @@ most frequent words are the numbers below N. Windows never cross a paragraph.
 
 import collections
 import dataclasses
-import gzip
+import functools
 import re
-import zlib
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 
 from jaxlab.data.images import data_folder
+from jaxlab.data.plain_text import read_text, split_lines
 from jaxlab.errors import InputError
 
 CORPORA = {"english": ("corpus-en/gutenberg.txt.gz", "corpus-en/wikipedia-extract.txt.gz")}
 WORD_PAIRS = {"wordsim353": "corpus-en/wordsim353.tsv", "simlex999": "corpus-en/simlex999.txt"}
 FETCH = "python scripts/fetch_data.py corpus_en"
 
-_HAN = "\u3400-\u4dbf\u4e00-\u9fff"
-# Words of letters with inner apostrophes; of Chinese, which has no spaces, every character.
-_TOKEN = re.compile(rf"[{_HAN}]|[^\W\d_{_HAN}]+(?:'[^\W\d_{_HAN}]+)*")
-_PARAGRAPH = re.compile(r"\n\s*\n")
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
+# Between letters: an apostrophe, a Hebrew mark of abbreviation, or joiners, which cannot be seen.
+_INNER = "['\u05f3\u05f4]|[\u200c\u200d]+"
+# Characters that only say how to set the text: hyphens that may be shown, directions, marks.
+_UNSEEN = re.compile("[\u00ad\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_PARAGRAPH = re.compile(r"\n\s*\n|\u2029")
+
+
+@functools.cache
+def _token() -> re.Pattern[str]:
+    """Letters with their marks; of Chinese, which has no spaces, every character."""
+    codes = (*range(0x300, 0x20000), *range(0xE0100, 0xE01F0))
+    marks = "".join(c for c in map(chr, codes) if unicodedata.category(c)[0] == "M")
+    letter = rf"[^\W\d_{_HAN}]"
+    return re.compile(rf"[{_HAN}]|{letter}(?:{letter}|[{marks}]|(?:{_INNER})(?={letter}))*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,11 +101,28 @@ def frequent_words(corpus: Corpus, min_count: int) -> Corpus:
 def tokenize(text: str) -> list[str]:
     """Words of a text in lower case: letters with inner apostrophes, or single Han characters.
 
+    One rule for every script: a word is a run of letters with the marks that belong to them, in
+    Unicode's composed form (NFC), so that both ways of writing an accent give one word. Languages
+    without spaces, Chinese apart, come in the runs between their spaces and stops.
+
     Example:
-      >>> tokenize("The old man's 2 boats; 北京 & café")
+      >>> tokenize("The old man’s 2 boats; 北京 & café")
       ['the', 'old', "man's", 'boats', '北', '京', 'café']
+      >>> tokenize("क्या cafe\u0301 İstanbul")
+      ['क्या', 'café', 'i̇stanbul']
     """
-    return _TOKEN.findall(text.lower())
+    return _token().findall(normal_words(text))
+
+
+def normal_words(text: str) -> str:
+    """A text as words are compared: lower case, NFC, straight apostrophes, nothing unseen.
+
+    Example:
+      >>> normal_words("L’E\u0301TE\u0301")
+      "l'été"
+    """
+    text = unicodedata.normalize("NFC", text).lower().replace("’", "'")
+    return unicodedata.normalize("NFC", _UNSEEN.sub("", text))
 
 
 def read_texts(texts: Sequence[str]) -> Corpus:
@@ -130,15 +160,20 @@ def read_corpus(paths: Sequence[str | Path]) -> Corpus:
     """Reads text files, plain or gzipped, as one corpus; see `read_texts`.
 
     Args:
-      paths: UTF-8 files; bytes that are none are replaced.
+      paths: files in UTF-8, or in UTF-16 with its mark; see `plain_text.decode_text`. Up to one
+        damaged byte in 10,000 is reported and left out.
 
     Returns:
       The corpus.
 
     Raises:
-      FileNotFoundError, ValueError: a file is missing, damaged or holds no words.
+      FileNotFoundError, ValueError: a file is missing, damaged, not text or holds no words.
     """
-    return read_texts([_text(Path(path)) for path in paths])
+    texts = [_text(Path(path), some_damage=True) for path in paths]
+    try:
+        return read_texts([text.replace("\r\n", "\n").replace("\r", "\n") for text in texts])
+    except InputError as error:
+        raise InputError(f"{', '.join(map(str, paths))}: {error}") from None
 
 
 def load_corpus(name: str = "english", data_dir: str | Path | None = None) -> Corpus:
@@ -169,16 +204,10 @@ def _data_file(path: str, data_dir: str | Path | None) -> Path:
     raise FileNotFoundError(f"{found}: no such file; bring it with `{FETCH}`")
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, *, some_damage: bool = False) -> str:
     if path.is_dir() or not path.exists():
         raise FileNotFoundError(f"{path}: no such text file")
-    raw = path.read_bytes()
-    if raw[:2] == b"\x1f\x8b":
-        try:
-            raw = gzip.decompress(raw)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(f"{path}: truncated or damaged gzip file ({error})") from error
-    return raw.decode("utf-8", "replace").replace("\r\n", "\n").replace("’", "'")
+    return read_text(path, some_damage=some_damage)
 
 
 def split_blocks(
@@ -187,6 +216,8 @@ def split_blocks(
     """Splits a corpus by blocks of text, so that no pair of words spans both parts.
 
     Pairs of one sentence are far from independent: a split by pair would test on what was learned.
+    A paragraph of more than half the tokens to hold out, such as a text on one line or without
+    empty lines, is cut at the ends of blocks.
 
     Args:
       corpus: the corpus.
@@ -209,13 +240,20 @@ def split_blocks(
         raise InputError(f"held_out is {held_out}, must be in (0, 1)")
     if block_tokens < 1:
         raise InputError(f"block_tokens is {block_tokens}, must be at least 1")
-    block_of = (corpus.offsets[1:] - 1) // block_tokens  # of each paragraph, by its last token
+    offsets, bounds = corpus.offsets, np.arange(0, len(corpus), block_tokens)
+    long = np.diff(offsets) > max(block_tokens, held_out * len(corpus) / 2)
+    inside = np.repeat(long, np.diff(offsets))
+    offsets = np.union1d(offsets, bounds[inside[bounds]])
+    block_of = (offsets[1:] - 1) // block_tokens  # of each paragraph, by its last token
     blocks = np.unique(block_of)
     if len(blocks) < 2:
-        raise InputError(f"{len(corpus)} tokens are one block of {block_tokens}, two are needed")
+        raise InputError(
+            f"{len(corpus)} tokens in {len(corpus.offsets) - 1} paragraphs are one block of "
+            f"{block_tokens}, two are needed: lower block_tokens, or give more text"
+        )
     count = min(max(1, round(held_out * len(blocks))), len(blocks) - 1)
     chosen = np.random.default_rng(seed).choice(blocks, count, replace=False)
-    lengths = np.diff(corpus.offsets)
+    lengths = np.diff(offsets)
     mask = np.isin(block_of, chosen)
 
     def part(paragraphs: np.ndarray) -> Corpus:
@@ -282,8 +320,8 @@ def subsampling_rates(counts: np.ndarray, threshold: float) -> np.ndarray:
 
     Source: Mikolov et al., 2013, arXiv:1310.4546, in the form of the word2vec program.
     """
-    if not threshold >= 0:
-        raise InputError(f"threshold is {threshold}, must be at least 0")
+    if not 0 <= threshold < np.inf:
+        raise InputError(f"threshold is {threshold}, must be finite and at least 0")
     if threshold == 0:
         return np.ones(len(counts))
     ratio = threshold * counts.sum() / np.maximum(counts, 1)
@@ -300,23 +338,32 @@ def load_word_pairs(
       data_dir: the data folder; see `data_folder`.
 
     Returns:
-      The pairs in lower case, and float64 judgements, one a pair.
+      The pairs in the form of `tokenize`, and float64 judgements, one per pair. A pair that is
+      listed more than once counts as often, as in gensim, and is reported.
 
     Raises:
       FileNotFoundError: the file is missing; the message says what brings it.
-      ValueError: a line is no pair.
+      ValueError: a line is no pair with a finite number, or there is none.
     """
     path = _data_file(WORD_PAIRS[name], data_dir) if name in WORD_PAIRS else Path(name)
     pairs, scores = [], []
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(split_lines(_text(path)), 1):
         if not line.strip() or line.startswith("#"):
             continue
+        fields = [normal_words(field).strip() for field in line.split("\t")]
         try:
-            first, second, score = line.split("\t")[:3]
-            scores.append(float(score))
-        except ValueError:
+            first, second, score = fields[0], fields[1], float(fields[2])
+            if not (first and second and np.isfinite(score)):
+                raise ValueError
+        except (ValueError, IndexError):
             raise InputError(
                 f"{path}, line {number}: {line[:60]!r} is not `word TAB word TAB number`"
             ) from None
-        pairs.append((first.lower(), second.lower()))
+        pairs.append((first, second))
+        scores.append(score)
+    if not pairs:
+        raise InputError(f"{path} holds no lines `word TAB word TAB number`")
+    again = len(pairs) - len({frozenset(pair) for pair in pairs})
+    if again:
+        logging.info("%s: %d of %d pairs are listed before", path, again, len(pairs))
     return pairs, np.array(scores)

@@ -1,12 +1,14 @@
 """Corpora: words, splits, pairs, judged pairs, and the blocks of text for negative sampling."""
 
 import gzip
+import unicodedata
 
 import numpy as np
 import pytest
 
 from jaxlab.data import corpus as corpora
 from jaxlab.data.skipgram import SkipgramBlocks, skipgram_pipeline
+from jaxlab.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def pairs_by_hand(corpus, size, window):
 
 def test_english_corpus_has_its_known_size(data_dir):
     corpus = corpora.load_corpus("english", data_dir)
-    assert len(corpus) == 2_525_039
+    assert len(corpus) == 2525031
     assert corpus.words[:4] == ("the", "and", "of", "to")
     counts = corpus.counts
     assert (np.diff(counts) <= 0).all()
@@ -59,6 +61,104 @@ def test_paragraphs_and_gzip(tmp_path):
     assert corpus.offsets.tolist() == [0, 2, 4]  # a word alone has no neighbour
     assert corpus.paragraphs.tolist() == [0, 0, 1, 1]
     assert corpora.load_corpus(f"{path},{path}").counts.tolist() == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("क्या आपके पास मिल्क है", "क्या आपके पास मिल्क है"),  # vowel signs, virama
+        ("தமிழ் மொழி", "தமிழ் மொழி"),
+        ("שָׁלוֹם עוֹלָם, צה״ל", "שָׁלוֹם עוֹלָם צה״ל"),  # points, and a mark of abbreviation
+        ("كَتَبَ الطُّلّابُ", "كَتَبَ الطُّلّابُ"),  # vowels
+        ("می\u200cخواهم، بله", "می\u200cخواهم بله"),  # a joiner that separates shapes, not words
+        ("ශ්\u200dරී ලංකා\u200d", "ශ්\u200dරී ලංකා"),
+        ("İstanbul'da IŞIK", "i̇stanbul'da işik"),
+        ("한국어 문장", "한국어 문장"),
+        ("ภาษาไทย ดี!", "ภาษาไทย ดี"),  # runs between spaces
+        ("東京へ行く\U00020000", "東 京 へ 行 く \U00020000"),
+        ("l’été o'clock 'quoted' rock''n", "l'été o'clock quoted rock n"),
+        ("fine 👩\u200d👩\u200d👧\ufe0f❤\ufe0f day", "fine day"),
+        ("co\u00adoperate\ufeff \u200fabc\u200e", "cooperate abc"),
+        ("3 boats, x2 snake_case", "boats x snake case"),
+    ],
+)
+def test_a_word_is_letters_with_their_marks_in_every_script(text, words):
+    expected = unicodedata.normalize("NFC", words).split()
+    for form in ("NFC", "NFD"):
+        assert corpora.tokenize(unicodedata.normalize(form, text)) == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("pack", [lambda raw: raw, gzip.compress])
+def test_texts_read_alike_in_every_encoding_and_with_all_line_ends(tmp_path, encoding, ends, pack):
+    lines = ["Le café était là.", "", "Ein schöner Tag\tund\u2028noch einer"]
+    (tmp_path / "a.txt").write_bytes(pack(ends.join(lines).encode(encoding)))
+    corpus = corpora.read_corpus([tmp_path / "a.txt"])
+    assert [corpus.words[i] for i in corpus.ids] == corpora.tokenize(" ".join(lines))
+    assert corpus.offsets.tolist() == [0, 4, 10]
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ("le café était là".encode("latin-1"), "3 of its 16 bytes cannot be read, the first in"),
+        ("one two\nthree four".encode("utf-16-le"), "holds 18 zero bytes: it is no text"),
+        ("one two".encode("utf-16")[:-1], "is not text in utf-16, as its mark says"),
+        (bytes(range(256)) * 9, "it is no text"),
+        (b"\x1f\x8b nothing", "truncated or damaged gzip"),
+        (b"", "the corpus is empty"),
+        (b"123 ... \xf0\x9f\x91\x8d", "the corpus is empty"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_name(tmp_path, raw, message):
+    (tmp_path / "mine.txt").write_bytes(raw)
+    with pytest.raises(InputError, match=rf"mine\.txt.*{message}"):
+        corpora.read_corpus([tmp_path / "mine.txt"])
+
+
+def test_a_few_damaged_bytes_are_reported(tmp_path, caplog):
+    (tmp_path / "big.txt").write_bytes(b"one two three four\n" * 1000 + b"caf\xe9 five\n")
+    with caplog.at_level("WARNING"):
+        corpus = corpora.read_corpus([tmp_path / "big.txt"])
+    assert corpus.counts.sum() == 4002
+    assert "big.txt: 1 of its 19010 bytes cannot be read, the first in line 1001" in caplog.text
+
+
+@pytest.mark.parametrize("between", [" ", "\n", "\n\n"])
+def test_a_text_without_empty_lines_is_held_out_by_blocks(between):
+    rng = np.random.default_rng(0)
+    words = [f"w{chr(97 + i)}" for i in range(20)]
+    lines = [" ".join(rng.choice(words, 12)) for _ in range(5000)]
+    corpus = corpora.read_texts([between.join(lines)])
+    train, held_out = corpora.split_blocks(corpus, held_out=0.1, block_tokens=2000, seed=0)
+    assert len(held_out) == pytest.approx(6_000, abs=40)
+    assert (train.counts + held_out.counts == corpus.counts).all()
+    pairs = [corpora.cooccurrence(x, 20, window=2).sum() for x in (train, held_out, corpus)]
+    assert 0 <= 1 - (pairs[0] + pairs[1]) / pairs[2] <= 30 * 6 / 60_000 / 2 + 1e-9
+    # Where paragraphs allow the share, none is cut.
+    mixed = corpora.read_texts([" ".join(lines[:200]) + "\n\n" + "\n\n".join(lines[200:])])
+    assert max(np.diff(corpora.split_blocks(mixed, seed=s)[k].offsets).max()
+               for s in range(20) for k in range(2)) == 2400  # fmt: skip
+
+
+def test_judged_pairs_are_words_as_a_corpus_has_them(tmp_path, caplog):
+    path = tmp_path / "pairs.tsv"
+    rows = ["# word1 word2", "CAFE\u0301\tl’Été \t7.5\tnoun", "", "tea\tcup\t-1e0", "cup\tTea\t2"]
+    for raw in ("\r\n".join(rows).encode("utf-8-sig"), "\r".join(rows).encode("utf-16")):
+        path.write_bytes(raw)
+        with caplog.at_level("INFO"):
+            pairs, scores = corpora.load_word_pairs(str(path))
+        assert pairs == [("café", "l'été"), ("tea", "cup"), ("cup", "tea")]
+        assert scores.tolist() == [7.5, -1, 2]
+        assert "1 of 3 pairs are listed before" in caplog.text
+    for line in ("a\tb\tnan", "a\tb\tinf", "a\t\t1", "a\tb", "a\tb\t7,5"):
+        path.write_text(f"x\ty\t1\n{line}\n")
+        with pytest.raises(InputError, match=r"pairs\.tsv, line 2: .* is not `word TAB word"):
+            corpora.load_word_pairs(str(path))
+    path.write_text("# nothing\n")
+    with pytest.raises(InputError, match="holds no lines"):
+        corpora.load_word_pairs(str(path))
 
 
 @pytest.mark.parametrize(("size", "window"), [(40, 5), (7, 2), (2, 1)])
