@@ -67,7 +67,11 @@ def flood_updates(level: ArrayLike) -> optax.GradientTransformationExtraArgs:
     def update(updates, state, params=None, *, value=None, **extra):
         del params, extra
         if value is None:
-            raise InputError("value is None, flood_updates needs it: update(..., value=loss)")
+            raise InputError(
+                "value is None, flood_updates needs it: update(..., value=loss). In a chain, "
+                "optax.MultiSteps needs optax.GradientTransformationExtraArgs(m.init, m.update) "
+                "to pass it on"
+            )
         if jnp.shape(value) != ():
             raise InputError(f"value has shape {jnp.shape(value)}, must be a scalar: the mean loss")
         flooded = jnp.asarray(value) < level

@@ -1,8 +1,12 @@
 """Sharpness-aware minimisation for jaxlab's train step."""
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax import contrib
+
+from jaxlab.checks import at_least_float32, check_scalar
+from jaxlab.errors import InputError
 
 
 def sharpness_aware(
@@ -11,17 +15,20 @@ def sharpness_aware(
     r"""Steps by the gradient at the worst point nearby, :math:`\theta + r g / \lVert g \rVert`.
 
     Two gradients a step, both on the step's batch. `optax.contrib.sam` in its opaque mode, which
-    takes no other extra argument than the gradient function: this one lets the others pass by.
+    takes no other extra argument than the gradient function: this one hands the others to `inner`.
+    Where the gradient is zero the point stays where it is.
 
     Args:
       inner: what turns that gradient into a step, such as `optax.sgd(0.1)`.
-      radius: r > 0.
+      radius: r >= 0.
 
     Returns:
       A transformation whose `update` needs `params` and `grad_fn(params, _)`, which
       `make_train_step` gives.
 
-    >>> import jax.numpy as jnp
+    Raises:
+      ValueError: radius is negative or not finite; later, `grad_fn` is missing.
+
     >>> grad = jax.grad(lambda w: 0.5 * w**2)
     >>> tx = sharpness_aware(optax.sgd(1.0), 0.5)
     >>> w = jnp.float32(2.0)
@@ -30,11 +37,30 @@ def sharpness_aware(
 
     Source: Foret et al., 2021, arXiv:2010.01412.
     """
-    ascent = optax.chain(contrib.normalize(), optax.scale_by_learning_rate(radius))
-    sam = contrib.sam(inner, ascent, sync_period=2, opaque_mode=True)
+    check_scalar("radius", radius, at_least=0.0)
+    inner = optax.with_extra_args_support(inner)
+    # optax's `normalize` divides by a norm of zero, and takes norms in bfloat16.
+    ascent = optax.chain(optax.stateless(_unit), optax.scale_by_learning_rate(radius))
 
-    def update(updates, state, params=None, *, grad_fn=None, **extra_args):
-        del extra_args
-        return sam.update(updates, state, params, grad_fn=grad_fn)
+    def sam(**extra):
+        bound = optax.GradientTransformation(
+            inner.init, lambda updates, state, params: inner.update(updates, state, params, **extra)
+        )
+        return contrib.sam(bound, ascent, sync_period=2, opaque_mode=True)
 
-    return optax.GradientTransformationExtraArgs(sam.init, update)
+    def update(updates, state, params=None, *, grad_fn=None, **extra):
+        if grad_fn is None:
+            raise InputError(
+                "grad_fn is None, sharpness_aware needs it: update(..., grad_fn=...), which passes "
+                "through no optax.MultiSteps"
+            )
+        return sam(**extra).update(updates, state, params, grad_fn=grad_fn)
+
+    return optax.GradientTransformationExtraArgs(sam().init, update)
+
+
+def _unit(updates, params):
+    """Updates of norm 1, zeros where all of them are zero."""
+    del params
+    norm = optax.tree.norm(jax.tree.map(at_least_float32, updates))
+    return jax.tree.map(lambda u: (u / jnp.where(norm > 0, norm, 1.0)).astype(u.dtype), updates)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxlab.checks import at_least_float32
 from jaxlab.errors import InputError
 
 
@@ -14,7 +15,7 @@ class SkipState(NamedTuple):
     """State of `skip_large_updates`."""
 
     inner_state: optax.OptState
-    count: jax.Array  # int32 [], finite gradients seen
+    count: jax.Array  # int32 [], gradients seen that were finite and not zero
     log_norm: jax.Array  # float32 [], running mean of the log of the gradient norm
     skipped: jax.Array  # bool [], whether the last update was skipped
     skipped_in_a_row: jax.Array  # int32 []
@@ -30,25 +31,27 @@ def skip_large_updates(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Skips an update whose global gradient norm is not finite or far above the recent ones.
 
-    With `m` the running mean of `log(norm)` and `n` the finite gradients seen so far, skip if
+    With `m` the running mean of `log(norm)` and `n` the gradients seen so far that were finite and
+    not zero, skip if
 
     .. math:: \text{norm is not finite} \quad\text{or}\quad
               n \ge \text{warmup} \;\wedge\; \text{norm} > \text{factor} \cdot e^{m} .
 
-    A skipped update is zero and leaves the state of `inner` (moments, counters) as it was. Skipped
-    finite norms still move `m`, capped at the limit, so the limit rises by `factor ** (1 - decay)`
-    a step (2.3 % by default) and a lasting change of scale is accepted after a while instead of
-    never. Non-finite norms do not move it. Either may go on for long, so `fit` stops after a stated
-    number of skips in a row.
+    An update that is itself not finite is skipped too, whatever norm is given. A skipped update is
+    zero and leaves the state of `inner` (moments, counters) as it was. Skipped finite norms still
+    move `m`, capped at the limit, so the limit rises by `factor ** (1 - decay)` a step (2.3 % by
+    default) and a lasting change of scale is accepted after a while instead of never. Non-finite
+    norms do not move it, nor do norms of zero, as of a batch that is all padding. Skipping may go
+    on for long, so `fit` stops after a stated number of skips in a row.
 
     The counters of `inner` wait too, and with them its schedules; `TrainState.step` goes on.
 
     Args:
-      inner: the transformation to guard; make this the outermost one.
+      inner: the transformation to guard; best all of it, with this the outermost one.
       factor: how many times the running (geometric mean) norm is too much, > 1.
       decay: weight of the past in the running mean, in [0, 1); a plain mean until
         1 / (1 - decay) gradients were seen.
-      warmup_steps: finite gradients to see before any is called too large, >= 1.
+      warmup_steps: gradients to see before any is called too large, >= 1.
 
     Returns:
       A transformation whose `update` takes an optional `grad_norm=`, the norm to judge by (such as
@@ -92,9 +95,11 @@ def skip_large_updates(
         )
 
     def update(updates, state, params=None, *, grad_norm=None, **extra):
-        norm = optax.tree.norm(updates) if grad_norm is None else grad_norm
-        norm = jnp.asarray(norm, jnp.float32)
-        finite = jnp.isfinite(norm)
+        own_norm = optax.tree.norm(jax.tree.map(at_least_float32, updates))
+        norm = jnp.asarray(own_norm if grad_norm is None else grad_norm, jnp.float32)
+        # A norm that is given may be that of another gradient.
+        finite = jnp.isfinite(norm) & jnp.isfinite(own_norm)
+        counts = finite & (norm > 0)
         log_norm = jnp.log(jnp.maximum(norm, jnp.finfo(jnp.float32).tiny))
         limit = state.log_norm + log_factor
         warm = state.count >= warmup_steps
@@ -109,8 +114,8 @@ def skip_large_updates(
             jax.tree.map(lambda u: jnp.where(skipped, jnp.zeros_like(u), u), new_updates),
             SkipState(
                 inner_state=jax.tree.map(keep, state.inner_state, inner_state),
-                count=jnp.where(finite, optax.safe_increment(state.count), state.count),
-                log_norm=jnp.where(finite, moved, state.log_norm),
+                count=jnp.where(counts, optax.safe_increment(state.count), state.count),
+                log_norm=jnp.where(counts, moved, state.log_norm),
                 skipped=skipped,
                 skipped_in_a_row=jnp.where(skipped, state.skipped_in_a_row + 1, 0),
                 skipped_total=state.skipped_total + skipped,

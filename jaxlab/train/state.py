@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlab import mesh as mesh_lib
+from jaxlab.checks import at_least_float32
 from jaxlab.errors import InputError
 
 
@@ -21,7 +22,8 @@ class TrainState:
       params: tree of arrays.
       model_state: tree of arrays that the loss returns anew: batch statistics, power iterations.
       opt_state: state of the optax transformation.
-      ema_params: running mean of `params`, the same tree; None when not kept.
+      ema_params: running mean of `params`, the same tree, in float32 or better: a mean of bfloat16
+        would stand still at usual decays. None when not kept.
       key: typed PRNG key []; the key of a step is `fold_in(key, step)`, so there is none to save.
     """
 
@@ -51,7 +53,7 @@ def create_state(
       ema: whether to keep a running mean of the parameters.
 
     Returns:
-      The state at step 0, `ema_params` a copy of `params`.
+      The state at step 0, `ema_params` a copy of `params` in float32 or better.
 
     Raises:
       ValueError: `key` is a legacy uint32 key.
@@ -66,14 +68,16 @@ def create_state(
     def init(key):
         init_key, train_key = jax.random.split(key)
         params, model_state = init_fn(init_key)
-        return TrainState(
+        ema_params = jax.tree.map(lambda p: jnp.copy(at_least_float32(p)), params) if ema else None
+        state = TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             model_state=model_state,
             opt_state=tx.init(params),
-            ema_params=jax.tree.map(jnp.copy, params) if ema else None,
+            ema_params=ema_params,
             key=train_key,
         )
+        return _strong(state)
 
     sharding = None
     if mesh is not None:
@@ -115,7 +119,15 @@ def state_from_params(
         ema_params=None,
         key=key,
     )
+    state = jax.jit(_strong)(state)
     return state if mesh is None else jax.device_put(state, mesh_lib.state_sharding(mesh, state))
+
+
+def _strong(state: TrainState) -> TrainState:
+    """Without weak types (of Python numbers), which the first step would drop and trace again."""
+    key = lambda x: jnp.issubdtype(jnp.result_type(x), jax.dtypes.extended)
+    plain = lambda x: x if key(x) else jnp.asarray(x, jnp.result_type(x))
+    return jax.tree.map(plain, state)
 
 
 def _check_key(key: jax.Array) -> None:

@@ -68,6 +68,34 @@ def test_gradients_of_zero():
     chex.assert_tree_all_finite(state)
 
 
+@pytest.mark.parametrize("where", ["before", "within", "after"])
+def test_gradients_of_zero_do_not_move_the_limit(where):
+    tx = optim.skip_large_updates(optax.sgd(1.0), factor=10.0, warmup_steps=5)
+    norms = {
+        "before": [0.0] * 50 + [1.0] * 10,
+        "within": [1.0, 0.0, 0.0] * 20,
+        "after": [1.0] * 20 + [0.0] * 50 + [1.0] * 5,
+    }[where]
+    skipped, state = feed(tx, [*norms, 9.0])
+    assert not any(skipped)
+    assert int(state.count) == np.count_nonzero(norms) + 1
+    assert feed(tx, [15.0], state)[0] == [True]
+
+
+def test_updates_that_are_not_finite_are_skipped_whatever_norm_is_given():
+    tx = optim.skip_large_updates(optax.sgd(1.0))
+    update, state = tx.update(jnp.array([jnp.nan]), tx.init(jnp.zeros(1)), grad_norm=1.0)
+    assert bool(state.skipped)
+    assert float(update[0]) == 0.0
+
+
+def test_the_norm_of_float16_updates_does_not_overflow():
+    tx = optim.skip_large_updates(optax.sgd(1.0))
+    params = jnp.zeros(2, jnp.float16)
+    _, state = tx.update(jnp.full(2, 3e3, jnp.float16), tx.init(params), params)
+    assert not bool(state.skipped)
+
+
 def test_the_norm_may_be_given():
     tx = optim.skip_large_updates(optax.sgd(1.0), factor=2.0, warmup_steps=1)
     state = tx.init(jnp.zeros(1))

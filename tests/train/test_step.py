@@ -227,3 +227,112 @@ def test_the_state_starts_replicated():
     state = make_state(optax.adam(0.1), mesh=mesh)
     assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
     assert all(len(leaf.sharding.device_set) == 8 for leaf in jax.tree.leaves(state))
+
+
+GUARDED = {
+    "chain": lambda guard: optax.chain(optax.trace(0.9), guard, optax.add_decayed_weights(0.1)),
+    "masked": lambda guard: optax.masked(guard, {"w": True, "b": True}),
+    "multi_transform": lambda guard: optax.multi_transform(
+        {"guarded": guard, "free": optax.adam(0.1)}, {"w": "guarded", "b": "free"}
+    ),
+    "inject_hyperparams": lambda guard: optax.inject_hyperparams(
+        lambda rate: optax.chain(guard, optax.scale(rate))
+    )(rate=0.5),
+    "sharpness_aware": lambda guard: optim.sharpness_aware(guard, 0.05),
+    "MultiSteps": lambda guard: optax.MultiSteps(guard, 1),
+    "twice": lambda guard: optim.skip_large_updates(optax.chain(guard, optax.scale(0.5))),
+}
+
+
+@pytest.mark.parametrize("wrapper", GUARDED)
+def test_a_guard_is_found_wherever_it_is(wrapper):
+    guard = optim.skip_large_updates(optax.adam(0.1), factor=5.0, warmup_steps=2)
+    tx = GUARDED[wrapper](guard)
+    step = train.make_train_step(loss_fn, tx)
+    state = make_state(tx)
+    for _ in range(3):
+        state, metrics = step(state, BATCH)
+        assert float(metrics["skipped"]) == 0.0
+    moments = lambda s: [mu for _, mu in optax.tree.get_all_with_path(s.opt_state, "mu")]
+    pick = lambda s: copy((s.params, s.model_state, s.ema_params, moments(s)))
+    kept = pick(state)
+    for k in (1, 2):
+        state, metrics = step(state, {**BATCH, "y": BATCH["y"] + np.float32(1e9)})
+        assert float(metrics["skipped"]) == 1.0
+        assert int(metrics["skipped_in_a_row"]) == k
+    chex.assert_trees_all_equal(pick(state), kept)
+    state, metrics = step(state, BATCH)
+    assert float(metrics["skipped"]) == 0.0
+    assert float(state.params["w"][0]) != float(kept[0]["w"][0])
+
+
+def test_a_guard_inside_multisteps_judges_the_mean_of_the_micro_batches():
+    tx = optax.MultiSteps(optim.skip_large_updates(optax.sgd(0.1)), 2)
+    step = train.make_train_step(loss_fn, tx)
+    state = make_state(tx)
+    for good in (True, True, False, True):  # the bad one is not the last of its two
+        kept = copy(state.params)
+        state, metrics = step(state, BATCH if good else {**BATCH, "y": BATCH["y"] * np.nan})
+    assert float(metrics["skipped"]) == 1.0
+    chex.assert_trees_all_equal(state.params, kept)
+    for skipped in (0.0, 0.0):  # not the last decision again
+        state, metrics = step(state, BATCH)
+        assert float(metrics["skipped"]) == skipped
+    chex.assert_tree_all_finite(state.params)
+
+
+@pytest.mark.parametrize("inner", [optax.sgd(0.1), optax.chain(optax.scale(2.0), optax.sgd(0.05))])
+def test_clipping_bounds_the_sharpness_aware_step(inner):
+    loss = lambda params, model_state, batch, *, key, step: (
+        jnp.mean((params * batch["x"]) ** 2),
+        (model_state, {}),
+    )
+    tx = optim.sharpness_aware(inner, 0.5)
+    state = train.create_state(lambda key: (jnp.float32(2.0), {}), tx, key=jax.random.key(0))
+    step = train.make_train_step(loss, tx, clip_norm=1.0)
+    state, _ = step(state, {"x": jnp.full(4, 10.0)})
+    np.testing.assert_allclose(2.0 - float(state.params), 0.1, rtol=1e-5)
+
+
+def test_sharpness_awareness_accumulates():
+    tx = optim.sharpness_aware(optax.sgd(0.1), 0.5)
+    results = []
+    for count in (1, 4):
+        state = make_state(tx)
+        state, _ = train.make_train_step(loss_fn, tx, accumulate=count)(state, BATCH)
+        results.append(state.params)
+    chex.assert_trees_all_close(*results, rtol=1e-5)
+
+
+@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: m.gradient_transformation()])
+def test_multisteps_passes_the_loss_on(wrap):
+    tx = wrap(optax.MultiSteps(optax.chain(optim.flood_updates(1e6), optax.sgd(0.1)), 2))
+    plain = optax.sgd(0.1)
+    state, expected = make_state(tx), make_state(plain)
+    before = copy(state.params)
+    for _ in range(2):
+        state, metrics = train.make_train_step(loss_fn, tx)(state, BATCH)
+    assert float(metrics["flooded"]) == 1.0
+    expected, _ = train.make_train_step(loss_fn, plain)(expected, BATCH)
+    up = jax.tree.map(jnp.subtract, state.params, before)
+    down = jax.tree.map(jnp.subtract, before, expected.params)
+    chex.assert_trees_all_close(up, down, rtol=1e-5)
+
+
+def test_what_multisteps_cannot_pass_on_names_it():
+    inner = optax.chain(optim.flood_updates(1.0), optax.sgd(0.1))
+    hidden = optax.chain(optax.MultiSteps(inner, 2).gradient_transformation(), optax.identity())
+    sharp = optax.MultiSteps(optim.sharpness_aware(optax.sgd(0.1), 0.5), 2)
+    for tx in (hidden, sharp):
+        with pytest.raises(ValueError, match="MultiSteps"):
+            train.make_train_step(loss_fn, tx)(make_state(tx), BATCH)
+
+
+def test_a_loss_of_the_whole_batch_is_not_accumulated():
+    def loss(params, model_state, batch, *, key, step):
+        return loss_fn(params, model_state, batch, key=key, step=step)
+
+    loss.whole_batch = "it floods the mean"
+    train.make_train_step(loss, optax.sgd(0.1))
+    with pytest.raises(ValueError, match="accumulate is 2, must be 1: it floods the mean"):
+        train.make_train_step(loss, optax.sgd(0.1), accumulate=2)
