@@ -34,9 +34,11 @@ class Norm(nn.Module):
         if self.kind == "none":
             return x
         if self.kind == "batch":
-            return nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+            return nn.BatchNorm(
+                use_running_average=not train, momentum=0.9, use_fast_variance=False
+            )(x)
         if self.kind == "layer":
-            return nn.LayerNorm()(x)
+            return nn.LayerNorm(use_fast_variance=False)(x)
         raise InputError(f"norm is {self.kind!r}, must be one of {NORMS}")
 
 

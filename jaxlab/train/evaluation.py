@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxlab import mesh as mesh_lib
+from jaxlab.checks import at_least_float32
 from jaxlab.errors import InputError
 
 Sums = dict[str, Any]
@@ -24,14 +24,16 @@ def make_eval_step(
       mesh: devices to split the batch over; None for one device.
 
     Returns:
-      A jitted function whose result is `{name: (sum, sum of squares), "count": n}`. Examples with
-      `batch["mask"] == 0` (padding) do not count, whatever their values; without "mask" all do.
+      A jitted function whose result is `{name: (mean, rest, squares), "count": n}`, with the sums
+      of value - mean and of its square: what float32 has no digits for where the spread is small
+      compared with the mean. Examples with `batch["mask"] == 0` (padding) do not count, whatever
+      their values; without "mask" all do.
 
     >>> step = make_eval_step(lambda params, model_state, batch, *, key: {"x": batch["x"]})
     >>> batch = {"x": jnp.array([1.0, 3.0, 9.0]), "mask": jnp.array([1, 1, 0])}
     >>> sums = step({}, {}, batch, jax.random.key(0))
     >>> [float(v) for v in sums["x"]], float(sums["count"])
-    ([4.0, 10.0], 2.0)
+    ([2.0, 0.0, 2.0], 2.0)
     """
 
     def step_fn(params, model_state, batch, key):
@@ -45,8 +47,10 @@ def make_eval_step(
                 raise InputError(
                     f"metric {name!r} has shape {value.shape}, must be ({rows},): one an example"
                 )
-            value = jnp.where(real, value.astype(jnp.float32), 0.0)  # padding may hold NaN
-            sums[name] = (jnp.sum(value), jnp.sum(value**2))
+            value = jnp.where(real, at_least_float32(value), 0.0)  # padding may hold NaN
+            mean = jnp.sum(value) / jnp.maximum(sums["count"], 1)
+            apart = jnp.where(real, value - mean, 0.0)
+            sums[name] = (mean, jnp.sum(apart), jnp.sum(apart**2))
         return sums
 
     if mesh is None:
@@ -83,17 +87,29 @@ def evaluate(
       ValueError: there is no example to average.
 
     >>> step = make_eval_step(lambda params, model_state, batch, *, key: {"x": batch["x"]})
-    >>> batches = [{"x": np.array([1.0, 2.0])}, {"x": np.array([3.0, 6.0])}]
+    >>> batches = [{"x": jnp.array([1.0, 2.0])}, {"x": jnp.array([3.0, 6.0])}]
     >>> means = evaluate(step, {}, {}, batches, key=jax.random.key(0))
     >>> {name: round(value, 3) for name, value in means.items()}
     {'x': 3.0, 'x_se': 1.08}
     """
-    total: dict[str, np.ndarray] = {}
+    count = 0.0
+    merged: dict[str, tuple[float, float]] = {}  # sum, and squares about the mean, so far
 
     def add(sums: Sums) -> None:
-        for name, value in jax.device_get(sums).items():
-            # float64 on the host: the sums of a whole set lose digits in float32.
-            total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
+        """Merges a batch, in float64 (Chan, Golub & LeVeque, 1983)."""
+        nonlocal count
+        sums = jax.device_get(sums)
+        rows = float(sums.pop("count"))
+        if rows == 0:
+            return
+        for name, values in sums.items():
+            mean, rest, squares = (float(value) for value in values)
+            total, known = merged.get(name, (0.0, 0.0))
+            batch_total = mean * rows + (rest if math.isfinite(rest) else 0.0)
+            apart = batch_total / rows - total / max(count, 1.0)
+            squares += known + apart**2 * count * rows / (count + rows) - rest**2 / rows
+            merged[name] = total + batch_total, squares
+        count += rows
 
     previous = None
     for i, batch in enumerate(batches):
@@ -105,13 +121,11 @@ def evaluate(
         previous = sums
     if previous is not None:
         add(previous)
-    n = float(total.pop("count", np.zeros(())))
-    if n == 0:
+    if count == 0:
         raise InputError("nothing to evaluate: the batches hold 0 unmasked examples")
     means = {}
-    for name, (first, second) in sorted(total.items()):
-        mean = first / n
-        variance = max(second - n * mean**2, 0.0) / (n - 1) if n > 1 else math.nan
-        means[name] = float(mean)
-        means[f"{name}_se"] = float(math.sqrt(variance / n))
+    for name, (total, squares) in sorted(merged.items()):
+        variance = max(squares, 0.0) / (count - 1) if count > 1 else math.nan
+        means[name] = total / count
+        means[f"{name}_se"] = math.sqrt(variance / count)
     return means

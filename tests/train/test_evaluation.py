@@ -31,6 +31,39 @@ def test_means_are_exact_under_padding(devices):
     np.testing.assert_allclose(means["square_se"], squares.std(ddof=1) / np.sqrt(20), rtol=1e-5)
 
 
+@pytest.mark.parametrize(("mean", "spread"), [(1e4, 1.0), (2e5, 5.0), (-1e6, 10.0), (0.0, 1e-3)])
+@pytest.mark.parametrize("devices", [None, 4])
+def test_standard_errors_where_the_spread_is_small(mean, spread, devices):
+    mesh = None if devices is None else mesh_lib.make_mesh(jax.devices()[:devices])
+    draws = np.random.default_rng(0).normal(size=1200)
+    # Sorted, so that means of batches differ: the spread between them counts as that within.
+    x = (mean + spread * np.sort(draws)).astype(np.float32).reshape(-1, 100)
+    step = train.make_eval_step(
+        lambda params, model_state, batch, *, key: {"x": batch["x"]}, mesh=mesh
+    )
+    batches = [{"x": rows, "mask": np.ones(100, bool)} for rows in x]
+    batches.insert(1, {"x": np.full(100, np.nan, np.float32), "mask": np.zeros(100, bool)})
+    found = train.evaluate(step, {}, {}, batches, key=jax.random.key(0), mesh=mesh)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(found["x"], wide.mean(), rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(found["x_se"], wide.std(ddof=1) / 1200**0.5, rtol=1e-4)
+
+
+def test_what_is_not_finite_shows():
+    step = train.make_eval_step(lambda params, model_state, batch, *, key: {"x": batch["x"]})
+    for bad in (np.inf, np.nan):
+        batches = [{"x": np.array([1.0, bad])}, {"x": np.array([2.0, 3.0])}]
+        found = train.evaluate(step, {}, {}, batches, key=jax.random.key(0))
+        np.testing.assert_equal(found, {"x": bad, "x_se": np.nan})
+
+
+def test_values_of_low_precision_are_summed_in_float32():
+    step = train.make_eval_step(lambda params, model_state, batch, *, key: {"x": batch["x"]})
+    batch = {"x": jnp.ones(4096, jnp.bfloat16)}
+    found = train.evaluate(step, {}, {}, [batch, batch], key=jax.random.key(0))
+    assert found == {"x": 1.0, "x_se": 0.0}
+
+
 def test_every_batch_has_a_key_of_its_own_and_numbers_repeat():
     step = train.make_eval_step(metric_fn)
     batches = [{"x": np.zeros(4, np.float32)}] * 2
