@@ -60,6 +60,10 @@ class Study:
             folder = data_folder(data_dir) / config.pretrained
             self.tokenizer = load_tokenizer(folder)
             self.deep, self.pretrained = bert.load_pretrained(folder, **config.model)
+            logging.info(
+                "%s: %d tokens, an embedding of %d",
+                *(folder, self.tokenizer.get_vocab_size(), self.deep.vocab_size),
+            )
         else:
             place = None if workdir is None else workdir / "tokenizer"
             make = lambda: own_tokenizer(texts["train"].texts, config.vocab_size, place)
@@ -72,7 +76,8 @@ class Study:
             )
             for split, found in texts.items()
         }
-        self.head = bert.SequenceClassifier(texts["train"].num_classes, **config.head)
+        names = texts["train"].label_names
+        self.head = bert.SequenceClassifier(len(names), label_names=names, **config.head)
         self.models = {d: bert.make_successor(self.deep, d) for d in config.depths}
         self.models[self.deep.num_layers] = self.deep
         if config.init_from not in STARTS:

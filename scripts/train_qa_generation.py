@@ -68,7 +68,7 @@ class Study:
     def make_model(self, folder, texts):
         """Sets model, head, tokenizer, kept tokens and the parameters to start from."""
         config, key = self.config, jax.random.key(self.config.seed)
-        self.keep, params = None, None
+        self.keep, self.head, params = None, None, None
         if config.pretrained:
             folder = folder / config.pretrained
             model, body = bert.load_pretrained(folder, **config.model)
@@ -81,7 +81,8 @@ class Study:
             wanted = {"embeddings", *(f"{bert.LAYER_PREFIX}{i}" for i in range(depth))}
             params = {"bert": {name: tree for name, tree in body.items() if name in wanted}}
             if "mlm" in (heads := bert.load_heads(folder)):
-                params["head"] = heads["mlm"][1]
+                head, params["head"] = heads["mlm"]
+                self.head = head.clone(activation=model.activation, norm_eps=model.norm_eps)
             whole = load_tokenizer(folder)
             self.keep = qa_tokens.keep_tokens(texts, whole, vocab_size=config.vocab_size)
             model, params = bert.reduce_vocabulary(model, params, self.keep)
@@ -95,8 +96,8 @@ class Study:
             body = jax.jit(model.init)(key, jnp.zeros((1, 2), jnp.int32))["params"]
             params = {"bert": body}
         self.model = model
-        self.head = bert.MaskedLMHead(model.activation, model.norm_eps, model.init_scale)
-        if "head" not in params:
+        if self.head is None:
+            self.head = bert.MaskedLMHead(model.activation, model.norm_eps, model.init_scale)
             top = jax.random.fold_in(key, 1)
             params["head"] = bert.init_head(self.head, top, model.hidden_size, model.vocab_size)
             if not config.stages.mlm.num_steps:

@@ -59,6 +59,7 @@ def get_config(preset: str = "headlines") -> ml_collections.ConfigDict:
         config.model.update(hidden_size=128, num_layers=4, num_heads=4, intermediate_size=512)
         config.model.update(max_positions=32)
     config.vocab_size = 4000
+    # "pooler" and "cls" work in transformers too; the figures of the pages are of "mean".
     config.head = ml_collections.ConfigDict({"pooling": "mean", "dropout": 0.1})
 
     # Where the successor starts: layers "first", "spread" or "last", of the "predecessor" (the

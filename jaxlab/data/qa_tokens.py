@@ -194,7 +194,7 @@ def reduce_tokenizer(
     )
     if kind != "WordPiece":
         raise InputError(f"the tokenizer's model is {kind!r}, must be 'WordPiece'")
-    names = {i: token for token, i in tree["model"]["vocab"].items()}
+    names = {i: token for token, i in tokenizer.get_vocab().items()}  # added ones too
     vocab = {names[int(i)]: new for new, i in enumerate(keep)}
     if vocab.get("[PAD]") != 0:
         raise InputError(f"[PAD] becomes token {vocab.get('[PAD]')}, must become 0")

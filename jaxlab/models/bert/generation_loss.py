@@ -353,7 +353,8 @@ def reduce_vocabulary(
 
     Args:
       model: the encoder.
-      params: {"bert"} or {"bert", "head"}; the head's bias is gathered alike.
+      params: {"bert"} or {"bert", "head"}; the head's bias is gathered alike, as is the
+        output matrix of a head that is not tied.
       keep: int [K], distinct ids of tokens, such as `qa_tokens.keep_tokens` gives them.
 
     Returns:
@@ -377,5 +378,6 @@ def reduce_vocabulary(
     bert["embeddings"] = {**bert["embeddings"], "word": {"embedding": table}}
     found = {**params, "bert": bert}
     if "head" in params:
-        found["head"] = {**params["head"], "bias": params["head"]["bias"][keep]}
+        head = params["head"]
+        found["head"] = {**head, **{k: head[k][keep] for k in ("bias", "decoder") if k in head}}
     return dataclasses.replace(model, vocab_size=len(keep)), found

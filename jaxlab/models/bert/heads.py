@@ -11,6 +11,7 @@ from jaxlab.models.bert.model import ACTIVATIONS, BertOutput
 from jaxlab.models.products import Dense, row_product
 
 POOLINGS = ("pooler", "cls", "mean")
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 
 
 def pool(output: BertOutput, attention_mask: ArrayLike | None, pooling: str) -> jax.Array:
@@ -64,6 +65,9 @@ class SequenceClassifier(nn.Module):
         sentence similarity.
       dropout: rate before the dense layer, in training only.
       init_scale: standard deviation of the new kernel.
+      label_names: a name for each class, for Hugging Face folders; empty for LABEL_0, LABEL_1, ...
+      problem_type: one of `PROBLEM_TYPES`, for Hugging Face folders: what their users make of the
+        logits; None for regression with one label and one class of several otherwise.
 
     Example:
       >>> head = SequenceClassifier(num_labels=3, pooling="cls")
@@ -77,6 +81,8 @@ class SequenceClassifier(nn.Module):
     pooling: str = "pooler"
     dropout: float = 0.1
     init_scale: float = 0.02
+    label_names: tuple[str, ...] = ()
+    problem_type: str | None = None
 
     @nn.compact
     def __call__(
@@ -102,6 +108,7 @@ class MaskedLMHead(nn.Module):
       norm_eps: as of `Bert`.
       init_scale: as of `Bert`.
       dtype: as of `Bert`.
+      tied: whether the output matrix is the word embedding; False for one of the head's own.
 
     Example:
       >>> head, table = MaskedLMHead(), jnp.ones((50, 8))
@@ -114,6 +121,7 @@ class MaskedLMHead(nn.Module):
     norm_eps: float = 1e-12
     init_scale: float = 0.02
     dtype: jnp.dtype | None = None
+    tied: bool = True
 
     @nn.compact
     def __call__(self, states: jax.Array, word_embedding: jax.Array) -> jax.Array:
@@ -121,7 +129,8 @@ class MaskedLMHead(nn.Module):
 
         Args:
           states: hidden states, of as many positions as shall be predicted.
-          word_embedding: [vocab, hidden], `params["embeddings"]["word"]["embedding"]`: the tie.
+          word_embedding: [vocab, hidden], `params["embeddings"]["word"]["embedding"]`: the tie; a
+            head that is not tied takes its shape alone.
         """
         init = nn.initializers.normal(self.init_scale)
         x = Dense(states.shape[-1], dtype=self.dtype, kernel_init=init, name="dense")(states)
@@ -129,5 +138,6 @@ class MaskedLMHead(nn.Module):
             epsilon=self.norm_eps, dtype=self.dtype, use_fast_variance=False, name="norm"
         )(ACTIVATIONS[self.activation](x))
         bias = self.param("bias", nn.initializers.zeros, (word_embedding.shape[0],))
-        logits = row_product(x, word_embedding.astype(x.dtype).T)
+        table = word_embedding if self.tied else self.param("decoder", init, word_embedding.shape)
+        logits = row_product(x, table.astype(x.dtype).T)
         return logits.astype(jnp.float32) + bias

@@ -2,12 +2,13 @@
 
 import os
 import pathlib
+import re
 
 import jax
 import numpy as np
 import pytest
 
-from jaxlab.data import data_folder
+from jaxlab.data import data_folder, wordpiece
 from jaxlab.models import bert
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[parity]'")
@@ -85,8 +86,9 @@ def test_random_models_agree(name, tmp_path):
     close(head.apply({"params": params}, out), expected.logits)
 
 
-def test_token_prediction_agrees(tmp_path):
-    config = config_of()
+@pytest.mark.parametrize("tied", [True, False])
+def test_token_prediction_agrees(tmp_path, tied):
+    config = config_of(tie_word_embeddings=tied)
     inputs = pairs(config.vocab_size, 2)
     reference = shake(transformers.BertForMaskedLM(config))
     reference.tie_weights()
@@ -96,23 +98,41 @@ def test_token_prediction_agrees(tmp_path):
     head, head_params = bert.load_heads(tmp_path)["mlm"]
     table = params["embeddings"]["word"]["embedding"]
     logits = head.apply({"params": head_params}, out.last_hidden_state, table)
-    close(logits, theirs(reference, inputs).logits, inputs)
+    expected = theirs(reference, inputs).logits
+    close(logits, expected, inputs)
+    bert.save_pretrained(tmp_path / "ours", model, params, heads={"mlm": (head, head_params)})
+    again = transformers.BertForMaskedLM.from_pretrained(tmp_path / "ours")
+    close(theirs(again, inputs).logits.numpy(), expected, inputs)
 
 
-def test_what_we_save_transformers_loads(tmp_path):
+@pytest.fixture(scope="module")
+def small():
+    """(model, params, tokenizer, texts) of a cased BERT with random weights."""
+    texts = ["Paris is large", "paris, a Café?", "The The the hello of PARIS is hello a the large"]
+    tokenizer = wordpiece.train_wordpiece([" ".join(texts)] * 3, 80, lowercase=False)
     model = bert.Bert(
-        vocab_size=50, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=24,
-        max_positions=20, init_scale=0.3,
+        vocab_size=tokenizer.get_vocab_size(), hidden_size=16, num_layers=2, num_heads=2,
+        intermediate_size=24, max_positions=20, init_scale=0.3,
     )  # fmt: skip
-    inputs = pairs(50, 2)
-    params = model.init(jax.random.key(0), inputs["input_ids"])["params"]
+    params = model.init(jax.random.key(0), np.zeros((1, 2), np.int32))["params"]
+    return model, params, tokenizer, texts
+
+
+def encoded(tokenizer, texts):
+    tokenizer.enable_padding()
+    found = tokenizer.encode_batch(texts)
+    tokenizer.no_padding()
+    return {
+        "input_ids": np.array([x.ids for x in found]),
+        "attention_mask": np.array([x.attention_mask for x in found]),
+    }
+
+
+def test_what_we_save_transformers_loads(small, tmp_path):
+    model, params, _, _ = small
+    inputs = pairs(model.vocab_size, 2)
     out = ours(model, params, inputs)
     table = params["embeddings"]["word"]["embedding"]
-    classifier, mlm = bert.SequenceClassifier(4, init_scale=0.3), bert.MaskedLMHead(init_scale=0.3)
-    heads = {
-        "classifier": (classifier, classifier.init(jax.random.key(1), out)["params"]),
-        "mlm": (mlm, mlm.init(jax.random.key(2), out.last_hidden_state, table)["params"]),
-    }
     bert.save_pretrained(tmp_path / "bare", model, params)
     loaded = transformers.AutoModel.from_pretrained(tmp_path / "bare")
     assert type(loaded).__name__ == "BertModel"
@@ -120,18 +140,108 @@ def test_what_we_save_transformers_loads(tmp_path):
     expected = theirs(loaded, inputs)
     close(out.last_hidden_state, expected.last_hidden_state, inputs)
     close(out.pooled, expected.pooler_output)
+    classifier, mlm = bert.SequenceClassifier(4, init_scale=0.3), bert.MaskedLMHead(init_scale=0.3)
+    heads = {
+        "classifier": (classifier, classifier.init(jax.random.key(1), out)["params"]),
+        "mlm": (mlm, mlm.init(jax.random.key(2), out.last_hidden_state, table)["params"]),
+    }
+    bert.save_pretrained(tmp_path / "both", model, params, heads=heads)
     for name, auto in (
         ("classifier", transformers.AutoModelForSequenceClassification),
         ("mlm", transformers.AutoModelForMaskedLM),
     ):
-        head, head_params = heads[name]
-        bert.save_pretrained(tmp_path / name, model, params, heads={name: heads[name]})
-        loaded, info = auto.from_pretrained(tmp_path / name, output_loading_info=True)
-        # Token models have no pooler there.
+        head, top = heads[name]
+        loaded, info = auto.from_pretrained(tmp_path / "both", output_loading_info=True)
         assert not info["missing_keys"]
+        assert type(loaded).__name__ in loaded.config.architectures
         args = (out,) if name == "classifier" else (out.last_hidden_state, table)
-        logits = head.apply({"params": head_params}, *args)
+        logits = head.apply({"params": top}, *args)
         close(logits, theirs(loaded, inputs).logits, inputs if name == "mlm" else None)
+
+
+@pytest.mark.parametrize("pooler", [True, False])
+@pytest.mark.parametrize("pooling", ["pooler", "cls", "mean"])
+def test_a_classifier_of_ours_classifies_alike_or_is_missed(small, tmp_path, pooling, pooler):
+    model, params, tokenizer, texts = small
+    if not pooler:
+        model = model.clone(pooler=False)
+        params = {name: tree for name, tree in params.items() if name != "pooler"}
+    if pooling == "pooler" and not pooler:
+        return
+    head = bert.SequenceClassifier(
+        3, pooling=pooling, init_scale=0.4, label_names=("news", "onion", "review")
+    )
+    inputs = encoded(tokenizer, texts)
+    out = model.apply({"params": params}, **inputs)
+    top = head.init(jax.random.key(1), out)["params"]
+    want = np.asarray(head.apply({"params": top}, out, inputs["attention_mask"]))
+    bert.save_pretrained(
+        tmp_path, model, params, heads={"classifier": (head, top)}, tokenizer=tokenizer
+    )
+    auto = transformers.AutoModelForSequenceClassification
+    loaded, info = auto.from_pretrained(tmp_path, output_loading_info=True)
+    if pooling == "mean":
+        assert {"classifier.weight", "classifier.bias"} <= set(info["missing_keys"])
+    else:
+        assert not info["missing_keys"]
+        assert loaded.config.architectures == [type(loaded).__name__]
+        pipe = transformers.pipeline("text-classification", str(tmp_path), device="cpu")
+        found = pipe(texts, top_k=None, function_to_apply="none")
+        for row, scores in zip(want, found, strict=True):
+            got = {score["label"]: score["score"] for score in scores}
+            np.testing.assert_allclose(
+                [got[name] for name in head.label_names], row, atol=ATOL, rtol=ATOL
+            )
+    bare = transformers.AutoModel.from_pretrained(tmp_path)
+    close(out.last_hidden_state, theirs(bare, inputs).last_hidden_state, inputs)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "mlm", "pooler", "cls", "mean"])
+def test_what_the_card_says_gives_the_same_in_both_libraries(small, tmp_path, monkeypatch, kind):
+    model, params, tokenizer, _ = small
+    out = model.apply({"params": params}, np.ones((1, 2), np.int32))
+    if kind == "encoder":
+        heads = {}
+    elif kind == "mlm":
+        head = bert.MaskedLMHead(init_scale=0.3)
+        table = params["embeddings"]["word"]["embedding"]
+        top = head.init(jax.random.key(2), out.last_hidden_state, table)["params"]
+        heads = {"mlm": (head, top)}
+    else:
+        head = bert.SequenceClassifier(2, pooling=kind, init_scale=0.3)
+        heads = {"classifier": (head, head.init(jax.random.key(2), out)["params"])}
+    bert.save_pretrained(tmp_path, model, params, heads=heads, tokenizer=tokenizer)
+    card = (tmp_path / "README.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    values = []
+    for block in re.findall(r"```python\n(.*?)```", card, re.DOTALL):
+        scope = {}
+        exec(block, scope)
+        found = scope["states"] if kind == "encoder" else scope["logits"]
+        values.append(found.detach().numpy() if hasattr(found, "detach") else np.asarray(found))
+        mask = np.asarray(scope["mask"]) if "ids" in scope else None
+    assert len(values) == 2
+    rows = mask > 0 if kind in ("encoder", "mlm") else slice(None)
+    np.testing.assert_allclose(values[0][rows], values[1][rows], atol=ATOL, rtol=ATOL)
+
+
+def test_outliers_of_the_first_state_survive_the_pooler_that_lets_it_pass(small, tmp_path):
+    """Some BERTs have states of 20 in a few places."""
+    model, params, _, _ = small
+    norm = {"scale": np.full(16, 3, np.float32), "bias": np.zeros(16, np.float32)}
+    norm["scale"][3] = 20
+    params = {**params, "layers_1": {**params["layers_1"], "output_norm": norm}}
+    inputs = pairs(model.vocab_size, 2)
+    out = model.apply({"params": params}, **inputs)
+    assert np.abs(out.last_hidden_state[:, 0]).max() > 20
+    head = bert.SequenceClassifier(2, pooling="cls", init_scale=0.1)
+    top = head.init(jax.random.key(1), out)["params"]
+    bert.save_pretrained(tmp_path, model, params, heads={"classifier": (head, top)})
+    loaded = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    want = np.asarray(head.apply({"params": top}, out))
+    scale = np.abs(out.last_hidden_state[:, 0]) @ np.abs(top["dense"]["kernel"])
+    error = np.abs(theirs(loaded, inputs).logits.numpy() - want) / np.asarray(scale)
+    assert error.max() < 1e-5
 
 
 def minilm_folder() -> pathlib.Path:

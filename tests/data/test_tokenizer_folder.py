@@ -1,0 +1,207 @@
+"""Tokenizers in model folders as they are found: transformers' tokens, or a line that says why."""
+
+import json
+import re
+
+import pytest
+
+pytest.importorskip("tokenizers")
+
+from jaxlab.data import qa_tokens, wordpiece
+
+VOCAB = [*wordpiece.SPECIAL, "hello", "Hello", "café", "cafe", "Paris", "paris", "日", "本", "日本",
+         "a", "##b"]  # fmt: skip
+TEXT = "Hello [MASK] café Paris 日本 <new> ab a b hello <NEW>"
+SETTINGS, MODEL = "tokenizer_config.json", {"model_type": "bert", "vocab_size": 40}
+
+
+def folder(path, vocab=VOCAB, *, config=MODEL, **files):
+    """A folder with vocab.txt (of tokens, or of bytes) and JSON files by their stems."""
+    path.mkdir(exist_ok=True)
+    for file in path.iterdir():
+        file.unlink()
+    if config is not None:
+        (path / "config.json").write_text(json.dumps(config))
+    if vocab is not None:
+        content = vocab if isinstance(vocab, bytes) else ("\n".join(vocab) + "\n").encode()
+        (path / "vocab.txt").write_bytes(content)
+    for name, value in files.items():
+        (path / f"{name}.json").write_text(json.dumps(value))
+    return path
+
+
+def as_json(path, **settings):
+    """The content of tokenizer.json of a tokenizer with these settings."""
+    made = wordpiece.load_tokenizer(folder(path, tokenizer_config=settings))
+    return json.loads(made.to_str())
+
+
+def added(content, **flags):
+    return {"content": content, "lstrip": False, "rstrip": False, "single_word": False, **flags}
+
+
+NEW = {"16": added("<new>", normalized=False, special=True)}
+PLAIN = "\n".join(VOCAB).encode()
+FOLDERS = {
+    "plain": {},
+    "windows": {"vocab": PLAIN.replace(b"\n", b"\r\n")},
+    "byte order mark": {"vocab": b"\xef\xbb\xbf" + PLAIN},
+    "a token twice": {"vocab": PLAIN + b"\nhello\n"},
+    "an empty line": {"vocab": PLAIN.replace(b"hello\n", b"hello\n\n")},
+    "cased": {"tokenizer_config": {"do_lower_case": False}},
+    "accents go": {"tokenizer_config": {"do_lower_case": False, "strip_accents": True}},
+    "accents stay": {"tokenizer_config": {"strip_accents": False}},
+    "Chinese words": {"tokenizer_config": {"tokenize_chinese_chars": False}},
+    "never split": {"tokenizer_config": {"never_split": ["Hello"]}},
+    "class": {"tokenizer_config": {"tokenizer_class": "BertTokenizerFast"}},
+    "class of a sibling": {"tokenizer_config": {"tokenizer_class": "DistilBertTokenizer"}},
+    "added_tokens.json": {"added_tokens": {"<new>": 16}},
+    "added in order": {"added_tokens": {"ab": 17, "<new>": 16}},
+    "added_tokens_decoder": {"tokenizer_config": {"added_tokens_decoder": NEW}},
+    "added and lower": {
+        "tokenizer_config": {"added_tokens_decoder": {"16": added("<NEW>", normalized=True)}}
+    },
+    "additional": {"tokenizer_config": {"additional_special_tokens": ["<new>"]}},
+    "special map": {"special_tokens_map": {"additional_special_tokens": ["<new>"]}},
+    "known already": {"added_tokens": {"Paris": 9}},
+    "json": {"vocab": None, "json": {}, "tokenizer_config": {}},
+    "json, cased": {
+        "vocab": None,
+        "json": {"do_lower_case": False},
+        "tokenizer_config": {"do_lower_case": False},
+    },
+    "json, contradicted": {
+        "vocab": None,
+        "json": {},
+        "tokenizer_config": {"do_lower_case": False},
+    },
+    "json, contradicted in accents and signs": {
+        "vocab": None,
+        "json": {"strip_accents": False},
+        "tokenizer_config": {"strip_accents": True, "tokenize_chinese_chars": False},
+    },
+    "json before vocab.txt": {
+        "vocab": PLAIN.replace(b"hello", b"hallo"),
+        "json": {},
+        "tokenizer_config": {"do_lower_case": True},
+    },
+    "json as it is": {
+        "vocab": None,
+        "json": {"do_lower_case": False},
+        "tokenizer_config": {"do_lower_case": True, "tokenizer_class": "PreTrainedTokenizerFast"},
+    },
+    "json and added tokens": {"vocab": None, "json": {}, "added_tokens": {"<new>": 16}},
+    "json and a decoder": {
+        "vocab": None,
+        "json": {},
+        "tokenizer_config": {"added_tokens_decoder": NEW},
+    },
+}
+
+
+def made(path, case):
+    """The folder of a case of `FOLDERS`."""
+    case = dict(case)
+    if (settings := case.pop("json", None)) is not None:
+        case["tokenizer"] = as_json(path, **settings)
+    return folder(path, **case)
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_tokens_are_those_of_transformers(name, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    made(tmp_path, FOLDERS[name])
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ours = wordpiece.load_tokenizer(tmp_path)
+    assert ours.encode(TEXT).ids == theirs(TEXT)["input_ids"]
+    pair = theirs("Hello", TEXT)
+    assert ours.encode("Hello", TEXT).ids == pair["input_ids"]
+    if "token_type_ids" in pair:  # not of every class
+        assert ours.encode("Hello", TEXT).type_ids == pair["token_type_ids"]
+    # And there and back: what we write, both read as before.
+    wordpiece.save_tokenizer(folder(tmp_path, None), ours, max_length=7)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs(TEXT)["input_ids"] == ours.encode(TEXT).ids
+    assert theirs("a", "b")["token_type_ids"] == ours.encode("a", "b").type_ids
+    assert theirs.model_max_length == 7
+    assert wordpiece.load_tokenizer(tmp_path).encode(TEXT).ids == ours.encode(TEXT).ids
+
+
+# The same without transformers: tokens of the cases that were once wrong.
+TOKENS = {
+    "plain": "hello [MASK] cafe paris 日 本 ? ? ? a ##b a ? hello ? ? ?",
+    "json, contradicted": "Hello [MASK] café Paris 日 本 ? ? ? a ##b a ? hello ? ? ?",
+    "added_tokens_decoder": "hello [MASK] cafe paris 日 本 <new> a ##b a ? hello ? ? ?",
+    "json and added tokens": "hello [MASK] cafe paris 日 本 <new> a ##b a ? hello <new>",
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_tokens(name, tmp_path):
+    tokens = wordpiece.load_tokenizer(made(tmp_path, FOLDERS[name])).encode(TEXT).tokens
+    assert " ".join(tokens[1:-1]).replace("[UNK]", "?") == TOKENS[name]
+
+
+REFUSED = {
+    "latin-1": ({"vocab": "café".encode("latin-1")}, "vocab.txt is not UTF-8"),
+    "strip_accents": ({"tokenizer_config": {"strip_accents": 5}}, "strip_accents 5, must be one"),
+    "do_lower_case": ({"tokenizer_config": {"do_lower_case": "yes"}}, "has do_lower_case 'yes'"),
+    "no boolean": ({"tokenizer_config": {"do_lower_case": None}}, "has do_lower_case None"),
+    "foreign class": (
+        {"tokenizer_config": {"tokenizer_class": "RobertaTokenizer"}},
+        "tokenizer_config.json has tokenizer_class 'RobertaTokenizer'",
+    ),
+    "class in config": (
+        {"config": {**MODEL, "tokenizer_class": "MPNetTokenizer"}},
+        "config.json has tokenizer_class 'MPNetTokenizer'",
+    ),
+    "no class": ({"tokenizer_config": {"tokenizer_class": 5}}, "has tokenizer_class 5"),
+    "other names": ({"tokenizer_config": {"cls_token": "<s>"}}, "has cls_token '<s>', must be"),
+    "in the map": ({"special_tokens_map": {"sep_token": {"content": "a"}}}, "has sep_token 'a'"),
+    "a gap": ({"added_tokens": {"<new>": 20}}, "'<new>' with number 20, which the vocabulary"),
+    "added wrongly": ({"added_tokens": {"<new>": "x"}}, "has added tokens that cannot be read"),
+    "no tokens": (
+        {"tokenizer_config": {"added_tokens_decoder": {"16": 3}}},
+        "has added tokens that cannot be read",
+    ),
+    "not said": (
+        {"vocab": None, "json": {"do_lower_case": False}, "tokenizer_config": {}},
+        "has lowercase false, and .*tokenizer_config.json does not say do_lower_case",
+    ),
+    "too large": ({"config": {**MODEL, "vocab_size": 15}}, "has 16 tokens, the model's embedding"),
+    "too large by added ones": (
+        {"config": {**MODEL, "vocab_size": 16}, "added_tokens": {"<new>": 16}},
+        "has 17 tokens, the model's embedding 16",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_meant_is_named(name, tmp_path):
+    case, message = REFUSED[name]
+    made(tmp_path, case)
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        wordpiece.load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("name", [SETTINGS, "tokenizer.json", "added_tokens.json", "config.json"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe{", b'{"a":' * 9999], ids=repr)
+def test_damaged_files_are_named(name, content, tmp_path):
+    folder(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(name)):
+        wordpiece.load_tokenizer(tmp_path)
+
+
+def test_another_kind_of_model_is_refused(tmp_path):
+    content = as_json(tmp_path)
+    content["model"] = {"type": "WordLevel", "vocab": content["model"]["vocab"], "unk_token": "a"}
+    folder(tmp_path, None, tokenizer=content)
+    with pytest.raises(ValueError, match="model of type WordLevel, a BERT needs WordPiece"):
+        wordpiece.load_tokenizer(tmp_path)
+
+
+def test_an_added_token_may_be_kept(tmp_path):
+    tokenizer = wordpiece.load_tokenizer(folder(tmp_path, added_tokens={"<new>": 16}))
+    reduced = qa_tokens.reduce_tokenizer(tokenizer, [0, 1, 2, 3, 16, 5])
+    assert reduced.encode("hello <new>").ids == [2, 5, 4, 3]
