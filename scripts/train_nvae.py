@@ -103,22 +103,15 @@ def make_eval_fn(config, model, held_out, mesh, workdir):
         return mean(samples.parameters), model.observation.inner(x), mean(output.parameters)
 
     def eval_fn(state):
-        raw = train.evaluate(
-            eval_step, state.params, state.model_state, batches, key=key, mesh=mesh
-        )
-        ema = train.evaluate(
-            eval_step, state.ema_params, state.model_state, batches, key=key, mesh=mesh
-        )
-        dims = held_out.spec.dims * np.log(2)
-        figures = {f"eval/{name}": value for name, value in ema.items()}
-        figures["eval/nelbo_raw"] = raw["nelbo"]
-        figures["eval/bits_per_dim"] = ema["nelbo"] / dims
+        means = train.evaluate_state(eval_step, state, batches, key=key, mesh=mesh, raw=["nelbo"])
+        figures = {f"eval/{name}": value for name, value in means.items()}
+        figures["eval/bits_per_dim"] = means["nelbo"] / (held_out.spec.dims * np.log(2))
         pictures = draw(state.ema_params, state.model_state)
         if jax.process_index() == 0:
             samples, originals, means = (np.asarray(x) for x in pictures)
             plots.image_grid(samples, workdir / "samples.png")
             plots.reconstruction_grid(originals, means, workdir / "reconstructions.png")
-            groups = [ema[f"kl_{i:02d}"] for i in range(model.num_groups)]
+            groups = [means[f"kl_{i:02d}"] for i in range(model.num_groups)]
             plots.bars(groups, workdir / "kl_per_group.png", ylabel="KL (nats)")
         return figures
 

@@ -35,7 +35,7 @@ A whole run, resumable by running it again:
 """
 
 from jaxlab.train.blueprint import Blueprint
-from jaxlab.train.evaluation import evaluate, make_eval_step
+from jaxlab.train.evaluation import evaluate, evaluate_state, make_eval_step
 from jaxlab.train.loop import Interrupted, NonFiniteError, TooManySkipsError, fit, resume
 from jaxlab.train.state import TrainState, create_state, state_from_params
 from jaxlab.train.step import make_train_step
@@ -48,6 +48,7 @@ __all__ = [
     "TrainState",
     "create_state",
     "evaluate",
+    "evaluate_state",
     "fit",
     "make_eval_step",
     "make_train_step",

@@ -1,7 +1,7 @@
 """Means over a held-out set, exact under padding, with their standard errors."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxlab import mesh as mesh_lib
 from jaxlab.checks import at_least_float32
 from jaxlab.errors import InputError
+from jaxlab.train.state import TrainState
 
 Sums = dict[str, Any]
 
@@ -128,4 +129,46 @@ def evaluate(
         variance = max(squares, 0.0) / (count - 1) if count > 1 else math.nan
         means[name] = total / count
         means[f"{name}_se"] = math.sqrt(variance / count)
+    return means
+
+
+def evaluate_state(
+    eval_step: Callable[[Any, Any, Any, jax.Array], Sums],
+    state: TrainState,
+    batches: Iterable[Any],
+    *,
+    key: jax.Array,
+    mesh: jax.sharding.Mesh | None = None,
+    raw: Sequence[str] = (),
+) -> dict[str, float]:
+    """Evaluates a training state with its averaged parameters, where it keeps them.
+
+    Args:
+      eval_step: from `make_eval_step`, with the same mesh.
+      state: the training state.
+      batches: as `evaluate` takes them; iterated twice where `raw` asks for it.
+      key: see `evaluate`.
+      mesh: the mesh.
+      raw: metrics that are also reported with the last parameters, as `<name>_raw`.
+
+    Returns:
+      What `evaluate` returns, and the raw figures.
+
+    Raises:
+      ValueError: there is no example to average.
+
+    >>> import optax
+    >>> from jaxlab.train import create_state
+    >>> step = make_eval_step(lambda params, model_state, batch, *, key: {"x": batch["x"] * params})
+    >>> state = create_state(lambda key: (jnp.float32(2.0), {}), optax.sgd(1.0),
+    ...                      key=jax.random.key(0)).replace(ema_params=jnp.float32(1.0))
+    >>> means = evaluate_state(step, state, [{"x": np.ones(3)}], key=jax.random.key(0), raw=["x"])
+    >>> means["x"], means["x_raw"]
+    (1.0, 2.0)
+    """
+    run = lambda params: evaluate(eval_step, params, state.model_state, batches, key=key, mesh=mesh)
+    means = run(state.params if state.ema_params is None else state.ema_params)
+    if raw:
+        last = run(state.params)
+        means |= {f"{name}_raw": last[name] for name in raw}
     return means

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxlab import mesh as mesh_lib
@@ -80,3 +81,20 @@ def test_wrong_use():
         train.evaluate(step, {}, {}, [{"x": np.ones(2)}], key=jax.random.key(0))
     with pytest.raises(ValueError, match="nothing to evaluate"):
         train.evaluate(step, {}, {}, [], key=jax.random.key(0))
+
+
+def test_averaged_parameters_are_evaluated_and_raw_ones_where_asked():
+    step = train.make_eval_step(metric_fn)
+    batches = [{"x": np.ones(4, np.float32)}]
+    state = train.create_state(
+        lambda key: ({"w": jnp.float32(3.0)}, {}), optax.sgd(1.0), key=jax.random.key(0)
+    )
+    state = state.replace(ema_params={"w": jnp.float32(5.0)})
+    run = lambda state, **kwargs: train.evaluate_state(
+        step, state, batches, key=jax.random.key(0), **kwargs
+    )
+    both = run(state, raw=["square"])
+    assert (both["square"], both["square_raw"]) == (5.0, 3.0)
+    assert "noise_raw" not in both
+    assert run(state)["square"] == 5.0
+    assert run(state.replace(ema_params=None))["square"] == 3.0
