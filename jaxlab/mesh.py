@@ -8,6 +8,8 @@ how many devices or hosts there are.
 
 import itertools
 import math
+import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
+from jaxlab import signals
 from jaxlab.errors import InputError
 
 T = TypeVar("T")
@@ -154,6 +157,8 @@ def initialize_distributed(
     coordinator_address: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
+    *,
+    timeout: int = 300,
 ) -> None:
     """Joins this process to the others; call it before anything touches a device.
 
@@ -162,17 +167,36 @@ def initialize_distributed(
         itself (TPU slices, SLURM, Open MPI, Kubernetes).
       num_processes: how many processes there are.
       process_id: which one this is, 0 <= process_id < num_processes.
+      timeout: seconds within which all of them must have started. jax would then abort the process
+        with a stack of C++; it ends with one line and exit code 2 before that.
 
     Raises:
-      ValueError: only some of the three are given, or no cluster is found.
+      ValueError: only some of the three are given, a value is out of range, or no cluster is found.
     """
     given = (coordinator_address, num_processes, process_id)
     if any(x is None for x in given) and any(x is not None for x in given):
         raise InputError(
             f"coordinator_address, num_processes, process_id are {given}: give all three or none"
         )
+    if coordinator_address is not None and not coordinator_address.rpartition(":")[2].isdigit():
+        raise InputError(f"coordinator_address is {coordinator_address!r}, must be host:port")
+    if num_processes is not None and not 0 <= process_id < num_processes:  # type: ignore[operator]
+        raise InputError(
+            f"process_id is {process_id}, must be at least 0 and below num_processes "
+            f"{num_processes}"
+        )
+    where = f"at {coordinator_address}" if coordinator_address else "of the cluster"
+    late = threading.Timer(
+        timeout,
+        _end,
+        [f"not all processes {where} have started within {timeout} s: start the same in each"],
+    )
+    late.daemon = True
+    late.start()
     try:
-        jax.distributed.initialize(coordinator_address, num_processes, process_id)
+        jax.distributed.initialize(
+            coordinator_address, num_processes, process_id, initialization_timeout=timeout + 60
+        )
     except ValueError as error:
         if coordinator_address is not None:
             raise
@@ -180,6 +204,26 @@ def initialize_distributed(
             "no cluster detected (TPU slice, SLURM, Open MPI, Kubernetes): "
             "give the coordinator address, the number of processes and the process id"
         ) from error
+    finally:
+        late.cancel()
+
+
+def _end(message: str) -> None:
+    """Ends the process from a thread: the others of the process are in C++ and hear nothing."""
+    signals.say(f"error: {message}")
+    os._exit(2)
+
+
+def is_distributed() -> bool:
+    """Whether this process has joined others; asks no device."""
+    return jax.distributed.is_initialized()
+
+
+def is_about_peers(error: BaseException) -> bool:
+    """Whether a collective failed since another process has ended or cannot be reached."""
+    text = str(error)
+    signs = ("Gloo", "Connection closed", "Connection reset", "UNAVAILABLE", "DEADLINE_EXCEEDED")
+    return isinstance(error, jax.errors.JaxRuntimeError) and any(sign in text for sign in signs)
 
 
 def all_processes(ok: bool) -> bool:

@@ -12,7 +12,7 @@ FILES = sorted((ROOT / "jaxlab").rglob("*.py"))
 # A module may import jaxlab modules of lower levels (and its own package). Others are at 2.
 LEVELS = {
     "errors": -2,
-    **dict.fromkeys(("checks", "files"), -1),
+    **dict.fromkeys(("checks", "files", "signals"), -1),
     **dict.fromkeys(("losses", "regularizers", "distributions", "embedding_dim"), 0),
     **dict.fromkeys(("attacks", "mesh", "metrics", "stages", "data"), 0),
     **dict.fromkeys(("optim", "checkpoints", "plots", "theseus", "decoding"), 1),

@@ -1,9 +1,7 @@
 """The training loop, and the three lines that make a run resumable."""
 
 import math
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -19,15 +17,8 @@ from jaxlab import mesh as mesh_lib
 from jaxlab.checkpoints import Checkpointer
 from jaxlab.errors import DivergedError, InputError
 from jaxlab.metrics import MetricsWriter
+from jaxlab.signals import Interrupted, StopFlag
 from jaxlab.train.state import TrainState
-
-
-class Interrupted(BaseException):
-    """SIGTERM came: the state was saved, and the same command goes on from there.
-
-    No `Exception`, like KeyboardInterrupt: it may be raised anywhere, and whoever catches all that
-    a library raises must not take it for a broken checkpoint.
-    """
 
 
 class NonFiniteError(DivergedError):
@@ -125,7 +116,8 @@ def fit(
       The state at `num_steps`; `state` itself if it is there already.
 
     Raises:
-      Interrupted: SIGTERM came; the current step was finished and saved.
+      Interrupted: SIGTERM, SIGHUP or Ctrl-C came; the current step, and an evaluation that was
+        under way, were finished and saved.
       NonFiniteError: a metric is not finite (unless that step was skipped), or the state about to
         be saved is not. Nothing is saved; earlier checkpoints stay. After a skipped step whose loss
         is not finite nothing is saved either, with a warning.
@@ -154,7 +146,8 @@ def fit(
 
     guard = _Guard(max_skipped_in_a_row)
     unread: tuple[int, dict[str, jax.Array]] | None = None
-    with _StopFlag() as stop, _Progress(start, num_steps, writer) as progress:
+    several = jax.process_count() > 1
+    with StopFlag(several=several) as stop, _Progress(start, num_steps, writer) as progress:
         for step in range(start + 1, num_steps + 1):
             with jax.profiler.StepTraceAnnotation("train", step_num=step):
                 host_batch = _next(data, step, num_steps)
@@ -165,7 +158,7 @@ def fit(
                 if unread is not None:
                     read(*unread)
                 unread = step, metrics
-            stopping = mesh_lib.stop_agreed(stop.set)
+            stopping = mesh_lib.stop_agreed(stop.signum is not None)
             if profile_dir is not None:
                 _profile(profile_dir, step - start, num_steps - start, state)
             evaluating = eval_fn is not None and due(eval_every, step)
@@ -190,12 +183,18 @@ def fit(
                 if writer is not None:
                     writer.write(step, figures)
                 logging.info("step %d  %s", step, _format(figures))
+                # An evaluation may take long: who stops it does not wait for another step.
+                if stop.signum is not None and not several:
+                    stopping, saving = True, checkpointer is not None
             if saving:
                 checkpointer.save(state, data, metrics=figures)  # type: ignore[union-attr]
             progress.resume()
-            if stopping and step < num_steps:
+            if step == num_steps and not several:  # no next step would see what came meanwhile
+                stopping = stop.signum is not None
+            if stopping and (saving or step < num_steps):
                 done = "saved" if saving else "stopped without saving"
-                raise Interrupted(f"SIGTERM: {done} step {step} of {num_steps}")
+                message = f"{stop.name}: {done} step {step} of {num_steps}"
+                raise Interrupted(message, stop.signum, saved=saving)
     return state
 
 
@@ -255,30 +254,6 @@ def _check_state(step: int, state: TrainState) -> None:
         raise NonFiniteError(
             f"{bad[0]} is not finite after step {step}, nor are {len(bad) - 1} others; not saved"
         )
-
-
-class _StopFlag:
-    """Catches SIGTERM while training; the loop looks at `set` once a step."""
-
-    def __init__(self):
-        self.set = False
-        self._old: Any = None
-        # Several processes leave the signal to jax's preemption service; threads cannot have it.
-        self._catch = (
-            jax.process_count() == 1 and threading.current_thread() is threading.main_thread()
-        )
-
-    def __enter__(self):
-        if self._catch:
-            self._old = signal.signal(signal.SIGTERM, self._on_signal)
-        return self
-
-    def __exit__(self, *_):
-        if self._catch:
-            signal.signal(signal.SIGTERM, self._old)
-
-    def _on_signal(self, *_):
-        self.set = True
 
 
 class _Progress:

@@ -1,0 +1,430 @@
+"""Starts a script: flags, config, logging, devices, work folder, and errors that read well.
+
+The only package that knows absl flags and ml_collections. A training script is
+
+    \"\"\"Trains a model.  (first line of --help)\"\"\"
+    from jaxlab import launch
+
+    def main(config, workdir):          # a ConfigDict, etils.epath.Path
+        options = launch.options()      # data_dir, profile_dir, tensorboard
+        ...
+
+    if __name__ == "__main__":
+        launch.run(
+            main,
+            default_config="configs/nvae/mnist5k.py",
+            sections={"data": launch.keywords(data.load, but=("split", "data_dir"))},
+        )
+
+and is started as
+
+    python scripts/train.py --config=configs/nvae/mnist5k.py:tiny --config.lr=1e-3 --workdir=runs/a
+
+A config with `fast_compile = True` compiles with as little optimization as there is: for tiny runs,
+which compile longer than they train.
+
+A script without a config passes none, defines its own flags with `absl.flags` before `run`, and
+gets `main(None, workdir)`; one without a run's folder is started by `run_tool`. Where there is a
+config, `workdir/config.json` records it with the overrides, the data folder, the versions and the
+git commit, and a later run in the same folder must have the same one, unless
+--allow_config_change. The record is written with the first file of the run, or when `main` returns:
+what fails before, or leaves by `sys.exit()`, has none.
+
+Exit codes: 0 done, or stopped by SIGTERM or SIGHUP; 130 stopped by Ctrl-C; 2 an error the user can
+mend, told in one line `error: ...` (--debug adds the traceback); 1 an error in the program.
+"""
+
+import dataclasses
+import datetime
+import logging as std_logging
+import os
+import pathlib
+import signal
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import jax
+from absl import flags, logging
+from etils import epath
+
+from jaxlab import mesh as mesh_lib
+from jaxlab import signals
+from jaxlab.errors import UserError
+from jaxlab.launch import config as configs
+from jaxlab.launch import output, record
+from jaxlab.launch.config import UsageError, check_section, check_seeds, keywords
+from jaxlab.launch.record import CONFIG_FILE, read_config
+
+__all__ = [
+    "CONFIG_FILE",
+    "Options",
+    "UsageError",
+    "check_section",
+    "check_seeds",
+    "keywords",
+    "options",
+    "read_config",
+    "run",
+    "run_tool",
+]
+
+_HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+Sections = Mapping[str, Mapping[str, Any]]
+READS = ("data_dir", "tensorboard", "profile", "distributed")  # what a training script reads
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the common flags say, for scripts.
+
+    Attributes:
+      data_dir: --data_dir; without it the one of the run whose folder is read; None: the data
+        loaders then choose.
+      profile_dir: where `fit` shall write a trace; None without --profile.
+      tensorboard: whether to write TensorBoard events too.
+    """
+
+    data_dir: str | None
+    profile_dir: epath.Path | None
+    tensorboard: bool
+
+
+def options() -> Options:
+    """Returns the common options; call it inside `main`."""
+    f = flags.FLAGS
+    value = lambda name: f[name].value if name in f else None
+    data_dir, workdir = value("data_dir"), value("workdir")
+    if data_dir is None and workdir and "config" not in f:
+        folder = _workdir_path(workdir)
+        if (folder / CONFIG_FILE).exists():
+            data_dir = record.read(folder).get("data_dir")
+    return Options(
+        data_dir=data_dir,
+        profile_dir=_workdir_path(workdir) / "profile" if value("profile") and workdir else None,
+        tensorboard=bool(value("tensorboard")),
+    )
+
+
+def run(
+    main: Callable[[Any, epath.Path], None],
+    *,
+    default_config: str | None = None,
+    sections: Sections | Callable[[], Sections] | None = None,
+    needs_workdir: bool = True,
+    reads_run: bool = False,
+    reads: Collection[str] = READS,
+    argv: list[str] | None = None,
+) -> None:
+    """Runs `main(config, workdir)` and exits the process.
+
+    Args:
+      main: does the work. Its module's docstring is the head of --help.
+      default_config: config file used without --config, relative to the working folder or to the
+        repository; None for a script that takes no config.
+      sections: what sections of the config may hold, from `keywords`, by name, or a function that
+        gives it. Flags can then give what the config file leaves out, None where it is a value, and
+        an unknown key is an error.
+      needs_workdir: whether there is a --workdir, which is then required; without it main gets
+        None.
+      reads_run: --workdir is the folder of a run that is there already.
+      reads: which of the common flags the script reads, of `READS`; the others there are not.
+      argv: command line, `sys.argv` when None.
+    """
+    argv = sys.argv if argv is None else argv
+    workdir = ("existing" if reads_run else "made") if needs_workdir else None
+    known = lambda: (sections() if callable(sections) else sections) or {}
+    start = lambda: _run(main, default_config, known(), workdir, reads, argv)
+    sys.exit(_guarded(start, argv))
+
+
+def run_tool(main: Callable[[list[str]], None], *, argv: list[str] | None = None) -> None:
+    """Runs `main(names)` and exits the process: a script without config, devices and workdir.
+
+    Args:
+      main: gets the arguments that are no flags. Its module's docstring is the head of --help.
+      argv: command line, `sys.argv` when None.
+    """
+    argv = sys.argv if argv is None else argv
+
+    def start():
+        if _asks_for_help(argv):
+            print(_help(main, None, {}, argv[0]))
+            return
+        flags.DEFINE_bool("debug", False, "Print the whole traceback of an error.")
+        main(_parse_flags(argv)[1:])
+
+    sys.exit(_guarded(start, argv))
+
+
+def _guarded(start: Callable[[], None], argv: list[str]) -> int:
+    """Calls `start` and returns the exit code; every error becomes one line."""
+    signals.handle(_stop_now)
+    try:
+        with output.watched():
+            start()
+        return 0
+    except output.OutputGoneError:
+        return 0
+    except signals.Interrupted as stop:
+        end = "the same command goes on from there" if stop.saved else _goes_on()
+        signals.say(f"{stop}; {end}")
+        return stop.exit_code
+    except KeyboardInterrupt:
+        signals.say(f"interrupted; {_goes_on()}")
+        return 130
+    except Exception as error:
+        users = _is_users(error)
+        if "--debug" in argv or not users:
+            traceback.print_exc()
+        signals.say(f"error: {_message(error)}")
+        return 2 if users else 1
+
+
+def _run(main, default_config, sections, workdir_kind, reads, argv) -> None:
+    if _asks_for_help(argv):
+        _define_flags(workdir_kind, reads)
+        print(_help(main, default_config, sections, argv[0]))
+        return
+    config, overrides = _parse(default_config, sections, workdir_kind, reads, argv)
+    f = flags.FLAGS
+    _start_jax(f, config)
+    _start_logging()
+    workdir, finish = None, lambda: None
+    if workdir_kind:
+        workdir = _make_workdir(f.workdir, make=workdir_kind == "made")
+        if config is not None:
+            held = record.hold(workdir)  # noqa: F841  until this function is left
+            change = f.allow_config_change
+            data_dir = f.data_dir if "data_dir" in f else None
+            finish = record.prepare(workdir, config, overrides, data_dir, allow_change=change)
+    logging.info(
+        "%d %s device(s), %d process(es)%s",
+        jax.device_count(),
+        jax.default_backend(),
+        jax.process_count(),
+        f", workdir {workdir}" if workdir else "",
+    )
+    main(config, workdir)
+    finish()
+
+
+def _stop_now(signum, _):
+    name = signals.NAMES[signum]
+    if mesh_lib.is_distributed() and signum != signal.SIGTERM:
+        # The others must stop too: jax's preemption service tells them when training does.
+        signal.signal(signum, signal.SIG_DFL)
+        signals.say(f"{name}: all processes stop after a step; once more stops this one at once")
+        signal.raise_signal(signal.SIGTERM)
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C stops at once
+    raise signals.Interrupted(f"{name}: stopped outside of training steps", signum)
+
+
+def _goes_on() -> str:
+    """What the same command does after an end at which nothing was saved."""
+    f = flags.FLAGS
+    if "config" not in f or "workdir" not in f or not f["workdir"].value:
+        return "the same command begins anew"
+    name = f["workdir"].value
+    if "://" in name:
+        return "the same command goes on from the last checkpoint, if there is one"
+    for _, folders, names in os.walk(_workdir_path(name)):
+        if "checkpoints" in folders or {"result.json", "results.jsonl", "metrics.jsonl"} & {*names}:
+            return "the same command goes on from the last checkpoint or record in --workdir"
+    return "nothing was saved yet, the same command begins anew"
+
+
+def _asks_for_help(argv: list[str]) -> bool:
+    return any(a in _HELP for a in argv[1:])
+
+
+def _define_flags(workdir_kind: str | None, reads: Collection[str]) -> None:
+    if workdir_kind == "made":
+        flags.DEFINE_string("workdir", None, "Folder of the run (a path or gs://...). Required.")
+    elif workdir_kind:
+        flags.DEFINE_string("workdir", None, "Folder of a run that is there. Required.")
+    if "data_dir" in reads:
+        again = " Default: the run's." if workdir_kind == "existing" else ""
+        flags.DEFINE_string("data_dir", None, f"Folder of the data sets.{again}")
+    if "tensorboard" in reads:
+        flags.DEFINE_bool("tensorboard", False, "Write TensorBoard events too.")
+    if "profile" in reads:
+        flags.DEFINE_bool("profile", False, "Write a trace of some steps to WORKDIR/profile.")
+    if "distributed" in reads:
+        flags.DEFINE_bool("distributed", False, "Join the processes of the cluster jax detects.")
+        flags.DEFINE_string("coordinator_address", None, "host:port of process 0, if by hand.")
+        flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+        flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+        flags.DEFINE_integer(
+            "join_timeout", 120, "Seconds to wait for the other processes.", lower_bound=1
+        )
+    flags.DEFINE_string("compile_cache", None, "Folder that keeps compiled programs between runs.")
+    flags.DEFINE_bool("debug", False, "Print the whole traceback of an error.")
+
+
+def _parse_flags(argv: list[str], config: configs.Config | None = None) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        raise UsageError(configs.unknown_flag(error, config)) from error
+    except flags.Error as error:
+        raise UsageError(configs.one_line(error)) from error
+
+
+def _parse(
+    default_config, sections, workdir_kind, reads, argv: list[str]
+) -> tuple[configs.Config | None, dict[str, Any]]:
+    """Parses the command line; every complaint becomes a UsageError."""
+    _define_flags(workdir_kind, reads)
+    config, kinds, nones = None, {}, {}
+    if default_config is not None:
+        if workdir_kind:
+            flags.DEFINE_bool(
+                "allow_config_change", False, "Go on in --workdir although the config differs."
+            )
+        try:
+            config, argv, kinds, nones = configs.define(default_config, argv, sections)
+        except UserError:
+            raise
+        except Exception as error:  # absl and ml_collections raise many types
+            raise UsageError(configs.one_line(error)) from error
+    rest = _parse_flags(argv, config)
+    if rest[1:]:
+        raise UsageError(f"not understood: {' '.join(rest[1:])} (flags are --name=value)")
+    if workdir_kind and not flags.FLAGS.workdir:
+        raise UsageError("--workdir=FOLDER is required: what the run reads and writes")
+    if config is None:
+        return None, {}
+    configs.conclude(config, kinds, nones, sections)
+    return config, {**configs.overrides(), **nones}
+
+
+def _start_jax(f, config) -> None:
+    if config is not None and config.get("fast_compile"):
+        # XLA reads its flags when the first device is used, which is later than this.
+        flag = "--xla_backend_optimization_level=0"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    if f.compile_cache:
+        jax.config.update("jax_compilation_cache_dir", f.compile_cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if "distributed" not in f:
+        return
+    explicit = (f.coordinator_address, f.num_processes, f.process_id)
+    if f.distributed or any(x is not None for x in explicit):
+        mesh_lib.initialize_distributed(*explicit, timeout=f.join_timeout)
+
+
+def _start_logging() -> None:
+    """Short log lines on stderr, from process 0 only, without the chatter of libraries."""
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO if jax.process_index() == 0 else logging.WARNING)
+    handler = logging.get_absl_handler()
+    handler.setFormatter(_LineFormatter())
+    handler.addFilter(_worth_showing)
+
+
+def _worth_showing(record) -> bool:
+    if record.name == "asyncio":
+        return False  # pages from orbax's abandoned tasks after a broken file; we warn ourselves
+    if record.levelno >= std_logging.WARNING:
+        return True
+    path = pathlib.Path(record.pathname).resolve()
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    ours = path.is_relative_to(_PACKAGE)
+    return ours or (script is not None and path.parent == pathlib.Path(script).resolve().parent)
+
+
+class _LineFormatter(std_logging.Formatter):
+    def format(self, record):
+        mark = "" if record.levelno < std_logging.WARNING else f"{record.levelname.lower()}: "
+        now = datetime.datetime.fromtimestamp(record.created)
+        return f"{now:%H:%M:%S} {mark}{record.getMessage()}"
+
+
+def _workdir_path(name: str) -> epath.Path:
+    """Absolute, as orbax wants it, unless it is a bucket."""
+    return epath.Path(name if "://" in name else os.path.abspath(os.path.expanduser(name)))
+
+
+def _make_workdir(name: str, *, make: bool) -> epath.Path:
+    """Makes the folder and proves that it can be written, before minutes of work are lost."""
+    workdir = _workdir_path(name)
+    if not make and not workdir.is_dir():
+        raise UsageError(f"--workdir={name} is no folder: it must be that of a run")
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / f".probe{jax.process_index()}"
+        probe.write_text("")
+        probe.unlink()
+    except Exception as error:
+        raise UsageError(f"cannot write to --workdir={name}: {_one_line(error)}") from error
+    return workdir
+
+
+def _is_users(error: BaseException) -> bool:
+    """Whether the message is meant for the user: an error of ours, or one of the machine."""
+    return isinstance(error, UserError | OSError | MemoryError) or bool(_machine(error))
+
+
+def _machine(error: BaseException) -> str:
+    """What the machine lacks, in our words, where a library says it in pages; "" for the others."""
+    text = str(error)
+    if "No space left on device" in text or "Disk quota exceeded" in text:
+        names = [] if not isinstance(error, OSError) else [error.filename]
+        where = "".join(f" of {name}" for name in names if name)
+        return f"the disk{where} is full: make room, and the same command goes on"
+    memory = isinstance(error, MemoryError) or "std::bad_alloc" in text
+    if memory or (isinstance(error, RuntimeError | ValueError) and "RESOURCE_EXHAUSTED" in text):
+        first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+        return f"out of memory ({first}): take a smaller batch_size or model"
+    if mesh_lib.is_distributed() and mesh_lib.is_about_peers(error):
+        return (
+            "another process of this run has ended: start the same command in all of them again, "
+            "it goes on from the last checkpoint"
+        )
+    return ""
+
+
+def _message(error: BaseException) -> str:
+    return _machine(error) or _one_line(error)
+
+
+def _help(main, default_config: str | None, sections, script: str) -> str:
+    """The script's docstring, its flags with their defaults, and the keys of the default config."""
+    module = sys.modules[main.__module__]
+    f = flags.FLAGS
+    lines = [(module.__doc__ or "").strip(), ""]
+    by_module = f.flags_by_module_dict()
+    names = {x.name for m in (module.__name__, script) for x in by_module.get(m, [])}
+    ours = {x.name for x in by_module.get(__name__, [])}
+    helps = {name: f[name].help for name in names | ours}
+    if default_config is not None:
+        ours |= {"config", "allow_config_change"}
+        helps["config"] = "Config file, with a preset after a colon."
+        helps["allow_config_change"] = "Go on in --workdir although the config differs."
+    for title, group in (("Flags of this script:", names - ours), ("Common flags:", ours)):
+        if group:
+            lines += [title]
+        for name in sorted(group):
+            default = f[name].default if name in f else None
+            default = ",".join(default) if isinstance(default, list) else default
+            shown = "" if default in (None, False, "") else f" [{default}]"
+            lines.append(f"  --{name:22}{' '.join((helps[name] or '').split())}{shown}")
+    if default_config is not None:
+        config = configs.load(default_config).to_dict()
+        lines += ["", f"Config keys, with the values of {default_config}:"]
+        shown = {k: textwrap.shorten(str(v), 60) for k, v in configs.flat(config).items()}
+        lines += [f"  --config.{k}={v}" for k, v in shown.items()]
+        for name, known in sections.items():
+            more = sorted({*known} - {*configs.inner(config, name)})
+            if more:
+                also = f"also of {name}: {', '.join(more)}"
+                lines += textwrap.wrap(also, 100, initial_indent="  ", subsequent_indent="    ")
+    return "\n".join(lines)
+
+
+_changes, _flat, _one_line = record._changes, configs.flat, configs.one_line

@@ -1,0 +1,177 @@
+"""config.json: what a run was started with, written just before the run's first file."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from absl import logging
+from etils import epath
+
+from jaxlab import files
+from jaxlab import mesh as mesh_lib
+from jaxlab.errors import UserError
+from jaxlab.launch.config import Config, UsageError, flat, one_line
+
+CONFIG_FILE = "config.json"
+_PACKAGES = ("jaxlab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def read(workdir: epath.PathLike) -> dict[str, Any]:
+    """The record of the run in `workdir`: {"config": {...}, "data_dir": ..., ...}.
+
+    Raises:
+      FileNotFoundError: there is none.
+      UsageError: it cannot be read.
+    """
+    path = epath.Path(workdir) / CONFIG_FILE
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: no run was started in {workdir}")
+    try:
+        record = json.loads(path.read_bytes())
+        if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+            raise ValueError('it must be an object with "config"')
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not a config record: {one_line(error)}") from error
+    return record
+
+
+def read_config(workdir: epath.PathLike) -> Config:
+    """The config that the run in `workdir` was started with.
+
+    Raises:
+      FileNotFoundError: there is no run in that folder.
+      UsageError: its config.json cannot be read.
+    """
+    return Config(read(workdir)["config"])
+
+
+def hold(workdir: epath.Path) -> files.Lock | None:
+    """Keeps a second run out of the folder; the processes of one run share it, the first holds it.
+
+    Scripts that only read a run come without a config, and need no lock.
+    """
+    held = error = None
+    try:
+        held = files.lock(workdir) if jax.process_index() == 0 else None
+    except (UserError, OSError) as caught:
+        error = caught
+    if not mesh_lib.all_processes(error is None):
+        raise error or UsageError(f"process 0 cannot have {workdir}: its message says why")
+    return held
+
+
+def prepare(
+    workdir: epath.Path,
+    config: Any,
+    overrides: dict[str, Any],
+    data_dir: str | None,
+    *,
+    allow_change: bool,
+) -> Callable[[], None]:
+    """Compares with the record that is there; a new or changed one is written with the first file.
+
+    A run that fails before it wrote anything leaves no record, or the one that was there: the
+    command with the error mended may use the folder.
+
+    Returns:
+      Writes the record of a run that has come to its end, if that is not done yet.
+    """
+    path = workdir / CONFIG_FILE
+    new = {
+        "config": json.loads(json.dumps(config.to_dict(), default=repr)),
+        "overrides": json.loads(json.dumps(overrides, default=repr)),
+        "data_dir": data_dir and (data_dir if "://" in data_dir else os.path.abspath(data_dir)),
+        "versions": _versions(),
+        "git_commit": _git_commit(),
+    }
+    if path.exists():
+        old = read(workdir)
+        changes = _changes(flat(old["config"]), flat(new["config"]))
+        if changes and not allow_change:
+            raise UsageError(
+                f"{workdir} was started with another config ({'; '.join(changes)}): choose another "
+                "--workdir, or go on with --allow_config_change"
+            )
+        new["data_dir"] = new["data_dir"] or old.get("data_dir")
+        if not changes and new["data_dir"] == old.get("data_dir"):
+            return lambda: None
+        if changes:
+            logging.warning("config changed: %s", "; ".join(changes))
+    mesh_lib.wait_for_all("jaxlab config compared")
+    if jax.process_index() > 0:
+        return lambda: None
+    return _write_with_first_file(path, json.dumps(new, indent=2) + "\n")
+
+
+def _write_with_first_file(path: epath.Path, text: str) -> Callable[[], None]:
+    """Writes the record as soon as Python opens a file of the folder for writing.
+
+    Checkpoints, metrics, pictures and what a script writes itself have that in common. A bucket,
+    whose files are not opened, gets it at once.
+    """
+    folder, pending, lock = os.path.join(os.fspath(path.parent), ""), [text], threading.Lock()
+    not_results = (f"{folder}.lock", f"{folder}.probe")
+
+    def write() -> None:
+        with lock:
+            mine = [pending.pop()] if pending else []
+        for text in mine:
+            try:
+                files.write_atomically(path, text)
+            except BaseException:  # a full disk: the next file tries again
+                pending.append(text)
+                raise
+
+    def hook(event: str, args: tuple) -> None:
+        if not pending or event != "open" or not args[2] & (os.O_WRONLY | os.O_RDWR):
+            return
+        name = "" if isinstance(args[0], int) else os.path.abspath(os.fsdecode(args[0]))
+        if name.startswith(folder) and not name.startswith(not_results):
+            write()
+
+    if "://" in folder:
+        write()
+    else:
+        sys.addaudithook(hook)
+    return write
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    show = lambda values, name: json.dumps(values[name]) if name in values else "absent"
+    return [
+        f"{name}: {show(old, name)} -> {show(new, name)}"
+        for name in sorted({*old, *new})
+        if show(old, name) != show(new, name)
+    ]
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _git_commit() -> str | None:
+    """Returns the commit of the code, with "+" if files differ from it; None outside git."""
+
+    def git(*args):
+        command = ["git", "-C", str(_ROOT), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
