@@ -1,11 +1,17 @@
-"""Trained word vectors on the host: neighbours, rank correlation, a plane, the word2vec format."""
+"""Trained word vectors on the host: neighbours, rank correlation, a plane, the word2vec format.
+
+A word that is listed more than once has the first of its vectors everywhere, as in gensim.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
+from absl import logging
 from etils import epath
 from scipy import stats
 
+from jaxlab.checks import check_count
+from jaxlab.data.plain_text import read_text, split_lines
 from jaxlab.errors import InputError
 from jaxlab.files import write_atomically
 
@@ -19,26 +25,27 @@ def nearest(
       vectors: [V, n].
       words: the V words.
       query: one of them; it is left out of the answer.
-      count: how many.
+      count: how many at most; fewer where there are not as many words.
 
     Returns:
       (word, cosine) pairs.
 
     Raises:
-      ValueError: the query is no word, or words and vectors differ in number.
+      ValueError: the query is no word, words and vectors differ in number, a vector is not finite,
+        or count is below 1.
 
     Example:
       >>> nearest(np.array([[1.0, 0], [1, 1], [0, 1]]), ["a", "b", "c"], "a", count=1)[0][0]
       'b'
     """
-    unit = _unit(vectors, words)
-    if query not in words:
-        raise InputError(f"{query!r} is not among the {len(words)} words")
-    i = list(words).index(query)
-    cosines = unit @ unit[i]
-    cosines[i] = -np.inf
-    order = np.argsort(-cosines)[:count].tolist()
-    return [(str(words[j]), float(cosines[j])) for j in order]
+    check_count("count", count)
+    unit, number = _unit(vectors, words)
+    if query not in number:
+        raise InputError(f"{query!r} is not among the {len(number)} words")
+    others = np.array([i for word, i in number.items() if word != query], int)
+    cosines = unit[others] @ unit[number[query]]
+    order = np.argsort(-cosines, kind="stable")[:count].tolist()
+    return [(str(words[others[j]]), float(cosines[j])) for j in order]
 
 
 def rank_correlation(
@@ -56,10 +63,12 @@ def rank_correlation(
       scores: a judgement for each pair.
 
     Returns:
-      (correlation, number of pairs it is over); NaN for fewer than three pairs.
+      (correlation, number of pairs it is over); NaN, since there is no order to compare, for fewer
+      than three pairs, and where all cosines or all judgements are equal.
 
     Raises:
-      ValueError: numbers of words and vectors, or of pairs and scores, differ.
+      ValueError: numbers of words and vectors, or of pairs and scores, differ, or a vector or a
+        judgement is not finite.
 
     Example:
       >>> vectors = np.array([[1.0, 0], [1, 1], [0, 1], [-1, 0]])
@@ -69,21 +78,27 @@ def rank_correlation(
     """
     if len(pairs) != len(scores):
         raise InputError(f"there are {len(pairs)} pairs and {len(scores)} scores")
-    unit = _unit(vectors, words)
-    number = {word: i for i, word in enumerate(words)}
+    scores = np.asarray(scores, np.float64)
+    if not np.isfinite(scores).all():
+        raise InputError(f"{(~np.isfinite(scores)).sum()} of {len(scores)} scores are not finite")
+    unit, number = _unit(vectors, words)
     known = [k for k, (a, b) in enumerate(pairs) if a in number and b in number]
     if len(known) < 3:
         return float("nan"), len(known)
     left, right = (np.array([number[pairs[k][side]] for k in known]) for side in (0, 1))
-    cosines = np.sum(unit[left] * unit[right], axis=1)
-    result = stats.spearmanr(cosines, np.asarray(scores)[known])
+    # Equal cosines must be equal ranks, despite rounding.
+    cosines = np.sum(unit[left] * unit[right], axis=1).round(12)
+    if np.ptp(cosines) == 0 or np.ptp(scores[known]) == 0:
+        return float("nan"), len(known)
+    result = stats.spearmanr(cosines, scores[known])
     return float(result.statistic), len(known)  # type: ignore[attr-defined]
 
 
 def plane(vectors: np.ndarray) -> np.ndarray:
     """Projects vectors [V, n] on their two main directions of variation: [V, 2].
 
-    Each axis points where the entry of largest size is positive, so that pictures repeat.
+    Each axis points where the entry of largest size is positive, so that pictures repeat. The
+    second is 0 where there is but one.
 
     Example:
       >>> plane(np.array([[0.0, 0, 0], [3, 0, 0], [6, 0, 0]])).round(3)[:, 0].tolist()
@@ -91,8 +106,9 @@ def plane(vectors: np.ndarray) -> np.ndarray:
     """
     centred = np.asarray(vectors, np.float64) - np.mean(vectors, axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    axes = axes[:2] * np.sign(axes[:2][np.arange(2), np.abs(axes[:2]).argmax(axis=1)])[:, None]
-    return centred @ axes.T
+    axes = axes[:2]
+    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
+    return np.pad(centred @ axes.T, ((0, 0), (0, 2 - len(axes))))
 
 
 def save_word2vec(path: epath.PathLike, words: Sequence[str], vectors: np.ndarray) -> None:
@@ -106,7 +122,8 @@ def save_word2vec(path: epath.PathLike, words: Sequence[str], vectors: np.ndarra
       vectors: [V, n].
 
     Raises:
-      ValueError: a word holds a blank or is empty, or words and vectors differ in number.
+      ValueError: a word holds a blank, is empty or listed twice, a vector is not finite, or words
+        and vectors differ in number.
 
     Example:
       >>> import tempfile
@@ -118,7 +135,10 @@ def save_word2vec(path: epath.PathLike, words: Sequence[str], vectors: np.ndarra
       b 0 -1
     """
     vectors = np.asarray(vectors)
-    _check(vectors, words)
+    number = _check(vectors, words)
+    if len(number) < len(words):
+        again = next(word for i, word in enumerate(words) if number[word] != i)
+        raise InputError(f"{again!r} is listed twice: a word has one vector")
     bad = [word for word in words if len(word.split()) != 1 or word != word.strip()]
     if bad:
         raise InputError(f"{bad[0]!r} is not one word: the format parts words by blanks")
@@ -137,38 +157,71 @@ def load_word2vec(path: epath.PathLike) -> tuple[list[str], np.ndarray]:
     """Reads word2vec's text format.
 
     Args:
-      path: the file.
+      path: the file, gzipped or not.
 
     Returns:
-      The words and float32 [V, n].
+      The words and float32 [V, n]. Of a word that is listed more than once the first vector is
+      kept, as gensim does, and the number of others is reported.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is not in that format.
+      ValueError: it is not in that format, or a number is not finite; says in which line.
     """
-    lines = epath.Path(path).read_text().split("\n")
+    lines = split_lines(read_text(path)) or [""]
+    place = f"{path}: is not in word2vec's text format (a line `V n`, then V words with n numbers)"
     try:
         count, dim = map(int, lines[0].split())
-        rows = [line.rstrip().split(" ") for line in lines[1:] if line.strip()]
-        words = [row[0] for row in rows]
-        vectors = np.array([row[1:] for row in rows], np.float32).reshape(len(rows), -1)
-        if vectors.shape != (count, dim):
+        if count < 1 or dim < 1:
             raise ValueError
     except ValueError:
-        raise InputError(
-            f"{path}: is not in word2vec's text format (a line `V n`, then V words with n numbers)"
-        ) from None
-    return words, vectors
+        raise InputError(f"{place}: line 1 is {lines[0][:40]!r}") from None
+    rows = [(i, line.rstrip()) for i, line in enumerate(lines[1:], 2) if line.strip()]
+    if len(rows) != count:
+        raise InputError(f"{place}: line 1 says {count} words, there are {len(rows)}")
+    number: dict[str, int] = {}
+    vectors = np.empty((count, dim), np.float32)
+    for i, line in rows:
+        word, *values = line.split(" ")
+        try:
+            with np.errstate(over="ignore"):
+                vector = np.array(values, np.float64).astype(np.float32)
+            if not word or vector.shape != (dim,) or not np.isfinite(vector).all():
+                raise ValueError
+        except ValueError:
+            raise InputError(
+                f"{place}: line {i}, {line[:40]!r}, is not a word without blanks and {dim} finite "
+                "numbers"
+            ) from None
+        if word not in number:
+            vectors[len(number)] = vector
+            number[word] = len(number)
+    if len(number) < count:
+        logging.warning(
+            "%s: %d words are listed before, of which the first vector is kept",
+            *(path, count - len(number)),
+        )
+    return list(number), vectors[: len(number)]
 
 
-def _unit(vectors: np.ndarray, words: Sequence[str]) -> np.ndarray:
+def _unit(vectors: np.ndarray, words: Sequence[str]) -> tuple[np.ndarray, dict[str, int]]:
+    """Vectors of length 1, and the row of each word."""
     vectors = np.asarray(vectors, np.float64)
-    _check(vectors, words)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    number = _check(vectors, words)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), number
 
 
-def _check(vectors: np.ndarray, words: Sequence[str]) -> None:
+def _check(vectors: np.ndarray, words: Sequence[str]) -> dict[str, int]:
+    """The first row of each word; raises where words and vectors do not belong together."""
     if vectors.ndim != 2 or len(vectors) != len(words):
         raise InputError(
             f"vectors have shape {vectors.shape}, {len(words)} words need ({len(words)}, n)"
         )
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise InputError(
+            f"vectors of {len(bad)} words are not finite, first that of {words[bad[0]]!r}"
+        )
+    number: dict[str, int] = {}
+    for i, word in enumerate(words):
+        number.setdefault(word, i)
+    return number

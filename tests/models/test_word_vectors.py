@@ -1,8 +1,11 @@
 """Word vectors on the host: neighbours, correlation, a plane, and the text format."""
 
+import gzip
+
 import numpy as np
 import pytest
 
+from jaxlab.errors import InputError
 from jaxlab.models import word_vectors
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon"]
@@ -63,6 +66,119 @@ def test_gensim_reads_the_same(vectors, tmp_path):
     found = models.KeyedVectors.load_word2vec_format(str(path), binary=False)
     assert found.index_to_key == WORDS
     np.testing.assert_array_equal(found.vectors, vectors)
+
+
+TWICE = "5 2\nred 1 0\nred -1 0\nrose 0.9 0.1\nsky -0.9 0.2\nsun -0.8 0.5\n"
+
+
+def test_of_a_word_listed_twice_the_first_vector_stands_everywhere(tmp_path, caplog):
+    path = tmp_path / "twice.txt"
+    path.write_text(TWICE)
+    words, vectors = word_vectors.load_word2vec(path)
+    assert words == ["red", "rose", "sky", "sun"]
+    assert vectors[0].tolist() == [1, 0]
+    assert "1 words are listed before" in caplog.text
+    # The same for lists that come from elsewhere.
+    both, all_vectors = ["red", *words], np.array([[1, 0], [-1, 0], *vectors[1:]])
+    assert word_vectors.nearest(all_vectors, both, "red", count=9) == word_vectors.nearest(
+        vectors, words, "red", count=9
+    )
+    pairs, scores = [("red", "rose"), ("red", "sky"), ("red", "sun")], np.array([9.0, 2.0, 4.0])
+    for listed, table in ((words, vectors), (both, all_vectors)):
+        assert word_vectors.rank_correlation(table, listed, pairs, scores)[0] == pytest.approx(1)
+    with pytest.raises(InputError, match="'red' is listed twice"):
+        word_vectors.save_word2vec(path, both, all_vectors)
+
+
+def test_gensim_finds_the_same_in_a_file_that_lists_a_word_twice(tmp_path):
+    models = pytest.importorskip("gensim.models")
+    path = tmp_path / "twice.txt"
+    path.write_text(TWICE)
+    theirs = models.KeyedVectors.load_word2vec_format(str(path))
+    words, vectors = word_vectors.load_word2vec(path)
+    found = word_vectors.nearest(vectors, words, "red", count=3)
+    assert [word for word, _ in found] == [w for w, _ in theirs.most_similar("red", topn=3)]
+
+
+def test_no_more_neighbours_come_than_there_are(vectors):
+    for count in (4, 5, 100):
+        found = word_vectors.nearest(vectors, WORDS, "beta", count=count)
+        assert sorted(word for word, _ in found) == ["alpha", "delta", "epsilon", "gamma"]
+        assert np.isfinite([cosine for _, cosine in found]).all()
+    assert word_vectors.nearest(vectors[:1], WORDS[:1], "alpha") == []
+    for count in (0, -1, 2.5):
+        with pytest.raises(InputError, match=rf"count is {count}, must be a whole number"):
+            word_vectors.nearest(vectors, WORDS, "beta", count=count)
+
+
+def test_an_order_of_nothing_is_no_number(recwarn):
+    pairs = [("alpha", b) for b in WORDS[1:]]
+    # All cosines are 1 but for rounding.
+    same = np.outer([1, 2, 3, 5, 7], [0.1, 0.7, 0.3]).astype(np.float32)
+    for table, scores in ((same, [1, 2, 3, 4]), (np.eye(5), [1, 2, 3, 4])):
+        rho, count = word_vectors.rank_correlation(table, WORDS, pairs, scores)
+        assert np.isnan(rho)
+        assert count == 4
+    other = np.random.default_rng(0).normal(size=(5, 3))
+    assert np.isnan(word_vectors.rank_correlation(other, WORDS, pairs, [2, 2, 2, 2])[0])
+    assert np.isnan(word_vectors.rank_correlation(other, WORDS, [], [])[0])
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_vectors_and_judgements_that_are_not_finite_are_named(vectors, tmp_path, bad):
+    spoilt = vectors.copy()
+    spoilt[3, 1] = bad
+    message = "vectors of 1 words are not finite, first that of 'delta'"
+    pairs = [("alpha", b) for b in WORDS[1:4]]
+    for call in (
+        lambda: word_vectors.nearest(spoilt, WORDS, "alpha"),
+        lambda: word_vectors.rank_correlation(spoilt, WORDS, pairs, np.ones(3)),
+        lambda: word_vectors.save_word2vec(tmp_path / "x", WORDS, spoilt),
+    ):
+        with pytest.raises(InputError, match=message):
+            call()
+    with pytest.raises(InputError, match="1 of 3 scores are not finite"):
+        word_vectors.rank_correlation(vectors, WORDS, pairs, np.array([1, bad, 2]))
+
+
+@pytest.mark.parametrize("encode", ["utf-8-sig", "utf-16"])
+def test_vectors_with_a_mark_and_other_line_ends(vectors, tmp_path, encode):
+    path = tmp_path / "vectors.txt"
+    word_vectors.save_word2vec(path, ["naïve", *WORDS[1:]], vectors)
+    raw = path.read_text().replace("\n", "\r\n").encode(encode)
+    path.write_bytes(gzip.compress(raw))
+    words, found = word_vectors.load_word2vec(path)
+    assert words == ["naïve", *WORDS[1:]]
+    np.testing.assert_array_equal(found, vectors)
+
+
+def test_one_direction_has_a_plane_with_an_empty_axis(vectors):
+    assert word_vectors.plane(vectors[:, :1]).shape == (5, 2)
+    assert not word_vectors.plane(vectors[:, :1])[:, 1].any()
+    assert word_vectors.plane(vectors[:1]).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("3 2\na 1 2\nb 1 2\n", "line 1 says 3 words, there are 2"),
+        ("1 2\na 1 2\nb 1 2\n", "line 1 says 1 words, there are 2"),
+        ("1 2\nnew york 1 2\n", "line 2, 'new york 1 2', is not a word without blanks and 2"),
+        ("2 2\na 1 2\nb 1 2 3\n", "line 3, 'b 1 2 3'"),
+        ("2 2\na 1 2\nb 1 nan\n", "line 3, 'b 1 nan'"),
+        ("1 2\na 1 1e39\n", "2 finite numbers"),
+        ("1 2\n 1 2\n", "line 2, ' 1 2'"),
+        ("a 1 2\nb 1 2\n", "line 1 is 'a 1 2'"),
+        ("-1 2\n", "line 1 is '-1 2'"),
+        ("0 2\n", "line 1 is '0 2'"),
+    ],
+)
+def test_the_line_that_is_wrong_is_named(text, message, tmp_path):
+    path = tmp_path / "vectors.txt"
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"vectors\.txt: is not in word2vec's.*{message}"):
+        word_vectors.load_word2vec(path)
 
 
 @pytest.mark.parametrize(
