@@ -8,20 +8,20 @@ A record has the whole passage as the file has it; a triple a segment of it, cut
 that holds the answer.
 """
 
+import bisect
 import collections
 import dataclasses
 import functools
-import gzip
 import itertools
-import json
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxlab.data.plain_text import normal_text, parse_json, read_text
+from jaxlab.data.qa_offsets import WRONG, find_start
 from jaxlab.errors import InputError
 
 FORMAT = '{"data": [{"paragraphs": [{"context", "qas": [{"question", "answers": [{"text"}]}]}]}]}'
@@ -34,7 +34,7 @@ _WRAPPED = re.compile(rf"(?<=[{CJK}])[ \t]*\n[ \t]*(?=[{CJK}])")
 # abbreviations: "Dr. Who" may be cut, which costs a little context and no answer.
 SEPARATORS = (
     r"\n+",
-    r"[。！？]+[”’」』）]*|[.!?]+[\"')\]]*\s+",
+    r"[。！？]+[”’」』）]*|(?<![.!?])[.!?]++[\"')\]]*+\s+",  # linear in long rows of dots
     r"[；;:：]\s*",
     r"[，、]|,\s+",
     r"\s+",
@@ -50,8 +50,8 @@ class Record:
       passage: the whole context.
       question: the question.
       answers: the answers given to it, at least one, the most frequent first.
-      starts: where each of them starts in the passage, in characters; -1 where the file does not
-        say, or says what is not so.
+      starts: where each of them starts in the passage, in characters; `qa_offsets.SILENT` where
+        the file does not say, `qa_offsets.WRONG` where it says what decides for no place.
     """
 
     article: str
@@ -80,22 +80,28 @@ class Triple:
     article: str = ""
 
 
-def read_squad(path: str | Path) -> list[Record]:
+def read_squad(
+    path: str | Path, *, skipped: collections.Counter[str] | None = None
+) -> list[Record]:
     """Reads a file in SQuAD's format, `.json` or `.json.gz`, in any language.
 
-    Questions without an answer (SQuAD 2.0's `is_impossible`, hidden test sets) are left out.
+    Questions without an answer (SQuAD 2.0's `is_impossible`, hidden test sets) are left out. Where
+    an answer stands may be given in several ways: see `qa_offsets.find_start`.
 
     Args:
       path: the file.
+      skipped: to which the numbers of questions left out are added, by reason: "impossible
+        question", "no answer given".
 
     Returns:
-      A record a question, in the file's order.
+      A record per question, in the file's order.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is not gzip, not UTF-8, not JSON, or a key is missing or of another type; the
+      ValueError: it is not gzip, not text, not JSON, or a key is missing or of another type; the
         message says which and where.
     """
+    skipped = collections.Counter() if skipped is None else skipped
     path = Path(path)
     get = functools.partial(_get, path)
     records = []
@@ -103,18 +109,18 @@ def read_squad(path: str | Path) -> list[Record]:
         for k, qa in enumerate(get(paragraph, "qas", list, place)):
             where = f"{place}.qas[{k}]"
             question = get(qa, "question", str, where)
-            if qa.get("is_impossible"):
+            if str(qa.get("is_impossible")).strip().lower() in ("true", "1"):
+                skipped["impossible question"] += 1
                 continue
             answers = []
             for m, answer in enumerate(get(qa, "answers", list, where)):
-                text = get(answer, "text", str, f"{where}.answers[{m}]")
-                start = answer.get("answer_start")
-                right = isinstance(start, int) and start >= 0
-                right = right and passage.startswith(text, start)
-                answers.append((text, start if right else -1))
+                text = get(answer, "text", str, f"{where}.answers[{m}]").strip()
+                answers.append((text, find_start(passage, text, answer.get("answer_start"))))
             if answers:
-                texts, starts = _by_frequency(answers)
+                texts, starts = _by_frequency([a for a in answers if a[0]] or answers[:1])
                 records.append(Record(title, passage, question, texts, starts))
+            else:
+                skipped["no answer given"] += 1
     return records
 
 
@@ -134,14 +140,7 @@ def _contexts(path: Path) -> Iterator[tuple[str, str, Any, str]]:
             f"{path} is missing: put a file in SQuAD's format there "
             "(docs/methods/qa_generation.md says where some are)"
         )
-    try:
-        content = path.read_bytes()
-        text = gzip.decompress(content) if path.suffix == ".gz" else content
-        found = json.loads(text.decode("utf8"))
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is not gzip: {error}") from error
-    except ValueError as error:  # of UTF-8 and of JSON
-        raise InputError(f"{path} is not JSON in UTF-8: {error}") from error
+    found = parse_json(read_text(path), str(path))
     get = functools.partial(_get, path)
     for i, article in enumerate(get(found, "data", list, "the file")):
         listed = get(article, "paragraphs", list, f"data[{i}]")
@@ -186,8 +185,9 @@ def split_records(
             key = parent[key]
         return key
 
+    normal = functools.cache(normal_text)  # of long passages with many questions
     for record in records:
-        parent[root(("passage", _normal(record.passage)))] = root(("article", record.article))
+        parent[root(("passage", normal(record.passage)))] = root(("article", record.article))
     groups: dict[Any, list[int]] = {}
     for i, record in enumerate(records):
         groups.setdefault(root(("article", record.article)), []).append(i)
@@ -222,8 +222,9 @@ def paragraphs(text: str) -> list[str]:
       >>> paragraphs("She wrote the first\\nprogram.\\n\\n她写了\\n程序。")
       ['She wrote the first program.', '她写了程序。']
     """
-    joined = lambda part: re.sub(r"\s*\n\s*", " ", _WRAPPED.sub("", part.strip()))
-    return [joined(part) for part in re.split(r"\n\s*\n", text) if part.strip()]
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = lambda part: map(str.strip, _WRAPPED.sub("", part.strip()).split("\n"))
+    return [" ".join(lines(part)) for part in re.split(r"\n\s*\n", text) if part.strip()]
 
 
 def segment(
@@ -270,8 +271,10 @@ def segment(
         if len(part) < 2 or (level >= whole and measure(part.strip()) <= max_length):
             return [(start, part)]
         if level == len(SEPARATORS):
-            half = len(part) // 2
-            return cut(start, part[:half], level) + cut(start + half, part[half:], level)
+            count = min(len(part), max(2, -(-measure(part.strip()) // max_length)))
+            bounds = [len(part) * i // count for i in range(count + 1)]
+            pairs = itertools.pairwise(bounds)
+            return [piece for a, b in pairs for piece in cut(start + a, part[a:b], level)]
         bounds = sorted({0, *(m.end() for m in re.finditer(SEPARATORS[level], part)), len(part)})
         parts = []
         for a, b in itertools.pairwise(bounds):
@@ -297,7 +300,8 @@ def make_triples(
     """One triple a record: the segment of its passage that holds the answer.
 
     The segment is the one where the file says the answer is, so that the words around it are those
-    the question is about; where the file is wrong or silent, the first that holds the answer.
+    the question is about; where the file does not say, the first that holds the answer. Of several
+    answers it is the most frequent one that can be placed.
 
     Args:
       records: from `read_squad`.
@@ -307,7 +311,8 @@ def make_triples(
 
     Returns:
       (triples, skipped): how many records were left out, by reason: "answer not in passage",
-      "answer cut by segmentation", "empty passage, question or answer", "duplicate".
+      "answer_start is wrong", "answer cut by segmentation", "empty passage, question or answer",
+      "duplicate".
 
     Example:
       >>> record = Record("A", "It rains. The sun is yellow.", "what colour?", ("yellow",), (21,))
@@ -318,22 +323,34 @@ def make_triples(
     After the post's script, which keeps one triple for every segment that holds the answer's text.
     """
     triples, skipped, seen = [], collections.Counter(), set()
-    cut: dict[str, list[tuple[int, str]]] = {}
+    cut: dict[str, tuple[list[int], list[str]]] = {}
     for record in records:
-        answer, start = record.answers[0].strip(), record.starts[0]
+        usable = (
+            i
+            for i, (a, start) in enumerate(zip(record.answers, record.starts, strict=True))
+            if a.strip() and start != WRONG and a in record.passage
+        )
+        which = next(usable, 0)  # the most frequent one that says where it is
+        answer, start = record.answers[which].strip(), record.starts[which]
         if not (answer and record.question.strip() and record.passage.strip()):
             skipped["empty passage, question or answer"] += 1
             continue
         if answer not in record.passage:
             skipped["answer not in passage"] += 1
             continue
+        if start == WRONG:
+            skipped["answer_start is wrong"] += 1
+            continue
         if record.passage not in cut:
-            cut[record.passage] = segment(record.passage, max_length, length=length, join=join)
-        parts = cut[record.passage]
+            found = segment(record.passage, max_length, length=length, join=join)
+            cut[record.passage] = ([a for a, _ in found], [p for _, p in found])
+        places, parts = cut[record.passage]
         if start >= 0:
-            start += len(record.answers[0]) - len(record.answers[0].lstrip())
-            parts = [(a, p) for a, p in parts if a <= start and start + len(answer) <= a + len(p)]
-        part = next((p for _, p in parts if answer in p), None)
+            start += len(record.answers[which]) - len(record.answers[which].lstrip())
+            k = max(bisect.bisect_right(places, start) - 1, 0)
+            inside = places and 0 <= start - places[k] <= len(parts[k]) - len(answer)
+            parts = parts[k : k + 1] if inside else []
+        part = next((p for p in parts if answer in p), None)
         if part is None:
             skipped["answer cut by segmentation"] += 1
             continue
@@ -358,8 +375,8 @@ def without_passages_of(
       >>> without_passages_of([Triple("a", "", ""), Triple("b", "", "")], [Triple("A", "", "")])[1]
       1
     """
-    known = {_normal(t.passage) for t in held_out}
-    kept = [t for t in triples if _normal(t.passage) not in known]
+    known = {normal_text(t.passage) for t in held_out}
+    kept = [t for t in triples if normal_text(t.passage) not in known]
     return kept, len(triples) - len(kept)
 
 
@@ -383,11 +400,8 @@ def _by_frequency(answers: list[tuple[str, int]]) -> tuple[tuple[str, ...], tupl
     for text, start in answers:
         if start >= 0:
             starts.setdefault(text, start)
-    return tuple(texts), tuple(starts.get(text, -1) for text in texts)
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
+    unplaced = dict(answers)
+    return tuple(texts), tuple(starts.get(text, unplaced[text]) for text in texts)
 
 
 def _join(

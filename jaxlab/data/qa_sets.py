@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxlab.checks import check_count
 from jaxlab.data import qa
 from jaxlab.data.images import data_folder
 from jaxlab.data.qa_tokens import Limits, encode_triples, token_ids
@@ -39,6 +40,7 @@ def load_records(
     *,
     shares: tuple[float, float] = (0.1, 0.1),
     split_seed: int = 0,
+    skipped: collections.Counter[str] | None = None,
 ) -> dict[str, list[qa.Record]]:
     """Reads files in SQuAD's format and splits their records by article.
 
@@ -47,21 +49,37 @@ def load_records(
       data_dir: as for `jaxlab.data.load`.
       shares: see `qa.split_records`.
       split_seed: see `qa.split_records`.
+      skipped: see `qa.read_squad`.
 
     Returns:
       split -> records.
 
     Raises:
       FileNotFoundError: a file is not there.
-      ValueError: a file is not what it should be.
+      ValueError: a file is not what it should be, or a split has no article.
     """
-    if not files:
-        raise InputError("no files are named, at least one in SQuAD's format is needed")
+    if not files or isinstance(files, str):
+        raise InputError(f"files is {files!r}, must name one file in SQuAD's format or more")
     records = []
     for name in files:
-        records += qa.read_squad(data_folder(data_dir) / name)
+        records += qa.read_squad(data_folder(data_dir) / name, skipped=skipped)
+    if not records:
+        raise InputError(f"{', '.join(files)}: no question has an answer ({dict(skipped or {})})")
+    if len(shares) != 2:
+        raise InputError(f"shares are {tuple(shares)}, must be two, of validation and of test")
+    check_count("split_seed", split_seed, at_least=0)
     sides = qa.split_records(records, shares=(shares[0], shares[1]), seed=split_seed)
-    return dict(zip(SPLITS, sides, strict=True))
+    found = dict(zip(SPLITS, sides, strict=True))
+    empty = [name for name in SPLITS if not found[name]]
+    if empty:
+        articles = len({record.article for record in records})
+        raise InputError(
+            f"no article is left for {' and '.join(empty)}: {len(records)} questions are on "
+            f"{articles} articles, of which shares {tuple(shares)} go to validation and test; "
+            "whole articles are split, so give larger shares, such as (0.3, 0.3), or files with "
+            "more articles (at least 3)"
+        )
+    return found
 
 
 def make_sets(
@@ -83,6 +101,9 @@ def make_sets(
 
     Returns:
       split -> set. A training triple whose passage is held out too is left out, and counted.
+
+    Raises:
+      ValueError: nothing is left of a split; says why.
     """
     length = lambda text: len(token_ids(text, tokenizer))
     triples, skipped = {}, {}
@@ -95,7 +116,11 @@ def make_sets(
     skipped["train"] += collections.Counter({"passage held out too": both} if both else {})
     sets = {}
     for split, found in triples.items():
-        tokens, kept, more = encode_triples(found, tokenizer, limits, order=order)
+        try:
+            tokens, kept, more = encode_triples(found, tokenizer, limits, order=order)
+        except InputError as error:
+            why = f"{len(records[split])} records of {split} gave {len(found)} triples"
+            raise InputError(f"{why}, left out {dict(skipped[split])}; {error}") from None
         sets[split] = QASet(kept, tokens, skipped[split] + more)
     return sets
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxlab.checks import check_count
+from jaxlab.data.plain_text import whole_characters
 from jaxlab.data.qa import CJK, Triple
 from jaxlab.data.text import TokenSet
 from jaxlab.data.wordpiece import SPECIAL, library
@@ -48,8 +50,7 @@ class Limits:
 
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
-            if value < 1:
-                raise InputError(f"limits.{name} is {value}, must be at least 1")
+            check_count(f"limits.{name}", value)
 
     @property
     def total(self) -> int:
@@ -59,7 +60,7 @@ class Limits:
 
 def token_ids(text: str, tokenizer: tokenizers.Tokenizer) -> list[int]:
     """The tokens of a text; special tokens that it spells out ("[SEP]") are left out."""
-    special = _special(tokenizer)
+    special, text = _special(tokenizer), whole_characters(text)
     return [i for i in tokenizer.encode(text, add_special_tokens=False).ids if i not in special]
 
 
@@ -114,7 +115,8 @@ def encode_triples(
         kept.append(triple)
         rows.append(np.array(row, np.int32))
     if not rows:
-        raise InputError(f"none of {len(triples)} triples is left: {dict(skipped)}")
+        why = f"{dict(skipped)} with {limits}: raise the limits, or give" if triples else "give"
+        raise InputError(f"none of {len(triples)} triples is left: {why} more questions")
     return TokenSet(rows, np.zeros(len(rows), np.int32)), kept, skipped
 
 
@@ -160,7 +162,8 @@ def keep_tokens(
     vocabulary by a rule; here the texts decide, in any language.
     """
     counts = collections.Counter()
-    texts = list(texts)
+    check_count("vocab_size", vocab_size)
+    texts = list(map(whole_characters, texts))
     for encoding in tokenizer.encode_batch(texts, add_special_tokens=False):
         counts.update(encoding.ids)
     vocab = tokenizer.get_vocab()
@@ -271,7 +274,7 @@ def find_span(
       >>> find_span("By Ada Lovelace.", token_ids("ada lovelace", tokenizer), tokenizer)
       (3, 15)
     """
-    encoding = tokenizer.encode(passage, add_special_tokens=False)
+    encoding = tokenizer.encode(whole_characters(passage), add_special_tokens=False)
     ids, answer = encoding.ids, [int(i) for i in answer]
     if answer:
         for first in range(len(ids) - len(answer) + 1):

@@ -4,27 +4,29 @@
 - `rotten_tomatoes`: snippets of film reviews, 1 = fresh; `rotten-tomatoes-snippets.csv.gz`.
 - `iflytek`: descriptions of Chinese apps, 119 classes, few a class; `iflytek-*.jsonl.gz`.
 
-Texts that are equal up to case and spaces are kept once, and left out altogether when their labels
-differ, before anything is split. Splits depend on nothing but the file and `split_seed`.
+Texts that are equal up to case, spaces and composed accents are kept once, and left out altogether
+when their labels differ, before anything is split; how many is logged. Splits depend on nothing but
+the file and `split_seed`.
 """
 
 import csv
 import dataclasses
-import gzip
 import io
-import json
-import zlib
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
+from jaxlab.checks import check_count
 from jaxlab.data.images import data_folder
+from jaxlab.data.plain_text import normal_text, parse_json, read_text, split_lines, whole_characters
 from jaxlab.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.1  # share of each of validation and test
+MAX_CLASSES = 10_000  # a larger label is a damaged one
 
 
 class _Row(NamedTuple):
@@ -127,12 +129,18 @@ def load_text(
         raise InputError(f"text set is {name!r}, known are {tuple(_READERS)}")
     if split not in SPLITS:
         raise InputError(f"split is {split!r}, known are {SPLITS}")
-    if split_seed < 0:
-        raise InputError(f"split_seed is {split_seed}, must be at least 0")
-    if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}, must be at least 1")
-    rows, names = _READERS[name](data_folder(data_dir))
-    rows = _distinct(rows)
+    check_count("split_seed", split_seed, at_least=0)
+    if limit is not None:
+        check_count("limit", limit)
+    found, names = _READERS[name](data_folder(data_dir))
+    rows = _distinct(found)
+    if len(rows) < len(found):
+        logging.info(
+            "%s: %d of %d texts left out: empty, repeated, or with two labels",
+            *(name, len(found) - len(rows), len(found)),
+        )
+    if not rows:
+        raise InputError(f"text set {name!r}: no text is left of {len(found)}")
     splits = _splits(rows, split_seed)
     chosen = [row for row, where in zip(rows, splits, strict=True) if where == split]
     order = np.random.default_rng((split_seed, 1)).permutation(len(chosen))[:limit]
@@ -155,10 +163,10 @@ def encode(
     Raises:
       ValueError: a text is too long and shall not be cut.
     """
-    if max_length < 3:
-        raise InputError(f"max_length is {max_length}, must be at least 3")
+    check_count("max_length", max_length, at_least=3)
     ids = []
-    for row, encoding in enumerate(tokenizer.encode_batch(list(text_set.texts))):
+    texts = list(map(whole_characters, text_set.texts))
+    for row, encoding in enumerate(tokenizer.encode_batch(texts)):
         tokens = np.asarray(encoding.ids, np.int32)
         if len(tokens) > max_length:
             if not truncate:
@@ -171,20 +179,16 @@ def encode(
     return TokenSet(ids, text_set.labels)
 
 
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
 def _distinct(rows: list[_Row]) -> list[_Row]:
     """The first row of each text, none where labels differ, test before training."""
     labels: dict[str, set[int]] = {}
     for row in rows:
-        labels.setdefault(_normal(row.text), set()).add(row.label)
+        labels.setdefault(normal_text(row.text), set()).add(row.label)
     # A text of the test split that is in the training split too stays in the test split.
     place = lambda row: -SPLITS.index(row.split) if row.split else 0
     kept: dict[str, _Row] = {}
     for row in sorted(rows, key=place):
-        key = _normal(row.text)
+        key = normal_text(row.text)
         if key and len(labels[key]) == 1:
             kept.setdefault(key, row)
     return list(kept.values())
@@ -212,21 +216,12 @@ def _open(folder: Path, file: str, name: str | None = None) -> str:
             f"{path} is missing: {how}, or name the folder that has it with --data_dir or "
             "$JAXLAB_DATA"
         )
-    try:
-        return gzip.decompress(path.read_bytes()).decode("utf8")
-    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not gzipped UTF-8: {error}") from error
-
-
-def _lines(text: str) -> list[str]:
-    """Lines as files have them; `splitlines` would cut at U+2028 within a text too."""
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    return lines[:-1] if not lines[-1] else lines
+    return read_text(path)
 
 
 def _headlines(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
     file, rows = "headlines-sarcasm.tsv.gz", []
-    for number, line in enumerate(_lines(_open(folder, file, "headlines")), 1):
+    for number, line in enumerate(split_lines(_open(folder, file, "headlines")), 1):
         label, tab, text = line.partition("\t")
         if label not in ("0", "1") or not tab:
             raise InputError(f"{folder / file}, line {number}: {line[:40]!r}, needs 0|1 TAB text")
@@ -236,14 +231,27 @@ def _headlines(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
 
 def _rotten_tomatoes(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
     file, names = "rotten-tomatoes-snippets.csv.gz", ("rotten", "fresh")
-    rows = []
-    reader = csv.DictReader(io.StringIO(_open(folder, file, "rotten_tomatoes"), newline=""))
-    if not {"category", "text", "movie_name"} <= set(reader.fieldnames or ()):
-        raise InputError(f"{folder / file} has columns {reader.fieldnames}")
-    for row in reader:
-        if row["category"] in names:  # "plot" is no opinion
-            label = names.index(row["category"])
-            rows.append(_Row(row["text"], label, row["movie_name"], None))
+    rows, place = [], folder / file
+    lines = io.StringIO(_open(folder, file, "rotten_tomatoes"), newline="")
+    reader = csv.DictReader(lines, strict=True)
+    try:
+        columns = reader.fieldnames or ()
+        if not {"category", "text", "movie_name"} <= set(columns):
+            raise InputError(
+                f"{place} has columns {list(columns)[:9]}, needs category, text and movie_name"
+            )
+        for row in reader:
+            # Fields that are missing are None, and one too many has the key None.
+            if None in row or None in row.values() or row["category"] not in (*names, "plot"):
+                raise InputError(
+                    f"{place}, line {reader.line_num}: {str(list(row.values()))[:60]}, needs "
+                    f"{len(columns)} fields, of them category fresh, rotten or plot"
+                )
+            if row["category"] in names:  # "plot" is no opinion
+                label = names.index(row["category"])
+                rows.append(_Row(row["text"], label, row["movie_name"], None))
+    except csv.Error as error:
+        raise InputError(f"{place}, line {reader.line_num}: no CSV ({error})") from error
     return rows, names
 
 
@@ -252,15 +260,23 @@ def _iflytek(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
     rows, names = [], {}
     for split, part in files.items():
         file = f"iflytek-{part}.jsonl.gz"
-        for number, line in enumerate(_lines(_open(folder, file)), 1):
+        for number, line in enumerate(split_lines(_open(folder, file)), 1):
+            place = f"{folder / file}, line {number}"
+            row = parse_json(line, place)
             try:
-                row = json.loads(line)
-                label = int(row["label"])
-                names[label] = row["label_des"]
-                rows.append(_Row(row["sentence"], label, (split, number), split))
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{folder / file}, line {number}: {line[:40]!r}") from error
-    return rows, tuple(names.get(i, f"class {i}") for i in range(max(names) + 1))
+                text, name, label = row["sentence"], row["label_des"], int(str(row["label"]))
+                if not (isinstance(text, str) and isinstance(name, str)):
+                    raise TypeError
+                if not 0 <= label < MAX_CLASSES:
+                    raise ValueError
+            except (ValueError, KeyError, TypeError):
+                raise InputError(
+                    f"{place}: {line[:40]!r}, needs label (a whole number from 0 to "
+                    f"{MAX_CLASSES - 1}), label_des and sentence"
+                ) from None
+            names[label] = name
+            rows.append(_Row(text, label, (split, number), split))
+    return rows, tuple(names.get(i, f"class {i}") for i in range(max(names, default=-1) + 1))
 
 
 _READERS: dict[str, Callable[[Path], tuple[list[_Row], tuple[str, ...]]]] = {

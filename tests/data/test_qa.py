@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxlab.data import qa, qa_sets, qa_tokens, wordpiece
+from jaxlab.data.plain_text import normal_text
 
 pytest.importorskip("tokenizers")
 
@@ -101,7 +102,7 @@ def test_no_article_and_no_passage_is_on_two_sides():
     assert sum(map(len, sides)) == 400
     assert abs(len(sides[1]) - 60) < 10
     assert abs(len(sides[2]) - 80) < 10
-    for get in (lambda r: r.article, lambda r: qa._normal(r.passage)):
+    for get in (lambda r: r.article, lambda r: normal_text(r.passage)):
         names = [{get(r) for r in side} for side in sides]
         assert len(set.union(*names)) == sum(map(len, names))
     assert qa.split_records(records, shares=(0.15, 0.2), seed=1) == sides
@@ -248,7 +249,7 @@ def test_whole_sets_hold_out_passages_and_count(tmp_path, tokenizer):
     assert not passages[0] & passages[1]
     with pytest.raises(FileNotFoundError, match="c\\.json is missing"):
         qa_sets.load_records(["c.json"], tmp_path)
-    with pytest.raises(ValueError, match="no files are named"):
+    with pytest.raises(ValueError, match=r"files is \[\], must name one file"):
         qa_sets.load_records([], tmp_path)
 
 
