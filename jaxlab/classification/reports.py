@@ -11,6 +11,7 @@ from jaxlab import losses, regularizers
 from jaxlab.checks import check_count
 from jaxlab.classification.numbers import Number
 from jaxlab.classification.objectives import prepare
+from jaxlab.losses.reports import mean_of_classes
 
 
 def predict(
@@ -59,10 +60,7 @@ def report(
     balanced = losses.balanced_error(logits.argmax(-1), labels, num_classes)
     third = max(1, num_classes // 3)
     order = jnp.argsort(class_counts)
-    group = lambda which: (
-        jnp.where(balanced.present[which], balanced.per_class[which], 0.0).sum()
-        / balanced.present[which].sum()
-    )
+    group = lambda which: mean_of_classes(balanced.per_class[which], balanced.present[which])
     figures = {
         "error": (logits.argmax(-1) != labels).mean(),
         "balanced_error": balanced.error,

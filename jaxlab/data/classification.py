@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxlab.checks import check_count, check_scalar
 from jaxlab.data import labels as labels_lib
 from jaxlab.data import tables
 from jaxlab.data.images import SPECS, load
@@ -63,8 +64,8 @@ def load_classification(
       data_dir: as for `load`.
       seed: >= 0, of everything drawn here: a seed is a data set of its own.
       num_train: training examples, stratified; None for all that are left, for `sinusoid` 100.
-      num_validation: validation examples; a table gives a fifth of its rows.
-      num_test: test examples, from the front; None for all.
+      num_validation: validation examples, >= 1; a table gives a fifth of its rows.
+      num_test: test examples, >= 1, from the front; None for all, for `sinusoid` 10,000.
       imbalance: largest class over smallest, >= 1; see `long_tail_indices`.
       profile: of the long tail.
       largest: training examples of the largest class of a long tail.
@@ -76,37 +77,65 @@ def load_classification(
 
     Raises:
       FileNotFoundError: files are missing; the message says what brings them.
-      ValueError: an argument is out of range.
+      ValueError: an argument is out of range, or a class has no training example.
 
     Example:
       >>> sets = load_classification("sinusoid", seed=0, num_train=50, num_test=9)
       >>> sets.train["x"].shape, sets.num_classes
       ((50, 2), 2)
     """
+    check_count("seed", seed, at_least=0)
+    counts = {"num_train": num_train, "num_validation": num_validation, "num_test": num_test}
+    for argument, value in (*counts.items(), ("largest", largest)):
+        if value is not None or argument == "num_validation":
+            check_count(argument, value)
+    check_scalar("imbalance", imbalance, at_least=1)
+    labels_lib.check_share("noise", noise)
+    for argument, value, known in (
+        ("profile", profile, labels_lib.PROFILES),
+        ("noise_kind", noise_kind, labels_lib.FLIPS),
+    ):
+        if value not in known:
+            raise InputError(f"{argument} is {value!r}, needs to be one of {known}")
+    long_tail = imbalance != 1 or largest is not None
     if name == "sinusoid":
+        if long_tail:
+            raise InputError(
+                f"imbalance is {imbalance}, largest {largest}: sinusoid has no long tail"
+            )
         return _sinusoid(seed, num_train or 100, num_validation, num_test or 10_000, noise)
     if name in _TABLES:
         pool, validation, test, num_classes = _table(name, data_dir, seed)
     elif name in SPECS:
         train = _images(name, data_dir, "train")
         test = _images(name, data_dir, "test")
-        num_classes = int(train["label"].max()) + 1
-        rows, rest = labels_lib.split_indices(
-            train["label"],
-            sizes=(num_validation, len(train["label"]) - num_validation),
-            seed=3 * seed,
-        )
+        num_classes = _count_classes(name, train["label"], test["label"])
+        total = len(train["label"])
+        if num_validation + (num_train or 1) > total:
+            raise InputError(
+                f"num_validation is {num_validation}, num_train {num_train}: {name} has {total} "
+                "training examples for both"
+            )
+        sizes = (num_validation, total - num_validation)
+        rows, rest = labels_lib.split_indices(train["label"], sizes=sizes, seed=3 * seed)
         validation, pool = _take(train, rows), _take(train, rest)
     else:
         raise InputError(
             f"data set is {name!r}, needs to be one of {(*SPECS, *_TABLES, 'sinusoid')}"
         )
-    if imbalance != 1 or largest is not None:
+    if num_test is not None and num_test > len(test["label"]):
+        raise InputError(f"num_test is {num_test}, {name} has {len(test['label'])} test examples")
+    if long_tail:
         rows = labels_lib.long_tail_indices(
             pool["label"], ratio=imbalance, seed=3 * seed + 1, profile=profile, largest=largest
         )
         pool = _take(pool, rows)
     if num_train is not None:
+        left = len(pool["label"])
+        if num_train > left:
+            raise InputError(
+                f"num_train is {num_train}, {left} training examples are left of {name}"
+            )
         (rows,) = labels_lib.split_indices(pool["label"], sizes=(num_train,), seed=3 * seed + 1)
         pool = _take(pool, rows)
     if noise:
@@ -115,7 +144,32 @@ def load_classification(
         )
         pool = {**pool, "label": wrong(pool["label"], seed=3 * seed + 2)}
         validation = {**validation, "label": wrong(validation["label"], seed=3 * seed + 3)}
-    return ClassificationSplits(pool, validation, _take(test, slice(num_test)), num_classes)
+    found = ClassificationSplits(pool, validation, _take(test, slice(num_test)), num_classes)
+    if not found.train_counts.all():
+        lost = int(found.train_counts.argmin())
+        raise InputError(
+            f"num_train is {num_train}, imbalance {imbalance}, noise {noise}: of {name}, class "
+            f"{lost} is left without a training example"
+        )
+    return found
+
+
+def _count_classes(name: str, train: np.ndarray, test: np.ndarray) -> int:
+    """K, where the training labels are the numbers 0 to K - 1 and the test labels among them."""
+    everything = np.concatenate([train, test])
+    unseen = np.setdiff1d(everything, train)
+    gap = labels_lib.class_gap(everything)
+    if len(unseen):
+        raise InputError(
+            f"{name}: class {unseen[0]} is in the test set only, no training example shows it: a "
+            "classifier cannot learn it, and a mean over classes would be wrong"
+        )
+    if gap is not None:
+        raise InputError(
+            f"{name}: no label is {gap}, the largest is {everything.max()}: number the classes "
+            "from 0 without a gap"
+        )
+    return int(train.max()) + 1
 
 
 def _take(arrays: dict[str, np.ndarray], rows: Any) -> dict[str, np.ndarray]:

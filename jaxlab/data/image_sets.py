@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxlab.data.labels import check_whole
+from jaxlab.checks import check_count
 from jaxlab.errors import InputError
 
 LIKELIHOODS = ("bernoulli", "mixture", "normal")
@@ -40,7 +40,7 @@ class ImageSpec:
 
     def __post_init__(self):
         for name, least in (("channels", 1), ("image_size", 1), ("pad", 0), ("bits", 1)):
-            check_whole(name, getattr(self, name), at_least=least)
+            check_count(name, getattr(self, name), at_least=least)
         if self.channels not in (1, 3):
             raise InputError(f"channels is {self.channels}, needs to be 1 or 3")
         if self.likelihood not in LIKELIHOODS:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pooch
 
+from jaxlab.checks import check_count
 from jaxlab.data import formats
 from jaxlab.data.image_sets import SPECS, ImageSet, ImageSpec
-from jaxlab.data.labels import check_whole
 from jaxlab.errors import InputError
 
 SPLITS = ("train", "test", "validation")
@@ -85,8 +85,8 @@ def load(
     if split not in SPLITS:
         raise InputError(f"split is {split!r}, needs to be one of {SPLITS}")
     if limit is not None:
-        check_whole("limit", limit, at_least=1)
-    check_whole("holdout", holdout)
+        check_count("limit", limit, at_least=1)
+    check_count("holdout", holdout, at_least=0)
     formats.check_geometry(image_size, channels, crop)
     folder = data_folder(data_dir)
     part = _Part(split, holdout, limit)
@@ -146,6 +146,7 @@ def image_spec(
             raise InputError(f"image_size is not given, {name!r} has images of any size")
         spec = ImageSpec(name, channels, image_size, 0, "mixture" if channels == 3 else "bernoulli")
     pad = spec.pad if pad is None else pad
+    check_count("pad", pad, at_least=0)
     return dataclasses.replace(
         spec,
         image_size=spec.image_size - 2 * spec.pad + 2 * pad,

@@ -4,10 +4,11 @@ All of it is drawn from a seed and is the same wherever and however often it is 
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from jaxlab.checks import check_count, check_scalar
 from jaxlab.errors import InputError
 
 PROFILES = ("exponential", "step")
@@ -24,7 +25,7 @@ def long_tail_counts(
     *,
     profile: Literal["exponential", "step"] = "exponential",
 ) -> np.ndarray:
-    r"""Examples a class of a long tail, from the most frequent class to the rarest.
+    r"""Examples per class of a long tail, from the most frequent class to the rarest.
 
     .. math:: n_k = \lfloor n_0 \, r^{-k / (K - 1)} \rfloor
 
@@ -49,9 +50,11 @@ def long_tail_counts(
     Source: the profiles of Cui et al., 2019, arXiv:1901.05555, and of Cao et al., 2019,
     arXiv:1906.07413.
     """
-    for name, value in (("num_classes", num_classes), ("largest", largest), ("ratio", ratio)):
-        if not (np.isfinite(value) and value >= 1):
-            raise InputError(f"{name} is {value}, needs to be at least 1")
+    check_count("num_classes", num_classes)
+    check_count("largest", largest)
+    check_scalar("ratio", ratio)
+    if not ratio >= 1:
+        raise InputError(f"ratio is {ratio}, needs to be at least 1")
     if profile == "exponential":
         exponents = np.arange(num_classes) / max(num_classes - 1, 1)
     elif profile == "step":
@@ -103,10 +106,10 @@ def long_tail_indices(
       [100  20   4]
     """
     labels = _check_labels(labels)
-    _check_seed(seed)
+    check_count("seed", seed, at_least=0)
+    if (gap := class_gap(labels)) is not None:
+        raise InputError(f"labels has no example of class {gap}")
     available = np.bincount(labels)
-    if not available.all():
-        raise InputError(f"labels has no example of class {int(available.argmin())}")
     order = np.arange(len(available))
     if permute_classes:
         order = np.random.default_rng((seed, _TAIL)).permutation(order)
@@ -157,11 +160,10 @@ def flip_labels(
       >>> print(flip_labels(np.array([0, 1, 2]), rate=1.0, num_classes=3, seed=0, kind="pair"))
       [1 2 0]
     """
-    if not num_classes >= 2:
-        raise InputError(f"num_classes is {num_classes}, needs to be at least 2")
+    check_count("num_classes", num_classes, at_least=2)
     labels = _check_labels(labels, num_classes)
     check_share("rate", rate)
-    _check_seed(seed)
+    check_count("seed", seed, at_least=0)
     rng = np.random.default_rng((seed, _FLIP))
     # All draws are made whatever the rate, so that a higher rate only adds wrong labels.
     rows = rng.permutation(len(labels))[: round(rate * len(labels))]
@@ -204,10 +206,9 @@ def sinusoid(num_examples: int, *, noise: float = 0.1, seed: int) -> tuple[np.nd
 
     Departures: the number of wrong labels is rounded, there rounded down.
     """
-    if not num_examples >= 1:
-        raise InputError(f"num_examples is {num_examples}, needs to be at least 1")
+    check_count("num_examples", num_examples)
     check_share("noise", noise)
-    _check_seed(seed)
+    check_count("seed", seed, at_least=0)
     rng = np.random.default_rng((seed, _POINTS))
     radius, angle = 2 * np.sqrt(rng.random(num_examples)), 2 * np.pi * rng.random(num_examples)
     x = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
@@ -244,8 +245,9 @@ def split_indices(
       >>> print(np.bincount(labels[train]), np.bincount(labels[validation]))
       [72  8] [18  2]
     """
-    _check_seed(seed)
+    check_count("seed", seed, at_least=0)
     if isinstance(labels_or_n, int | np.integer):
+        check_count("labels_or_n", labels_or_n, at_least=0)
         total, labels = int(labels_or_n), None
     else:
         labels = _check_labels(labels_or_n)
@@ -266,42 +268,38 @@ def split_indices(
 
 def _sizes(sizes: Sequence[int] | Sequence[float], total: int) -> list[int]:
     """Whole numbers of examples."""
-    if all(isinstance(size, int | np.integer) for size in sizes):
-        numbers = [int(size) for size in sizes]
-    elif all(isinstance(size, float | np.floating) for size in sizes):
+    whole = all(isinstance(size, int | np.integer) for size in sizes)
+    if not whole and not all(isinstance(size, float | np.floating) for size in sizes):
+        raise InputError(f"sizes is {tuple(sizes)}, needs to be all ints or all floats")
+    numbers = None
+    if all(0 <= size < np.inf for size in sizes):
         # Rounding the ends, not the sizes: shares that sum to 1 use every example once.
         ends = [round(end * total) for end in np.cumsum([0.0, *sizes]).tolist()]
-        numbers = np.diff(ends).tolist()
-    else:
-        raise InputError(f"sizes is {tuple(sizes)}, needs to be all ints or all floats")
-    if any(size < 0 for size in sizes) or sum(numbers) > total:
+        numbers = [int(size) for size in sizes] if whole else np.diff(ends).tolist()
+    if numbers is None or sum(numbers) > total:
         raise InputError(
             f"sizes is {tuple(sizes)}, needs to be at least 0 each and {total} examples at most"
         )
     return numbers
 
 
-def check_whole(name: str, value: Any, *, at_least: int = 0, at_most: int | None = None) -> None:
-    """Raises unless `value` is a whole number in its range (a truth value is none).
+def check_share(name: str, value: float) -> None:
+    """Raises unless `value` is a number in [0, 1]."""
+    check_scalar(name, value)
+    if not 0 <= value <= 1:
+        raise InputError(f"{name} is {value}, needs to be in [0, 1]")
+
+
+def class_gap(labels: np.ndarray) -> int | None:
+    """The lowest class number below the highest one that no label has, or None.
 
     Example:
-      >>> check_whole("num_test", -5)
-      Traceback (most recent call last):
-      jaxlab.errors.InputError: num_test is -5, needs to be a whole number of at least 0
+      >>> class_gap(np.array([0, 1, 3])), class_gap(np.array([1, 0]))
+      (2, None)
     """
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < at_least or (at_most is not None and value > at_most):
-        end = f" and at most {at_most}" if at_most is not None else ""
-        raise InputError(
-            f"{name} is {value!r}, needs to be a whole number of at least {at_least}{end}"
-        )
-
-
-def check_share(name: str, value: Any) -> None:
-    """Raises unless `value` is a number in [0, 1]."""
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not 0 <= value <= 1:
-        raise InputError(f"{name} is {value!r}, needs to be in [0, 1]")
+    present = np.unique(labels)
+    gaps = np.flatnonzero(present != np.arange(len(present)))
+    return int(gaps[0]) if len(gaps) else None
 
 
 def _check_labels(labels: np.ndarray, num_classes: int | None = None) -> np.ndarray:
@@ -315,8 +313,3 @@ def _check_labels(labels: np.ndarray, num_classes: int | None = None) -> np.ndar
             end = "K" if num_classes is None else num_classes
             raise InputError(f"labels has value {value}, needs to be in [0, {end})")
     return labels
-
-
-def _check_seed(seed: int) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"seed is {seed!r}, needs to be an int of at least 0")

@@ -16,7 +16,7 @@ class BalancedError(NamedTuple):
     """Result of `balanced_error`."""
 
     error: jax.Array  # float32 [], mean of the error rates of the classes that are present
-    per_class: jax.Array  # float32 [K], error rate of each class; 0 where it is not present
+    per_class: jax.Array  # float32 [K], error rate of each class; NaN where it is not present
     present: jax.Array  # bool [K], whether the class has an example
 
 
@@ -33,8 +33,8 @@ def balanced_error(
       where: bool [...], which examples count (padding does not); None for all.
 
     Returns:
-      `(error, per_class, present)`. Classes without examples are left out of the mean, and the mean
-      over none is NaN.
+      `(error, per_class, present)`. Classes without examples have no error rate (NaN) and are left
+      out of the mean; the mean over none is NaN.
 
     Raises:
       ValueError: shapes do not fit, or labels are not integer or out of range.
@@ -42,7 +42,7 @@ def balanced_error(
     Example:
       >>> report = balanced_error(jnp.array([0, 0, 0, 0]), jnp.array([0, 0, 0, 1]), 3)
       >>> print(report.error, report.per_class, report.present)
-      0.5 [0. 1. 0.] [ True  True False]
+      0.5 [ 0.  1. nan] [ True  True False]
 
     Source: Menon et al., 2021, arXiv:2007.07314, section 2.
     """
@@ -61,9 +61,19 @@ def balanced_error(
     ).astype(jnp.float32)
     total = count(kept)
     present = total > 0
-    per_class = count(kept & (predictions != labels)) / jnp.maximum(total, 1)
-    error = per_class.sum() / present.sum()
-    return BalancedError(error, per_class, present)
+    per_class = count(kept & (predictions != labels)) / total  # 0 / 0 is NaN: no example, no rate
+    return BalancedError(mean_of_classes(per_class, present), per_class, present)
+
+
+def mean_of_classes(per_class: jax.Array, which: jax.Array) -> jax.Array:
+    """Mean of the chosen classes' values, float32 []; NaN where none is chosen.
+
+    Example:
+      >>> rates = jnp.array([0.5, 0.1, jnp.nan])
+      >>> print(mean_of_classes(rates, jnp.array([True, False, False])))
+      0.5
+    """
+    return jnp.where(which, per_class, 0.0).sum() / which.sum()
 
 
 def error_by_frequency(
@@ -80,7 +90,7 @@ def error_by_frequency(
 
     Returns:
       `{"many": float32 [], "medium": ..., "few": ...}`, for each group that has a class the mean
-      error of its classes that are present in the test set, NaN where none of them is.
+      error of its classes that are present in the test set; NaN where none is.
 
     Raises:
       ValueError: train_counts is traced or of the wrong shape, or few is above many.
@@ -110,7 +120,5 @@ def error_by_frequency(
     errors = {}
     for name, members in groups.items():
         if members.any():
-            shown = report.present & members
-            total = jnp.where(shown, report.per_class, 0.0).sum()
-            errors[name] = total / shown.sum()
+            errors[name] = mean_of_classes(report.per_class, report.present & members)
     return errors

@@ -183,6 +183,12 @@ def test_report_counts_by_class():
     assert float(shown["tail_error"]) == 1
     assert shown["posthoc_0"] == shown["balanced_error"]
     assert float(shown["posthoc_50"]) == pytest.approx(2 / 3)  # everything is called class 2
+    # Classes without an example have no error, and a set without one has none at all.
+    shown = classification.report(logits[:6], labels[:6], class_counts=COUNTS)
+    assert float(shown["balanced_error"]) == pytest.approx(1 / 6)
+    assert np.isnan(shown["tail_error"])
+    shown = classification.report(logits[:0], labels[:0], class_counts=COUNTS, taus=(1.0,))
+    assert all(np.isnan(value) for value in shown.values()), shown
 
 
 def test_predict_is_the_same_for_any_batch(params):

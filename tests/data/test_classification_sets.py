@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxlab import data
+from jaxlab.data import classification
 
 TAIL = {"name": "mnist5k", "imbalance": 10.0, "largest": 100, "num_validation": 200}
 
@@ -84,3 +85,84 @@ def test_array_pipeline_follows_the_order_and_resumes():
     np.testing.assert_array_equal(next(batches)["x"], ahead["x"])
     with pytest.raises(ValueError, match="as many each"):
         data.array_pipeline({"x": np.zeros(3), "y": np.zeros(2)}, 1, seed=0)
+
+
+def write_mnist(folder, **labels):
+    """Files of MNIST's form; labels by the stem of their name."""
+    (folder / "mnist").mkdir(exist_ok=True)
+    for stem, y in labels.items():
+        y = np.asarray(y, np.uint8)
+        x = np.zeros((len(y), 28, 28), np.uint8)
+        x[:, 0, 0] = np.arange(len(y)) % 256
+        for end, array in (("images-idx3-ubyte", x), ("labels-idx1-ubyte", y)):
+            shape = b"".join(int(n).to_bytes(4, "big") for n in array.shape)
+            content = bytes([0, 0, 8, array.ndim]) + shape + array.tobytes()
+            (folder / "mnist" / f"{stem}-{end}").write_bytes(content)
+    classification._images.cache_clear()
+
+
+FORTY = np.repeat(np.arange(4), 10)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        (FORTY[:30], FORTY, "class 3 is in the test set only"),
+        (FORTY[FORTY != 1], FORTY, "class 1 is in the test set only"),
+        (FORTY + 1, FORTY + 1, "no label is 0, the largest is 4: number the classes from 0"),
+        (FORTY[FORTY != 2], FORTY[FORTY != 2], "no label is 2, the largest is 3"),
+    ],
+)
+def test_classes_that_training_does_not_show_are_refused_before_it(tmp_path, train, test, message):
+    write_mnist(tmp_path, train=train, t10k=test)
+    with pytest.raises(ValueError, match=f"mnist: {message}"):
+        data.load_classification("mnist", tmp_path, seed=0, num_validation=4)
+
+
+def test_a_class_that_only_training_shows_counts(tmp_path):
+    write_mnist(tmp_path, train=FORTY, t10k=FORTY[:20])
+    sets = data.load_classification("mnist", tmp_path, seed=0, num_validation=4)
+    assert (sets.num_classes, sets.train_counts.tolist()) == (4, [9] * 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_test": 0}, "num_test is 0, must be a whole number of at least 1"),
+        ({"num_test": -5}, "num_test is -5, must be"),
+        ({"num_test": 41}, "num_test is 41, mnist has 40 test examples"),
+        ({"num_test": 2.5}, r"num_test is 2\.5, must be"),
+        ({"num_test": True}, "num_test is True, must be"),
+        ({"num_validation": 0}, "num_validation is 0, must be"),
+        ({"num_validation": -1}, "num_validation is -1, must be"),
+        ({"num_validation": None}, "num_validation is None, must be"),
+        ({"num_validation": 40}, "num_validation is 40, num_train None: mnist has 40 training"),
+        ({"num_train": 0}, "num_train is 0, must be"),
+        ({"num_train": -3}, "num_train is -3, must be"),
+        ({"num_train": "4"}, "num_train is '4', must be"),
+        ({"num_train": 37}, "num_validation is 4, num_train 37: mnist has 40 training examples"),
+        ({"num_train": 20, "imbalance": 9.0}, "num_train is 20, 16 training examples are left"),
+        ({"num_train": 3}, "num_train is 3, .*: of mnist, class . is left without a training"),
+        ({"largest": 0}, "largest is 0, must be"),
+        ({"largest": 3, "imbalance": 9.0}, "leaves class 2 no example"),
+        ({"imbalance": 0.5}, r"imbalance is 0\.5, must be at least 1"),
+        ({"imbalance": float("nan")}, "imbalance is nan, must be finite"),
+        ({"imbalance": float("inf")}, "imbalance is inf, must be finite"),
+        ({"imbalance": None}, "imbalance is None, must be a number"),
+        ({"noise": float("nan")}, "noise is nan, must be finite"),
+        ({"noise": 1.5}, r"noise is 1\.5, needs to be in \[0, 1\]"),
+        ({"noise": -0.1}, r"noise is -0\.1, needs to be"),
+        ({"noise_kind": "pairs"}, "noise_kind is 'pairs'"),
+        ({"profile": "linear"}, "profile is 'linear'"),
+        ({"seed": -1}, "seed is -1, must be"),
+        ({"seed": 0.5}, r"seed is 0\.5, must be"),
+        ({"name": "sinusoid", "num_train": 0}, "num_train is 0, must be"),
+        ({"name": "sinusoid", "num_test": 0}, "num_test is 0, must be"),
+        ({"name": "sinusoid", "imbalance": 9.0}, "sinusoid has no long tail"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(tmp_path, arguments, message):
+    write_mnist(tmp_path, train=FORTY, t10k=FORTY)
+    arguments = {"name": "mnist", "seed": 0, "num_validation": 4, **arguments}
+    with pytest.raises(ValueError, match=message):
+        data.load_classification(data_dir=tmp_path, **arguments)

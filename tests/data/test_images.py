@@ -102,6 +102,17 @@ def test_arguments_out_of_range_are_named(small_mnist):
         data.load("mnist", small_mnist, limit=0)
     with pytest.raises(ValueError, match="holdout is -1"):
         data.load("mnist", small_mnist, holdout=-1)
+    for name in ("limit", "holdout"):
+        for value in (2.5, "2", True):
+            with pytest.raises(ValueError, match=f"{name} is {value!r}, must be a whole number"):
+                data.load("mnist", small_mnist, **{name: value})
+    with pytest.raises(ValueError, match=r"bits is 1\.5, must be a whole number"):
+        data.load("mnist", small_mnist, bits=1.5)
+    with pytest.raises(ValueError, match=r"pad is 1\.5, must be a whole number"):
+        data.load("mnist", small_mnist, pad=1.5)
+    for value in (0, -32, 32.5):
+        with pytest.raises(ValueError, match=f"image_size is {value}, must be a whole number"):
+            data.image_spec("npz", image_size=value)
 
 
 def test_image_set_checks_what_it_holds():

@@ -205,6 +205,18 @@ def test_without_strata_the_parts_vary():
         (lambda: split_indices(10, sizes=(0.5, 5), seed=0), "all ints or all floats"),
         (lambda: split_indices(10, sizes=(0.9, 0.9), seed=0), "10 examples at most"),
         (lambda: split_indices(10, sizes=(-1, 5), seed=0), "at least 0 each"),
+        (lambda: split_indices(10, sizes=(float("nan"), 0.5), seed=0), "at least 0 each"),
+        (lambda: split_indices(10, sizes=(-0.5, 1.0), seed=0), "at least 0 each"),
+        (lambda: split_indices(-1, sizes=(0,), seed=0), "labels_or_n is -1"),
+        (lambda: split_indices(10, sizes=(5,), seed=1.5), r"seed is 1\.5"),  # type: ignore
+        (lambda: sinusoid(5, noise="a", seed=0), "noise is 'a', must be a number"),  # type: ignore
+        (lambda: sinusoid(2.5, seed=0), r"num_examples is 2\.5, must be"),  # type: ignore
+        (lambda: long_tail_counts(10, 100, float("nan")), "ratio is nan, must be finite"),
+        (lambda: long_tail_counts(10, 99.5, 2.0), r"largest is 99\.5, must be"),  # type: ignore
+        (
+            lambda: long_tail_indices(np.array([0, 2**31 - 1]), ratio=2.0, seed=0),
+            "labels has no example of class 1",
+        ),
     ],
 )
 def test_wrong_arguments(call, message):

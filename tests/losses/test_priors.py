@@ -80,9 +80,12 @@ def test_narrow_labels_are_as_good_as_wide_ones(dtype, num_labels, num_classes):
         )
 
     narrow, wide = np.arange(num_labels).astype(dtype), np.arange(num_labels, dtype=np.int32)
-    for found, expected in zip(everything(narrow), everything(wide), strict=True):
-        assert np.isfinite(expected).all()
+    results = everything(wide)
+    for found, expected in zip(everything(narrow), results, strict=True):
         np.testing.assert_array_equal(found, expected)
+    *others, per_class, present = results
+    assert all(np.isfinite(values).all() for values in others)
+    np.testing.assert_array_equal(np.isfinite(per_class), present)  # NaN for classes without rows
 
 
 # --- Focal, LDAM, tau-normalisation ---------------------------------------------------------------
@@ -140,11 +143,13 @@ def test_balanced_error():
         predictions, labels, where
     )
     expected = [(predictions != y)[where & (labels == y)].mean() for y in range(4)]
-    np.testing.assert_allclose(per_class, [*expected, 0], rtol=1e-6)
+    np.testing.assert_allclose(per_class, [*expected, np.nan], rtol=1e-6)
     np.testing.assert_array_equal(present, [True] * 4 + [False])
     np.testing.assert_allclose(error, np.mean(expected), rtol=1e-6)
     nothing = losses.balanced_error(predictions, labels, 5, where=np.zeros(50, bool))
+    # No measure of an empty set is a number: an error of 0 % would look perfect.
     assert np.isnan(nothing.error)
+    assert np.isnan(nothing.per_class).all()
     assert not nothing.present.any()
 
 
