@@ -6,13 +6,11 @@ be read without the optimizer that made them. The iterator's position is plain J
 which lets a run that was saved by one process go on with two.
 """
 
-import base64
-import contextlib
-import functools
 import json
 import os
-import sys
-from collections.abc import Mapping
+import re
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 import jax
@@ -24,15 +22,27 @@ from flax import traverse_util
 from orbax.checkpoint import v1 as ocp
 
 from jaxlab import mesh as mesh_lib
-from jaxlab.errors import InputError
+from jaxlab import positions
+from jaxlab.errors import InputError, UserError
+from jaxlab.files import lock, read_json
+from jaxlab.orbax_faults import check_name, fault_of_the_disk, quiet
 
 State = TypeVar("State")
 _MOST_LISTED = 12  # leaves named in a message
 _OURS = "jaxlab"  # key in a checkpoint's metadata; a folder without it is not one of ours
+_PARTIAL = ".orbax-checkpoint-tmp"  # in the names of folders that are being written or deleted
 
 
 class CheckpointMismatchError(InputError):
     """Every checkpoint found belongs to another model; nothing was changed."""
+
+
+class SaveError(UserError, OSError):
+    """A checkpoint could not be written; the earlier ones are as they were."""
+
+
+class DataChangedError(InputError):
+    """The training data are not those that the checkpoint was trained on."""
 
 
 class _UnreadableError(Exception):
@@ -53,7 +63,14 @@ class Checkpointer:
       keep_latest: how many of the latest checkpoints to keep, >= 1.
       best_metric: name of a metric given to `save`; the checkpoint where it was best is kept too.
       best_mode: "min" or "max".
-      read_only: leave alone what a run may be writing at this moment, and save nothing.
+      read_only: leave alone what a run may be writing at this moment, and save nothing. Without it
+        the folder is locked against other processes until `close`.
+      notes: called by every `save` for JSON that is kept beside the state; `restore_latest` leaves
+        that of the restored checkpoint in the attribute `notes`.
+
+    Raises:
+      ValueError: an argument is out of range; another process writes to the folder; or the folder's
+        name is one below which orbax writes what it cannot read.
 
     >>> import tempfile, jax.numpy as jnp
     >>> saved = Checkpointer(tempfile.mkdtemp(), keep_latest=2, best_metric="loss")
@@ -73,6 +90,7 @@ class Checkpointer:
         best_metric: str | None = None,
         best_mode: Literal["min", "max"] = "min",
         read_only: bool = False,
+        notes: Callable[[], Any] | None = None,
     ):
         if keep_latest < 1:
             raise InputError(f"keep_latest is {keep_latest}, must be at least 1")
@@ -80,32 +98,37 @@ class Checkpointer:
             raise InputError(f"best_mode is {best_mode!r}, must be 'min' or 'max'")
         name = os.fspath(directory)
         self.directory = epath.Path(name if "://" in name else os.path.abspath(name))
+        self.notes: Any = None
+        self._keep_latest, self._make_notes = keep_latest, notes
         self._best_metric, self._best_mode = best_metric, best_mode
         self._read_only = read_only
-        policies: Any = ocp.training.preservation_policies
-        keep: list[Any] = [policies.LatestN(keep_latest)]
-        if best_metric is not None:
-            keep.append(
-                policies.BestN(
-                    get_metric_fn=self._rank, n=1, keep_checkpoints_without_metrics=False
-                )
-            )
-        self._orbax = ocp.training.Checkpointer(
-            self.directory,
-            preservation_policy=policies.AnyPreservationPolicy(keep),
-            cleanup_tmp_directories=not read_only,  # left by a process killed while saving
-        )
+        self._ranks: dict[int, float] = {}
+        self._lock = None
+        if not read_only:
+            mesh_lib.only_in_process_0(self._prepare, f"{self.directory} cannot be used")
+
+    def _prepare(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = lock(self.directory)
+        check_name(self.directory)
+        for left in self.directory.iterdir():  # by a process killed while saving
+            if _PARTIAL in left.name:
+                left.rmtree()
 
     @property
     def steps(self) -> list[int]:
         """Steps of the checkpoints in the folder, ascending."""
-        return [c.step for c in self._orbax.checkpoints]
+        if not self.directory.exists():
+            return []
+        found = [
+            path for path in self.directory.iterdir() if re.fullmatch("0|[1-9][0-9]*", path.name)
+        ]
+        return sorted(int(path.name) for path in found if path.is_dir())
 
     @property
     def best_step(self) -> int | None:
         """Step of the best checkpoint, None without one that was saved with `best_metric`."""
-        ranked = [(self._rank(c.metrics), c.step) for c in self._orbax.checkpoints if c.metrics]
-        ranked = [(rank, step) for rank, step in ranked if rank > -np.inf]
+        ranked = [(rank, step) for step in self.steps if (rank := self._rank(step)) > -np.inf]
         return max(ranked)[1] if ranked else None
 
     def save(
@@ -124,16 +147,52 @@ class Checkpointer:
         if self._read_only:
             raise InputError(f"{self.directory} was opened read-only: it cannot be saved to")
         step = int(state["step"] if isinstance(state, Mapping) else state.step)
-        self._orbax.save_checkpointables(
-            step,
-            {"state": _flatten(state)},
-            force=True,  # fit decides when, not orbax
-            overwrite=step in self.steps,
-            metrics={k: float(v) for k, v in metrics.items()} if metrics else None,
-            custom_metadata={_OURS: {"data": _iterator_states(data)}},
+        leaves, path = _flatten(state), self.directory / str(step)
+        kept = {
+            "data": positions.gather(data),
+            "metrics": {k: float(v) for k, v in (metrics or {}).items()},
+            "notes": None if self._make_notes is None else self._make_notes(),
+        }
+        self._ranks.pop(step, None)
+        try:
+            with quiet():
+                ocp.save_checkpointables(
+                    path,
+                    {"state": leaves},
+                    overwrite=path.exists(),
+                    custom_metadata={_OURS: {**kept, "crc32": _checksum(kept)}},
+                )
+            # What was written counts, not what the library says: it may have left out a part.
+            stored, _ = self._describe(step)
+        except _UnreadableError as error:
+            raise SaveError(f"checkpoint {path} was saved, but cannot be read: {error}") from error
+        except Exception as error:
+            why = fault_of_the_disk(error)
+            if why is None:
+                raise
+            raise SaveError(
+                f"checkpoint {path} cannot be written: {why}; the earlier ones are as they were"
+            ) from error
+        lacking = _differences(stored, leaves)
+        if lacking:
+            raise SaveError(f"checkpoint {path} was saved, but not whole: {'; '.join(lacking)}")
+        mesh_lib.only_in_process_0(
+            self._drop_old, f"checkpoints of {self.directory} cannot be dropped"
         )
 
-    def restore_latest(self, state: State, data: Any = None) -> State | None:
+    def _drop_old(self) -> None:
+        """Deletes what is neither among the latest nor the best."""
+        steps = self.steps
+        keep = {*steps[-self._keep_latest :], self.best_step}
+        for step in [step for step in steps if step not in keep]:
+            path = self.directory / str(step)
+            if "://" not in os.fspath(path):  # killed while deleting, half a checkpoint would stay
+                path = path.rename(self.directory / f"{step}.dropped{_PARTIAL}")
+            path.rmtree()
+
+    def restore_latest(
+        self, state: State, data: Any = None, *, allow_change: bool = False
+    ) -> State | None:
         """Restores the newest checkpoint that can be read and fits `state`.
 
         A checkpoint that is truncated, foreign, or of another model is named in a warning and set
@@ -142,6 +201,7 @@ class Checkpointer:
         Args:
           state: tree of arrays or `jax.ShapeDtypeStruct`s; gives names, shapes and shardings.
           data: iterator whose position is restored in place.
+          allow_change: go on although the data are not those of the checkpoint.
 
         Returns:
           The restored tree, or None without any checkpoint.
@@ -149,22 +209,23 @@ class Checkpointer:
         Raises:
           CheckpointMismatchError: there are checkpoints, and none can be used; the message lists
             the leaves that differ. Nothing is set aside then.
+          DataChangedError: `data.set_state` says, by an `InputError`, that it is of other data.
         """
         passed: dict[int, Exception] = {}
         for step in reversed(self.steps):
             restored, error = None, None
             try:
-                restored = self._load(step, state, data)
-            except (_UnreadableError, _MismatchError) as e:
+                restored = self._load(step, state, data, allow_change)
+            except (DataChangedError, _UnreadableError, _MismatchError) as e:
                 error = e
             # A file may be unreadable in one process only; all must take the same checkpoint.
             if mesh_lib.all_processes(error is None):
                 for bad, why in passed.items():
                     aside = "left alone" if self._read_only else f"now {self._set_aside(bad)}"
                     logging.warning("checkpoint %d not used, %s: %s", bad, aside, why)
-                if passed:
-                    self._orbax.reload()
                 return restored
+            if isinstance(error, DataChangedError):
+                raise error
             passed[step] = error or _UnreadableError("unreadable in another process")
         if passed:
             reasons: dict[str, list[str]] = {}
@@ -196,7 +257,7 @@ class Checkpointer:
     ) -> tuple[int, Any, Any]:
         """Reads what a model needs and nothing else; see the function `load_params`."""
         found = self._resolve(step)
-        stored = self._stored(found)
+        stored, _ = self._describe(found)
         field = (
             "ema_params" if ema and any(n.startswith("ema_params/") for n in stored) else "params"
         )
@@ -206,8 +267,8 @@ class Checkpointer:
         return found, tree[field], tree.get("model_state", {})
 
     def close(self) -> None:
-        """Releases orbax's threads."""
-        self._orbax.close()
+        """Lets another process write to the folder."""
+        self._lock = None
 
     def __enter__(self):
         return self
@@ -215,11 +276,20 @@ class Checkpointer:
     def __exit__(self, *_):
         self.close()
 
-    def _rank(self, metrics: Any) -> float:
+    def _rank(self, step: int) -> float:
         """Higher is better; a checkpoint without the metric, or with NaN, comes last."""
-        value = float((metrics or {}).get(self._best_metric, np.nan))
-        value = value if self._best_mode == "max" else -value
-        return value if np.isfinite(value) else -np.inf
+        if step not in self._ranks:
+            try:
+                _, kept = self._describe(step)
+                # Earlier versions left the metrics to orbax, in a file of their own.
+                file = self.directory / str(step) / "metrics" / "metrics"
+                metrics = (kept or {}).get("metrics", read_json(file) if file.exists() else {})
+                value = float(metrics[self._best_metric])
+            except (_UnreadableError, OSError, ValueError, KeyError, TypeError, OverflowError):
+                value = np.nan
+            value = value if self._best_mode == "max" else -value
+            self._ranks[step] = value if np.isfinite(value) else -np.inf
+        return self._ranks[step]
 
     def _resolve(self, step: int | Literal["best"] | None) -> int:
         if not self.steps:
@@ -235,31 +305,37 @@ class Checkpointer:
             )
         return found
 
-    def _stored(self, step: int) -> dict[str, jax.ShapeDtypeStruct]:
-        """Returns names, shapes and dtypes of the leaves of a checkpoint."""
+    def _describe(self, step: int) -> tuple[dict[str, jax.ShapeDtypeStruct], dict | None]:
+        """Returns the leaves of a checkpoint and what else we keep there, None if foreign."""
         try:
-            with _quiet_orbax():
-                leaves = self._orbax.checkpointables_metadata(step).metadata["state"]
-            return {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in leaves.items()}
+            with quiet():
+                found = ocp.checkpointables_metadata(self.directory / str(step))
+            leaves: Any = found.metadata["state"]
+            stored = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in leaves.items()}
         except Exception as error:  # orbax raises many types on broken files
             raise _UnreadableError("truncated or foreign: its arrays cannot be listed") from error
+        custom: Any = found.custom_metadata
+        kept = custom.get(_OURS) if isinstance(custom, Mapping) else None
+        if not isinstance(kept, dict) or "data" not in kept:
+            return stored, None
+        # Earlier versions kept no checksum.
+        sum_ = kept.pop("crc32", None)
+        return stored, kept if sum_ in (None, _checksum(kept)) else None
 
     def _read(self, step: int, stored: Mapping, wanted: Mapping) -> dict[str, jax.Array]:
         """Reads the leaves `wanted` out of those `stored`."""
         ask = {n: wanted.get(n, ocp.PLACEHOLDER) for n in stored}
         try:
-            with _quiet_orbax():
-                read = self._orbax.load_checkpointables(step, {"state": ask})["state"]
+            with quiet():
+                path = self.directory / str(step)
+                read = ocp.load_checkpointables(path, {"state": ask})["state"]
+                return {n: read[n] for n in wanted}
         except Exception as error:
             raise _UnreadableError("truncated: its arrays cannot be read") from error
-        return {n: read[n] for n in wanted}
 
-    def _load(self, step: int, state: State, data: Any) -> State:
-        stored = self._stored(step)
-        with _quiet_orbax():
-            custom: Any = self._orbax.checkpointables_metadata(step).custom_metadata
-        extra = (custom or {}).get(_OURS)
-        if extra is None:
+    def _load(self, step: int, state: State, data: Any, allow_change: bool = False) -> State:
+        stored, kept = self._describe(step)
+        if kept is None:
             raise _UnreadableError("truncated or foreign: its metadata are not those of a run")
         wanted = _flatten(state)
         differences = _differences(stored, wanted)
@@ -267,7 +343,17 @@ class Checkpointer:
             raise _MismatchError(f"does not fit this model: {'; '.join(differences)}")
         leaves = self._read(step, stored, {n: _abstract(v) for n, v in wanted.items()})
         if data is not None:
-            _set_iterator(data, extra["data"])
+            try:
+                positions.restore(data, kept["data"], allow_change)
+            except InputError as error:
+                raise DataChangedError(
+                    f"checkpoint {self.directory / str(step)}: {error}"
+                ) from error
+            except positions.MismatchError as error:
+                raise _MismatchError(str(error)) from error
+            except Exception as error:  # a state of another form
+                raise _UnreadableError("its position does not fit the data iterator") from error
+        self.notes = kept.get("notes")
         return jax.tree.unflatten(jax.tree.structure(state), [leaves[n] for n in wanted])
 
     def _set_aside(self, step: int) -> str:
@@ -349,50 +435,5 @@ def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[s
     return found
 
 
-def _iterator_states(data: Any) -> list[Any] | None:
-    """Returns the positions of all processes' iterators, in order."""
-    if data is None:
-        return None
-    state = data.get_state()
-    if isinstance(state, bytes):
-        state = {"base64": base64.b64encode(state).decode()}
-    return [json.loads(text) for text in mesh_lib.gather_texts(json.dumps(state))]
-
-
-def _set_iterator(data: Any, states: list[Any] | None) -> None:
-    if states is None:
-        raise _MismatchError("it was saved without a data iterator")
-    if len(states) == jax.process_count():
-        state = states[jax.process_index()]
-    elif all(s == states[0] for s in states):
-        state = states[0]  # all processes were at the same position, so any number may go on
-    else:
-        raise _MismatchError(
-            f"its {len(states)} processes were at different positions of the data, "
-            f"so it cannot go on with {jax.process_count()}"
-        )
-    if isinstance(state, dict) and set(state) == {"base64"}:
-        state = base64.b64decode(state["base64"])
-    data.set_state(state)
-
-
-@contextlib.contextmanager
-def _quiet_orbax():
-    """Drops what orbax logs about broken files, pages long; our warning says it in a line."""
-    _ignore_closed_loops()
-    quiet = lambda record: "orbax" not in record.pathname
-    logger = logging.get_absl_logger()
-    logger.addFilter(quiet)
-    try:
-        yield
-    finally:
-        logger.removeFilter(quiet)
-
-
-@functools.cache
-def _ignore_closed_loops() -> None:
-    """Drops a page that is printed when parts of a failed read answer after orbax has left it."""
-    late = lambda error: str(error) == "Event loop is closed"
-    raised, unraisable = sys.excepthook, sys.unraisablehook
-    sys.excepthook = lambda kind, e, trace: None if late(e) else raised(kind, e, trace)
-    sys.unraisablehook = lambda found: None if late(found.exc_value) else unraisable(found)
+def _checksum(kept: Any) -> int:
+    return zlib.crc32(json.dumps(kept, sort_keys=True).encode())

@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jaxlab import signals
-from jaxlab.errors import InputError
+from jaxlab.errors import InputError, UserError
 
 T = TypeVar("T")
 
@@ -267,6 +267,23 @@ def first_in_process_0(make: Callable[[], T], name: str) -> T:
     found = make()
     wait_for_all(name)
     return found
+
+
+def only_in_process_0(do: Callable[[], None], otherwise: str) -> None:
+    """Does what touches files once, and raises in every process if that failed.
+
+    Args:
+      do: called in process 0; all processes must call this together.
+      otherwise: what cannot be done then, for the message of the other processes.
+    """
+    error = None
+    try:
+        if jax.process_index() == 0:
+            do()
+    except (UserError, OSError) as caught:
+        error = caught
+    if not all_processes(error is None):
+        raise error or InputError(f"{otherwise}: the message of process 0 says why")
 
 
 def stop_agreed(stop_here: bool) -> bool:

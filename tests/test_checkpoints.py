@@ -1,5 +1,7 @@
 import logging as std_logging
 import pathlib
+import shutil
+import sys
 from typing import NamedTuple
 
 import chex
@@ -9,8 +11,9 @@ import numpy as np
 import optax
 import pytest
 from absl import logging
+from orbax.checkpoint import v1 as ocp
 
-from jaxlab import mesh, train
+from jaxlab import checkpoints, mesh, train
 from jaxlab.checkpoints import Checkpointer, CheckpointMismatchError, load_params
 
 
@@ -207,7 +210,7 @@ def test_sigterm_while_reading_is_no_broken_checkpoint(tmp_path, monkeypatch, re
     def stopped(*_):
         raise train.Interrupted("SIGTERM")
 
-    monkeypatch.setattr(saved._orbax, reading, stopped)
+    monkeypatch.setattr(checkpoints.ocp, reading, stopped)
     with pytest.raises(train.Interrupted):
         saved.restore_latest(make_state())
     assert sorted(str(p) for p in tmp_path.rglob("*")) == before
@@ -286,3 +289,201 @@ def test_states_other_than_ours(tmp_path):
 def test_wrong_arguments(tmp_path, kwargs, message):
     with pytest.raises(ValueError, match=message):
         Checkpointer(tmp_path, **kwargs)
+
+
+FILES = sorted(  # of a checkpoint; the names of data files are random
+    {"state/d/*", "state/ocdbt.process_0/d/*", "state/manifest.ocdbt", "state/_METADATA",
+     "state/ocdbt.process_0/manifest.ocdbt", "state/_sharding", "state/array_metadatas/process_0",
+     "_CHECKPOINT_METADATA", "commit_success.txt", "orbax.checkpoint"}
+)  # fmt: skip
+DAMAGE = {
+    "emptied": lambda raw: b"",
+    "cut": lambda raw: raw[: len(raw) // 2],
+    "garbage": lambda raw: bytes(255 - b for b in raw),
+    "a list": lambda raw: b"[1, 2]",
+    "a number": lambda raw: b"7",
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Three checkpoints to be copied and damaged."""
+    folder = tmp_path_factory.mktemp("whole")
+    saved = Checkpointer(folder, best_metric="loss")
+    for step in (10, 20, 30):
+        position = Position({"next_index": step})
+        saved.save(make_state(step, value=float(step)), position, {"loss": 1 / step})
+    saved.close()
+    return folder
+
+
+def check_damaged(folder, damaged, warned):
+    """Only the damaged checkpoint may be lost, and nothing wrong may come out."""
+    before = sorted(str(path) for path in folder.rglob("*"))
+    shared = {"best_metric": "loss"}
+    step, params, _ = load_params(folder, step="best", **shared)
+    assert float(params["dense"]["kernel"][0, 0]) == step
+    for read_only in (True, False):
+        position = Position(None)
+        saved = Checkpointer(folder, read_only=read_only, **shared)
+        restored = saved.restore_latest(make_state(), position)
+        step = int(restored.step)
+        equal(restored, make_state(step, value=float(step)))
+        assert position.state == {"next_index": step}
+        assert step == 30 or (damaged == 30 and step == 20 and warned())
+        saved.close()
+        if read_only:
+            assert sorted(str(path) for path in folder.rglob("*")) == before
+    saved = Checkpointer(folder, **shared)
+    saved.save(make_state(40), Position({"next_index": 40}), {"loss": 1.0})
+    assert saved.steps[-1] == 40
+    saved.close()
+
+
+@pytest.mark.parametrize("how", ["emptied", "a list"])
+@pytest.mark.parametrize("step", [10, 30])
+def test_metadata_of_any_checkpoint_may_be_damaged(tmp_path, whole, warnings, how, step):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / str(step) / "_CHECKPOINT_METADATA"
+    path.write_bytes(DAMAGE[how](path.read_bytes()))
+    check_damaged(tmp_path, step, warnings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("step", [10, 30])
+def test_every_file_of_every_checkpoint_may_be_damaged(tmp_path, whole, warnings, name, how, step):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    found = list((tmp_path / str(step)).glob(name))
+    assert found
+    for path in found:
+        path.write_bytes(DAMAGE[how](path.read_bytes()))
+    check_damaged(tmp_path, step, warnings)
+
+
+def test_the_files_of_a_checkpoint_are_those_that_are_damaged_above(whole):
+    named = {path for name in FILES for path in (whole / "30").glob(name)}
+    assert named == {path for path in (whole / "30").rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(30))
+def test_flipped_bits_are_found(tmp_path, whole, warnings, seed):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    rng = np.random.default_rng(seed)
+    paths = sorted(path for path in (tmp_path / "30").rglob("*") if path.is_file())
+    path = paths[seed % len(paths)]
+    raw = bytearray(path.read_bytes())
+    if raw:
+        raw[rng.integers(len(raw))] ^= 1 << rng.integers(8)
+    path.write_bytes(raw)
+    check_damaged(tmp_path, 30, warnings)
+
+
+def test_a_changed_position_is_found_by_its_checksum(tmp_path, whole, warnings):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "30" / "_CHECKPOINT_METADATA"
+    text = path.read_text()
+    assert '"next_index": 30' in text
+    path.write_text(text.replace('"next_index": 30', '"next_index": 31'))
+    check_damaged(tmp_path, 30, warnings)
+    assert any("its metadata are not those of a run" in line for line in warnings())
+
+
+def test_a_position_of_another_form_is_passed_over(tmp_path, warnings):
+    class Strict(Position):
+        def set_state(self, state):
+            self.state = {"next_index": state["next_index"]}
+
+    saved = Checkpointer(tmp_path)
+    saved.save(make_state(10), Strict({"next_index": 10}))
+    saved.save(make_state(20), Strict({"place": 20}))
+    assert int(saved.restore_latest(make_state(), Strict(None)).step) == 10
+    assert any("20 not used" in line and "position" in line for line in warnings())
+
+
+def test_checkpoints_of_earlier_versions_are_read(tmp_path):
+    """They left metrics to orbax, in a file of their own, and kept no checksum."""
+    with ocp.training.Checkpointer(tmp_path) as old:
+        for step, loss in ((1, 2.0), (2, 1.0), (3, float("nan")), (4, 3.0)):
+            state = {"step": jnp.int32(step), "w": jnp.ones(2)}
+            metadata = {"jaxlab": {"data": [{"next_index": step}]}}
+            metrics = {"loss": loss}
+            old.save_checkpointables(
+                step, {"state": state}, metrics=metrics, custom_metadata=metadata
+            )
+    (tmp_path / "4" / "metrics" / "metrics").write_text("[]")
+    saved, position = Checkpointer(tmp_path, best_metric="loss"), Position(None)
+    assert saved.best_step == 2
+    assert int(saved.restore_latest(state, position)["step"]) == 4
+    assert position.state == {"next_index": 4}
+
+
+@pytest.mark.parametrize("name", ["lr[0.1]", "[seed]", "a**b/**"])
+def test_names_that_the_checkpoint_library_takes_for_patterns(tmp_path, name):
+    with pytest.raises(ValueError, match="choose another name"):
+        Checkpointer(tmp_path / name / "checkpoints")
+
+
+@pytest.mark.parametrize("name", ["run 1", "a{b}c", "lr=0.1,ü", "what?"])
+def test_other_odd_names(tmp_path, name):
+    saved = Checkpointer(tmp_path / name)
+    saved.save(make_state(1))
+    assert int(saved.restore_latest(make_state()).step) == 1
+
+
+def test_a_save_that_left_out_a_part_is_an_error(tmp_path, monkeypatch):
+    whole = checkpoints.ocp.save_checkpointables
+
+    def partial(path, items, **kwargs):
+        state = {k: v for k, v in items["state"].items() if k != "params/dense/bias"}
+        whole(path, {"state": state}, **kwargs)
+
+    monkeypatch.setattr(checkpoints.ocp, "save_checkpointables", partial)
+    with pytest.raises(checkpoints.SaveError, match="not whole: params/dense/bias seen absent"):
+        Checkpointer(tmp_path).save(make_state(1))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        ValueError(
+            "RESOURCE_EXHAUSTED: Error writing local file: Failed to write: No space left on "
+            "device [OS error 28: ENOSPC No space left on device] [source locations='x.cc:1']"
+        ),
+        ExceptionGroup("two", [KeyError("x"), OSError(28, "No space left on device")]),
+    ],
+)
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, error):
+    fill(tmp_path, steps=(10,))
+
+    def full(*_, **__):
+        raise RuntimeError("save failed") from error
+
+    saved = Checkpointer(tmp_path)
+    monkeypatch.setattr(checkpoints.ocp, "save_checkpointables", full)
+    with pytest.raises(checkpoints.SaveError) as caught:
+        saved.save(make_state(20))
+    assert str(caught.value) == (
+        f"checkpoint {tmp_path / '20'} cannot be written: No space left on device; the earlier "
+        "ones are as they were"
+    )
+    assert int(saved.restore_latest(make_state()).step) == 10
+
+
+def test_hooks_are_as_before_after_a_failed_read(tmp_path):
+    fill(tmp_path)
+    hooks = sys.excepthook, sys.unraisablehook
+    damage(tmp_path / "30" / "state" / "manifest.ocdbt", "truncate")
+    assert int(Checkpointer(tmp_path).restore_latest(make_state()).step) == 20
+    assert (sys.excepthook, sys.unraisablehook) == hooks
+
+
+@pytest.mark.parametrize("order", [(np.nan, 3.0, 2.0), (2.0, np.nan, 3.0), (3.0, 2.0, np.nan)])
+def test_nan_is_never_the_best(tmp_path, order):
+    saved = Checkpointer(tmp_path, keep_latest=1, best_metric="loss")
+    for step, loss in enumerate(order, 1):
+        saved.save(make_state(step), metrics={"loss": loss})
+    assert saved.best_step == order.index(2.0) + 1

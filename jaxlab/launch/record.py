@@ -17,7 +17,6 @@ from etils import epath
 
 from jaxlab import files
 from jaxlab import mesh as mesh_lib
-from jaxlab.errors import UserError
 from jaxlab.launch.config import Config, UsageError, flat, one_line
 
 CONFIG_FILE = "config.json"
@@ -54,18 +53,14 @@ def read_config(workdir: epath.PathLike) -> Config:
     return Config(read(workdir)["config"])
 
 
-def hold(workdir: epath.Path) -> files.Lock | None:
+def hold(workdir: epath.Path) -> list[files.Lock | None]:
     """Keeps a second run out of the folder; the processes of one run share it, the first holds it.
 
     Scripts that only read a run come without a config, and need no lock.
     """
-    held = error = None
-    try:
-        held = files.lock(workdir) if jax.process_index() == 0 else None
-    except (UserError, OSError) as caught:
-        error = caught
-    if not mesh_lib.all_processes(error is None):
-        raise error or UsageError(f"process 0 cannot have {workdir}: its message says why")
+    held: list[files.Lock | None] = []
+    take = lambda: held.append(files.lock(workdir))
+    mesh_lib.only_in_process_0(take, f"{workdir} cannot be used")
     return held
 
 
@@ -119,7 +114,7 @@ def _write_with_first_file(path: epath.Path, text: str) -> Callable[[], None]:
     whose files are not opened, gets it at once.
     """
     folder, pending, lock = os.path.join(os.fspath(path.parent), ""), [text], threading.Lock()
-    not_results = (f"{folder}.lock", f"{folder}.probe")
+    not_results = (files.LOCK_FILE, ".probe")  # here and in the folder of the checkpoints
 
     def write() -> None:
         with lock:
@@ -135,7 +130,7 @@ def _write_with_first_file(path: epath.Path, text: str) -> Callable[[], None]:
         if not pending or event != "open" or not args[2] & (os.O_WRONLY | os.O_RDWR):
             return
         name = "" if isinstance(args[0], int) else os.path.abspath(os.fsdecode(args[0]))
-        if name.startswith(folder) and not name.startswith(not_results):
+        if name.startswith(folder) and not os.path.basename(name).startswith(not_results):
             write()
 
     if "://" in folder:
