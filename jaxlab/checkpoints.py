@@ -263,6 +263,8 @@ class Checkpointer:
         )
         wanted = {n: v for n, v in stored.items() if n.startswith((f"{field}/", "model_state/"))}
         leaves = self._read(found, stored, {n: _abstract(v) for n, v in wanted.items()})
+        # Read onto one device; without a tie to it they go to any mesh, of several processes too.
+        leaves = {name: jnp.asarray(np.asarray(leaf)) for name, leaf in leaves.items()}
         tree = traverse_util.unflatten_dict(leaves, sep="/")
         return found, tree[field], tree.get("model_state", {})
 

@@ -7,6 +7,7 @@ how many devices or hosts there are.
 """
 
 import itertools
+import json
 import math
 import os
 import threading
@@ -51,6 +52,16 @@ def make_mesh(devices: Sequence[Any] | None = None, *, fsdp: int = 1) -> Mesh:
     shape = (len(devices) // fsdp, fsdp)
     axes = (DATA_AXIS, STATE_AXIS)
     return jax.make_mesh(shape, axes, (AxisType.Auto,) * 2, devices=devices)
+
+
+def one_device_each() -> Mesh:
+    """Makes a mesh of the first device of every process, for what one device computes.
+
+    >>> one_device_each().size == jax.process_count()
+    True
+    """
+    first = {device.process_index: device for device in reversed(jax.devices())}
+    return make_mesh([first[index] for index in sorted(first)])
 
 
 def state_sharding(mesh: Mesh, state: Any) -> Any:
@@ -132,6 +143,57 @@ def shard_batch(mesh: Mesh | None, host_batch: Any) -> Any:
         return jax.make_array_from_process_local_data(sharding, rows)
 
     return jax.tree.map(put, host_batch)
+
+
+def place(tree: Any, shardings: Any) -> Any:
+    """Puts arrays that every process has whole where `shardings` says, typed keys included.
+
+    Args:
+      tree: of arrays, the same values in every process; also those that are spread already.
+      shardings: the same tree of shardings, or one for all of it.
+
+    Returns:
+      The same tree of new arrays.
+
+    >>> place(np.ones(2), replicated(make_mesh(jax.devices()[:1]))).is_fully_replicated
+    True
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(tree, shardings)
+
+    def on_host(x):
+        # A typed key cannot be put on devices of other processes, nor can what is committed to a
+        # device of this one; numbers of the host can, as arguments of a jitted function.
+        if not isinstance(x, jax.Array) or not x.is_fully_addressable:
+            return x
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            data = np.asarray(jax.random.key_data(x))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+        return np.asarray(x)
+
+    return jax.jit(lambda tree: tree, out_shardings=shardings)(jax.tree.map(on_host, tree))
+
+
+def this_process() -> dict[str, int]:
+    """Which process this is, as the pipelines of `jaxlab.data` take it.
+
+    >>> this_process()
+    {'process_index': 0, 'process_count': 1}
+    """
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+
+def refuse_several(why: str) -> None:
+    """Ends every process but a single one with one line, before any work.
+
+    Raises:
+      InputError: there are several processes.
+    """
+    if jax.process_count() > 1:
+        raise InputError(
+            f"{jax.process_count()} processes were started, this takes one: {why}. Start it alone, "
+            "or another part of it in each process, with a --workdir of its own"
+        )
 
 
 def local_rows(global_batch: int) -> slice:
@@ -251,22 +313,55 @@ def wait_for_all(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def first_in_process_0(make: Callable[[], T], name: str) -> T:
+def in_process_0(make: Callable[[], T]) -> T:
+    """Calls `make` in process 0 alone; all processes get its result, or end with its error.
+
+    For files that one process writes, and for what it reads of them, such as which stages are
+    done: all must go on alike. All of them must call this together.
+
+    Args:
+      make: returns None or what JSON takes; of several processes all get what JSON makes of it.
+
+    Raises:
+      InputError: in the other processes, where `make` raised an error of the user's.
+      RuntimeError: likewise, for any other error.
+
+    >>> in_process_0(lambda: {"steps": 3})
+    {'steps': 3}
+    """
+    if jax.process_count() == 1:
+        return make()
+    text, error = "", None
+    if jax.process_index() == 0:
+        try:
+            text = json.dumps({"value": make()})
+        except Exception as caught:
+            error = caught
+            users = isinstance(error, UserError | OSError)
+            text = json.dumps({"error": f"process 0: {error}", "users": users})
+    told = json.loads(gather_texts(text)[0])
+    if error is not None:
+        raise error
+    if "error" in told:
+        raise (InputError if told["users"] else RuntimeError)(told["error"])
+    return told["value"]
+
+
+def first_in_process_0(make: Callable[[], T]) -> T:
     """Calls `make` in process 0, and when that is done in every other: it may find the files there.
 
     Args:
       make: writes files, or reads those that are there.
-      name: of the barrier.
 
     Returns:
       What `make` returned in this process.
+
+    Raises:
+      See `in_process_0`.
     """
-    if jax.process_index() > 0:
-        wait_for_all(name)
-        return make()
-    found = make()
-    wait_for_all(name)
-    return found
+    found: list[T] = []
+    in_process_0(lambda: found.append(make()))
+    return found[0] if found else make()
 
 
 def only_in_process_0(do: Callable[[], None], otherwise: str) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from absl import logging
 
 from jaxlab import classification, comparison, launch, losses, plots
+from jaxlab import mesh as mesh_lib
 from jaxlab.files import write_atomically
 
 # Entries of `config.base` that arms may change; the others are the same for all candidates.
@@ -114,6 +115,7 @@ class Trainer:
 
 
 def main(config, workdir):
+    mesh_lib.refuse_several("a comparison trains the seeds of a candidate in one program")
     train = Trainer(config, launch.options().data_dir)
     records = comparison.read_records(workdir)
     plan = {

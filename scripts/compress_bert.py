@@ -67,7 +67,7 @@ class Study:
         else:
             place = None if workdir is None else workdir / "tokenizer"
             make = lambda: own_tokenizer(texts["train"].texts, config.vocab_size, place)
-            self.tokenizer = mesh_lib.first_in_process_0(make, "tokenizer")
+            self.tokenizer = mesh_lib.first_in_process_0(make)
             vocab_size = self.tokenizer.get_vocab_size()
             self.deep = bert.Bert(vocab_size=vocab_size, **config.model)
         self.sets = {
@@ -88,7 +88,7 @@ class Study:
             theseus.check_rate(rate)
         self.evaluation = {
             split: text_eval_batches(
-                tokens, config.eval_batch_size, buckets=config.buckets, **_process()
+                tokens, config.eval_batch_size, buckets=config.buckets, **mesh_lib.this_process()
             )
             for split, tokens in self.sets.items()
         }
@@ -165,14 +165,18 @@ class Study:
         """Trains a stage unless it is done; returns {"bert", "head"}."""
         config, folder = self.config, self.workdir / folder
         program = self.blueprint(kind, depth)
-        if stages.finished(folder, program.num_steps):
+        if mesh_lib.in_process_0(lambda: stages.finished(folder, program.num_steps)):
             _, tree = bert.load_pretrained(folder / "model")
             return {"bert": tree, "head": bert.load_heads(folder / "model")["classifier"][1]}
         logging.info("%s: %s, %d layers", folder.relative_to(self.workdir), kind, depth)
         stream = 2 * seed + (kind == "successor")  # a second stage sees another order
         state = program.create_state(self.params(kind, start, predecessor), rates or {}, stream)
         data = text_pipeline(
-            self.sets["train"], config.batch_size, buckets=config.buckets, seed=stream, **_process()
+            self.sets["train"],
+            config.batch_size,
+            buckets=config.buckets,
+            seed=stream,
+            **mesh_lib.this_process(),
         )
         folder.mkdir(parents=True, exist_ok=True)
         options = launch.options()
@@ -203,7 +207,8 @@ class Study:
             "depth": depth,
         }
         checkpointer.close()
-        if jax.process_index() == 0:
+
+        def conclude():
             bert.save_pretrained(
                 folder / "model",
                 self.models[depth],
@@ -214,7 +219,8 @@ class Study:
             stages.finish(folder, program.num_steps, result)
             if not config.keep_checkpoints:
                 shutil.rmtree(folder / "checkpoints")
-        mesh_lib.wait_for_all(f"{folder} done")
+
+        mesh_lib.in_process_0(conclude)
         return params
 
     @functools.cache  # noqa: B019
@@ -264,7 +270,7 @@ class Study:
     def sensitivity(self, folder, depth, predecessor, successor):
         """Test accuracy of the predecessor with one of its modules swapped for the successor's."""
         path = self.workdir / folder / "sensitivity.json"
-        if path.exists():
+        if mesh_lib.in_process_0(path.exists):
             return
         params = self.params("replacing", successor, predecessor)
         count = bert.num_gates(params, self.models[depth])
@@ -279,9 +285,8 @@ class Study:
                 mesh=self.mesh,
             )
             found.append(means["accuracy"])
-        if jax.process_index() == 0:
-            record = {"predecessor": found[0], "swapped": found[1:]}
-            write_atomically(path, json.dumps(record) + "\n")
+        text = json.dumps({"predecessor": found[0], "swapped": found[1:]}) + "\n"
+        mesh_lib.in_process_0(lambda: write_atomically(path, text))
 
     @functools.cache  # noqa: B019
     def replaced_step(self, depth):
@@ -305,10 +310,6 @@ class Study:
         for (depth, size), seconds in timing.medians(runs, self.config.latency_repeats).items():
             found.setdefault(depth, {})[size] = 1e3 * seconds
         return found
-
-
-def _process():
-    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
 
 def first_stage(arm):
@@ -406,8 +407,7 @@ def main(config, workdir):
         )
         for depth in config.depths:
             study.compress(seed, depth, predecessor)
-    if jax.process_index() == 0:
-        write_report(config, workdir, study)
+    mesh_lib.in_process_0(lambda: write_report(config, workdir, study))
 
 
 if __name__ == "__main__":

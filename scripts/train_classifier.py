@@ -68,10 +68,9 @@ def make_eval_fn(config, model, sets, mesh):
             logits, held["label"], class_counts=counts, taus=config.report.taus
         )
 
-    place = lambda arrays: jax.tree.map(
-        lambda a: jax.device_put(a, mesh_lib.replicated(mesh)), arrays
+    held = mesh_lib.place(
+        {"validation": sets.validation, "test": sets.test}, mesh_lib.replicated(mesh)
     )
-    held = {"validation": place(sets.validation), "test": place(sets.test)}
 
     def eval_fn(state):
         return {
@@ -116,8 +115,7 @@ def main(config, workdir):
         arrays,
         config.batch_size,
         seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        **mesh_lib.this_process(),
     )
     state, checkpointer, writer = train.resume(
         workdir,
@@ -141,8 +139,8 @@ def main(config, workdir):
         mesh=mesh,
         profile_dir=options.profile_dir,
     )
-    if jax.process_index() == 0:
-        conclude(config, workdir, model, state, sets)
+    state = jax.device_get(state.replace(key=None))  # the pictures are drawn in process 0 alone
+    mesh_lib.in_process_0(lambda: conclude(config, workdir, model, state, sets))
 
 
 def conclude(config, workdir, model, state, sets):

@@ -226,6 +226,7 @@ def unfinished(config, cells, rows):
 
 
 def sweep(config, workdir, data_dir):
+    mesh_lib.refuse_several("the sweep trains the seeds of a cell in one program")
     cells = list(itertools.product(config.vocab_sizes, config.dims))
     corpus = corpora.load_corpus(config.corpus, data_dir)
     pairs = judged_pairs(data_dir)
@@ -305,7 +306,10 @@ def draw_plane(vectors, words, chosen, path):
 
 
 def build_sampling(config, corpus, mesh=None):
-    """The blocks of text, and the run of negative sampling, which takes one device."""
+    """The blocks of text, and the run of negative sampling, which takes one device.
+
+    Every process of several does the same on its own, so that each has the whole state at the end.
+    """
     blocks = SkipgramBlocks(corpus, seed=config.seed, **config.blocks)
     num_steps, inner = config.epochs * blocks.batches_per_epoch, config.blocks.steps
 
@@ -315,7 +319,9 @@ def build_sampling(config, corpus, mesh=None):
             key, len(corpus.words), config.dim, words=0.29 / config.dim, contexts=0.0
         ), {}
 
-    @functools.partial(jax.jit, donate_argnums=0)
+    whole = None if mesh is None else mesh_lib.replicated(mesh)
+
+    @functools.partial(jax.jit, donate_argnums=0, in_shardings=whole, out_shardings=whole)
     def train_step(state, batch):
         progress = (state.step + jnp.arange(inner) / inner) / num_steps
         rates = jnp.maximum(config.learning_rate * (1 - progress), config.final_learning_rate)
@@ -328,7 +334,9 @@ def build_sampling(config, corpus, mesh=None):
 
     key = jax.random.key(config.seed)
     return blocks, train.Blueprint(
-        functools.partial(train.create_state, init, optax.identity(), key=key, ema=False),
+        functools.partial(
+            train.create_state, init, optax.identity(), key=key, mesh=mesh, ema=False
+        ),
         train_step,
         {k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in blocks[0].items()},
         num_steps=num_steps,
@@ -349,7 +357,7 @@ def blueprint(config, mesh, data_dir=None):
 def negative_sampling(config, workdir, options):
     corpus, total = frequent_words(config, options.data_dir)
     pairs = judged_pairs(options.data_dir)
-    blocks, run = build_sampling(config, corpus)
+    blocks, run = build_sampling(config, corpus, mesh_lib.one_device_each())
     logging.info(
         "%d words, %d of them in a vocabulary of %d; %d batches of %d places",
         *(total, len(corpus), len(corpus.words), run.num_steps, run.batch_size),
@@ -380,22 +388,31 @@ def negative_sampling(config, workdir, options):
     )
     seconds = time.perf_counter() - start
     words_seen = total * config.epochs * (run.num_steps - first) / run.num_steps
-    vectors = np.asarray(state.params["words"])
-    word_vectors.save_word2vec(workdir / "vectors.txt", corpus.words, vectors)
+    vectors, figures = np.asarray(state.params["words"]), eval_fn(state)
+
+    def conclude():
+        show_vectors(config, workdir, vectors, corpus.words)
+        if words_seen:
+            print(
+                f"{words_seen:.0f} words of text in {seconds:.1f} s, compiling included: "
+                f"{words_seen / seconds:.0f} words/s"
+            )
+        print({k: round(v, 4) for k, v in figures.items()})
+
+    mesh_lib.in_process_0(conclude)
+
+
+def show_vectors(config, workdir, vectors, words):
+    """Writes vectors, neighbours and the picture; prints the neighbours."""
+    word_vectors.save_word2vec(workdir / "vectors.txt", words, vectors)
     lines = []
     for query in config.show:
-        if query in corpus.words:
-            near = word_vectors.nearest(vectors, corpus.words, query, count=8)
+        if query in words:
+            near = word_vectors.nearest(vectors, words, query, count=8)
             lines.append(f"{query}: " + ", ".join(f"{word} {cosine:.2f}" for word, cosine in near))
     write_atomically(workdir / "neighbours.txt", "".join(line + "\n" for line in lines))
-    draw_plane(vectors, corpus.words, config.plane, workdir / "plane.png")
+    draw_plane(vectors, words, config.plane, workdir / "plane.png")
     print(*lines, sep="\n")
-    if words_seen:
-        print(
-            f"{words_seen:.0f} words of text in {seconds:.1f} s, compiling included: "
-            f"{words_seen / seconds:.0f} words/s"
-        )
-    print({k: round(v, 4) for k, v in eval_fn(state).items()})
 
 
 def main(config, workdir):

@@ -85,15 +85,16 @@ def blueprint(config, mesh, data_dir=None):
 
 def make_eval_fn(config, model, held_out, mesh, workdir):
     """Builds state -> figures: NELBO with averaged and raw parameters, and pictures."""
-    process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     mode = "static" if config.loss.get("static_binarization") else "fixed"
     binarize = mode if model.likelihood == "bernoulli" else None
-    batches = data.eval_batches(held_out, config.eval_batch_size, binarize=binarize, **process)
+    batches = data.eval_batches(
+        held_out, config.eval_batch_size, binarize=binarize, **mesh_lib.this_process()
+    )
     shown = next(iter(data.eval_batches(held_out, NUM_SHOWN, binarize=binarize)))["image"]
     eval_step = train.make_eval_step(nvae.make_metrics(model), mesh=mesh)
     key = jax.random.key(config.seed)
 
-    @jax.jit
+    @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
     def draw(params, model_state):
         variables = {"params": params, "batch_stats": model_state["batch_stats"]}
         samples = model.apply(variables, GRID, key=key, method="sample")
@@ -107,12 +108,15 @@ def make_eval_fn(config, model, held_out, mesh, workdir):
         figures = {f"eval/{name}": value for name, value in means.items()}
         figures["eval/bits_per_dim"] = means["nelbo"] / (held_out.spec.dims * np.log(2))
         pictures = draw(state.ema_params, state.model_state)
-        if jax.process_index() == 0:
-            samples, originals, means = (np.asarray(x) for x in pictures)
+        samples, originals, means = (np.asarray(x) for x in pictures)
+
+        def paint():
             plots.image_grid(samples, workdir / "samples.png")
             plots.reconstruction_grid(originals, means, workdir / "reconstructions.png")
             groups = [means[f"kl_{i:02d}"] for i in range(model.num_groups)]
             plots.bars(groups, workdir / "kl_per_group.png", ylabel="KL (nats)")
+
+        mesh_lib.in_process_0(paint)
         return figures
 
     return eval_fn
@@ -145,8 +149,7 @@ def main(config, workdir):
         config.batch_size,
         seed=config.seed,
         flip=config.flip,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        **mesh_lib.this_process(),
     )
     state, checkpointer, writer = train.resume(
         workdir, state, pipeline, best_metric="eval/nelbo", tensorboard=options.tensorboard
@@ -165,8 +168,7 @@ def main(config, workdir):
         mesh=mesh,
         profile_dir=options.profile_dir,
     )
-    if jax.process_index() == 0:
-        conclude(workdir, state)
+    mesh_lib.in_process_0(lambda: conclude(workdir, state))
 
 
 def conclude(workdir, state):

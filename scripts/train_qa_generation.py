@@ -90,7 +90,7 @@ class Study:
         else:
             place = None if self.workdir is None else self.workdir / "tokenizer"
             make = lambda: own_tokenizer(texts, config.vocab_size, place)
-            self.tokenizer = mesh_lib.first_in_process_0(make, "tokenizer")
+            self.tokenizer = mesh_lib.first_in_process_0(make)
             size = self.tokenizer.get_vocab_size()
             model = bert.Bert(vocab_size=size, pooler=False, **config.model)
             body = jax.jit(model.init)(key, jnp.zeros((1, 2), jnp.int32))["params"]
@@ -119,8 +119,8 @@ class Study:
         found["vocab_size"] = self.model.vocab_size
         for split in self.sets:
             logging.info("%s: %s", split, found[split])
-        if jax.process_index() == 0:
-            write_atomically(self.workdir / "data.json", json.dumps(found, indent=2) + "\n")
+        text = json.dumps(found, indent=2) + "\n"
+        mesh_lib.in_process_0(lambda: write_atomically(self.workdir / "data.json", text))
 
     def objective(self, name):
         """(mask -> loss, batch -> numbers of targets) of a stage."""
@@ -170,14 +170,18 @@ class Study:
         config, stage, folder = self.config, self.config.stages[name], self.workdir / name
         best: dict[str, Any] = {"step": "best", "best_metric": BEST} if eval_fn else {}
         saved = lambda: checkpoints.load_params(folder / "checkpoints", ema=False, **best)
-        if stages.finished(folder, stage.num_steps):
+        if mesh_lib.in_process_0(lambda: stages.finished(folder, stage.num_steps)):
             return saved()[1]
         logging.info("%s: %d sequences, %d steps", name, len(tokens), stage.num_steps)
         run = self.blueprint(name, start)
         step = bert.normalize_step(run.step, self.objective(name)[1], mesh=self.mesh)
         state = run.create_state()
         data = text_pipeline(
-            tokens, config.batch_size, buckets=stage.buckets, seed=config.seed, **_process()
+            tokens,
+            config.batch_size,
+            buckets=stage.buckets,
+            seed=config.seed,
+            **mesh_lib.this_process(),
         )
         folder.mkdir(parents=True, exist_ok=True)
         options = launch.options()
@@ -205,12 +209,14 @@ class Study:
         )
         checkpointer.close()
         used, params, _ = saved()
-        if jax.process_index() == 0:
+
+        def conclude():
             rows = read_metrics(folder)
             plots.curves(rows, folder / "curves.png", title=name)
             figures = next((r for r in rows if r["step"] == used and BEST in r), {})
             stages.finish(folder, stage.num_steps, {"used_step": used, **figures})
-        mesh_lib.wait_for_all(f"{name} done")
+
+        mesh_lib.in_process_0(conclude)
         return params
 
     def warm_up(self, start):
@@ -233,7 +239,7 @@ class Study:
             self.sets["validation"].tokens,
             self.config.eval_batch_size,
             buckets=self.config.stages.seq2seq.buckets,
-            **_process(),
+            **mesh_lib.this_process(),
         )
         metrics = bert.make_target_metrics(self.model, self.head, self.layout)
         eval_step = train.make_eval_step(metrics, mesh=self.mesh)
@@ -251,10 +257,6 @@ class Study:
         return self.run_stage("seq2seq", self.sets["train"].tokens, start, eval_fn=evaluate)
 
 
-def _process():
-    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
-
-
 def blueprint(config, mesh, data_dir=None, stage="seq2seq"):
     """A stage as planners want it, at its longest bucket; the data are read, nothing is written."""
     study = Study(config, None, mesh, data_dir)
@@ -267,20 +269,19 @@ def main(config, workdir):
     params = study.start
     if config.stages.mlm.num_steps:
         params = study.warm_up(params)
-    params = study.learn(params)
-    if jax.process_index() == 0:
-        generator = Generator(
-            study.model,
-            study.head,
-            jax.device_get(params),
-            study.tokenizer,
-            study.limits,
-            config.order,
-            config.prefix_parts,
-            config.join,
-        )
-        save_generator(workdir / "model", generator, keep_tokens=study.keep)
-        logging.info("the model is in %s", workdir / "model")
+    generator = Generator(
+        study.model,
+        study.head,
+        jax.device_get(study.learn(params)),
+        study.tokenizer,
+        study.limits,
+        config.order,
+        config.prefix_parts,
+        config.join,
+    )
+    folder = workdir / "model"
+    mesh_lib.in_process_0(lambda: save_generator(folder, generator, keep_tokens=study.keep))
+    logging.info("the model is in %s", folder)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,13 @@ ROOT = pathlib.Path(__file__).parents[1]
 TOY = ROOT / "tests" / "toy" / "train_toy.py"
 
 
+def free_port() -> int:
+    """A port chosen by the system."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 class Toy:
     """Starts tests/toy/train_toy.py as real processes."""
 
@@ -42,10 +49,8 @@ class Toy:
         return process.returncode, errors
 
     def start_group(self, workdir, *args, count=2, **kwargs):
-        """Starts `count` processes that train together, on a port chosen by the system."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        """Starts `count` processes that train together."""
+        port = free_port()
         return [
             self.start(
                 workdir,
@@ -63,10 +68,10 @@ class Toy:
         return wait(self.start_group(workdir, *args, **kwargs))
 
 
-def wait(processes) -> list[tuple[int, str]]:
+def wait(processes, timeout=180) -> list[tuple[int, str]]:
     """Waits for processes; ends all of them if one hangs."""
     try:
-        errors = [p.communicate(timeout=180)[1] for p in processes]
+        errors = [p.communicate(timeout=timeout)[1] for p in processes]
         return [(p.returncode, e) for p, e in zip(processes, errors, strict=True)]
     finally:
         for process in processes:
@@ -92,6 +97,27 @@ def run_script(name, *args, code=0, text=None, **env) -> subprocess.CompletedPro
     )
     assert done.returncode == code, done.stderr[-3000:]
     return done
+
+
+def start_script(name, *args, count=1, **env) -> list[subprocess.Popen[str]]:
+    """Starts scripts/NAME.py in `count` processes of one device each, their errors as text."""
+    quick = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"
+    port, command = free_port(), [sys.executable, f"scripts/{name}.py", *map(str, args)]
+    join = lambda i: [
+        *(f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={count}"),
+        f"--process_id={i}",
+    ]
+    return [
+        subprocess.Popen(
+            command + (join(i) if count > 1 else []),
+            cwd=ROOT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": quick, **env},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        for i in range(count)
+    ]
 
 
 class Script:

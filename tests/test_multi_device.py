@@ -152,20 +152,6 @@ def test_rows_of_a_process(monkeypatch):
         mesh_lib.local_rows(18)
 
 
-@pytest.mark.parametrize("process", [0, 1])
-def test_others_wait_for_what_process_0_makes(monkeypatch, process):
-    monkeypatch.setattr(jax, "process_index", lambda: process)
-    done = []
-    monkeypatch.setattr(mesh_lib, "wait_for_all", done.append)
-
-    def make():
-        done.append("made")
-        return done.count("made")
-
-    assert mesh_lib.first_in_process_0(make, "file") == 1
-    assert done == (["made", "file"] if process == 0 else ["file", "made"])
-
-
 def test_half_given_addresses():
     with pytest.raises(ValueError, match="give all three or none"):
         mesh_lib.initialize_distributed("localhost:1")

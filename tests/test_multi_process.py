@@ -1,10 +1,16 @@
 """Two processes compute what one computes, save together, and stop together: real processes."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
-from processes import wait
+from processes import ROOT, free_port, wait
+from toy import several
 
+from jaxlab import mesh as mesh_lib
 from jaxlab.metrics import read_metrics
 
 
@@ -64,6 +70,28 @@ def test_a_run_moves_between_numbers_of_processes(toy, tmp_path, alone):
     assert code == 0, errors
     assert "resumed from step 20" in errors
     assert_close(tmp_path, alone)
+
+
+def test_states_checkpoints_and_what_must_be_agreed(tmp_path):
+    """Typed keys, parameters read from a checkpoint, process 0's word: tests/toy/several.py."""
+    command = [sys.executable, "tests/toy/several.py", str(free_port())]
+    env = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    results = wait(
+        [
+            subprocess.Popen([*command, str(i), str(tmp_path)], cwd=ROOT, env=env, **pipes)
+            for i in range(2)
+        ]
+    )
+    assert [code for code, _ in results] == [0, 0], results
+    one = mesh_lib.make_mesh(jax.devices()[:1])
+    first = several.train_twice(several.PARAMS, one)[0].params
+    second = several.train_twice(first, one)[0].params
+    with np.load(tmp_path / "found.npz") as found:
+        np.testing.assert_allclose(found["first"], first["w"], rtol=1e-5)
+        np.testing.assert_allclose(found["second"], second["w"], rtol=1e-5)
+        size = several.metric_fn(first, {}, several.BATCH, key=None)["size"].mean()
+        np.testing.assert_allclose(found["size"], size, rtol=1e-5)
 
 
 def test_this_process_is_alone():

@@ -120,7 +120,7 @@ def state_from_params(
         key=key,
     )
     state = jax.jit(_strong)(state)
-    return state if mesh is None else jax.device_put(state, mesh_lib.state_sharding(mesh, state))
+    return state if mesh is None else mesh_lib.place(state, mesh_lib.state_sharding(mesh, state))
 
 
 def _strong(state: TrainState) -> TrainState:
