@@ -5,7 +5,6 @@ Every reader of text goes through `read_text`, so that all take the same files a
 
 import codecs
 import gzip
-import json
 import re
 import unicodedata
 import zlib
@@ -14,6 +13,7 @@ from typing import Any
 from absl import logging
 from etils import epath
 
+from jaxlab import files
 from jaxlab.errors import InputError
 
 # Byte order marks; that of UTF-32 starts with that of UTF-16, so it comes first.
@@ -118,7 +118,7 @@ def split_lines(text: str) -> list[str]:
     return lines[:-1] if not lines[-1] else lines
 
 
-def parse_json(text: str, name: str) -> Any:
+def whole_json(text: str, name: str) -> Any:
     """The value of a JSON text, whose strings are whole: half of a surrogate pair is U+FFFD.
 
     Args:
@@ -129,7 +129,7 @@ def parse_json(text: str, name: str) -> Any:
       ValueError: it is no JSON, or nested too deeply.
 
     Example:
-      >>> parse_json('["a \\\\ud83d", "\\\\ud83d\\\\ude00"]', "a.json")
+      >>> whole_json('["a \\\\ud83d", "\\\\ud83d\\\\ude00"]', "a.json")
       ['a \ufffd', '😀']
     """
     if re.search(r"\\u[dD][89a-fA-F]", text):
@@ -139,12 +139,7 @@ def parse_json(text: str, name: str) -> Any:
             logging.warning(
                 "%s: %d halves of characters (lone surrogates) became U+FFFD", name, halves
             )
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise InputError(f"{name} is nested too deeply to be read as JSON") from None
-    except ValueError as error:
-        raise InputError(f"{name} is not JSON: {error}") from error
+    return files.parse_json(text, name)
 
 
 def whole_characters(text: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxlab.data.plain_text import normal_text, parse_json, read_text
+from jaxlab.data.plain_text import normal_text, read_text, whole_json
 from jaxlab.data.qa_offsets import WRONG, find_start
 from jaxlab.errors import InputError
 
@@ -140,7 +140,7 @@ def _contexts(path: Path) -> Iterator[tuple[str, str, Any, str]]:
             f"{path} is missing: put a file in SQuAD's format there "
             "(docs/methods/qa_generation.md says where some are)"
         )
-    found = parse_json(read_text(path), str(path))
+    found = whole_json(read_text(path), str(path))
     get = functools.partial(_get, path)
     for i, article in enumerate(get(found, "data", list, "the file")):
         listed = get(article, "paragraphs", list, f"data[{i}]")

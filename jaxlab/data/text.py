@@ -21,7 +21,7 @@ from absl import logging
 
 from jaxlab.checks import check_count
 from jaxlab.data.images import data_folder
-from jaxlab.data.plain_text import normal_text, parse_json, read_text, split_lines, whole_characters
+from jaxlab.data.plain_text import normal_text, read_text, split_lines, whole_characters, whole_json
 from jaxlab.errors import InputError
 
 SPLITS = ("train", "validation", "test")
@@ -262,7 +262,7 @@ def _iflytek(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
         file = f"iflytek-{part}.jsonl.gz"
         for number, line in enumerate(split_lines(_open(folder, file)), 1):
             place = f"{folder / file}, line {number}"
-            row = parse_json(line, place)
+            row = whole_json(line, place)
             try:
                 text, name, label = row["sentence"], row["label_des"], int(str(row["label"]))
                 if not (isinstance(text, str) and isinstance(name, str)):
