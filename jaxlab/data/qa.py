@@ -174,7 +174,7 @@ def split_records(
       >>> [len(side) for side in split_records(records, shares=(0.2, 0.2))]
       [4, 1, 1]
     """
-    if min(shares) < 0 or sum(shares) >= 1:
+    if not (min(shares) >= 0 and sum(shares) < 1):
         raise InputError(f"shares are {shares}, must be at least 0 and below 1 together")
     parent: dict[Any, Any] = {}
 

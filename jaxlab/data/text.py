@@ -181,14 +181,14 @@ def encode(
 
 def _distinct(rows: list[_Row]) -> list[_Row]:
     """The first row of each text, none where labels differ, test before training."""
-    labels: dict[str, set[int]] = {}
-    for row in rows:
-        labels.setdefault(normal_text(row.text), set()).add(row.label)
     # A text of the test split that is in the training split too stays in the test split.
-    place = lambda row: -SPLITS.index(row.split) if row.split else 0
+    rows = sorted(rows, key=lambda row: -SPLITS.index(row.split) if row.split else 0)
+    keys = [normal_text(row.text) for row in rows]
+    labels: dict[str, set[int]] = {}
+    for key, row in zip(keys, rows, strict=True):
+        labels.setdefault(key, set()).add(row.label)
     kept: dict[str, _Row] = {}
-    for row in sorted(rows, key=place):
-        key = normal_text(row.text)
+    for key, row in zip(keys, rows, strict=True):
         if key and len(labels[key]) == 1:
             kept.setdefault(key, row)
     return list(kept.values())

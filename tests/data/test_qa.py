@@ -1,13 +1,17 @@
 """Files in SQuAD's format, splits, segments, triples, token layouts and reduced vocabularies."""
 
+import collections
 import gzip
 import json
+import time
 
 import numpy as np
 import pytest
 
 from jaxlab.data import qa, qa_sets, qa_tokens, wordpiece
 from jaxlab.data.plain_text import normal_text
+from jaxlab.data.qa_offsets import SILENT, WRONG, find_start
+from jaxlab.errors import InputError
 
 pytest.importorskip("tokenizers")
 
@@ -40,6 +44,138 @@ def test_plain_and_gzipped_files_read_alike(tmp_path):
     unasked = {"title": "Ada", "paragraphs": [{"context": "She wrote.", "qas": []}]}
     file = write(tmp_path / "u.json", nothing, unasked, nothing)
     assert qa.read_contexts(file) == [PASSAGE, "She wrote."]
+
+
+TWICE = "Paris is big. The capital of Germany is Berlin. Many visit Paris because of the Seine."
+RIGHT = TWICE.rfind("Paris")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [RIGHT, RIGHT + 1, RIGHT - 3, RIGHT + 9, f"{RIGHT}", f" {RIGHT}.0", float(RIGHT), RIGHT + 1.0],
+)
+def test_the_place_that_a_file_means_is_found(tmp_path, said):
+    article = squad(context=TWICE, question="Which city?", answers=[("Paris", said)])
+    triples, skipped = qa.make_triples(
+        qa.read_squad(write(tmp_path / "a.json", article)), max_length=60
+    )
+    assert triples[0].passage == "Many visit Paris because of the Seine."
+    assert not skipped
+
+
+@pytest.mark.parametrize("unit", ["utf-16-le", "utf-8"])
+def test_places_counted_in_utf_16_or_bytes(unit):
+    size = 2 if unit == "utf-16-le" else 1
+    text = "😀😀 中 是 é " * 20 + "Paris, Paris, 中 Paris"
+    starts = [i for i in range(len(text)) if text.startswith("Paris", i)]
+    for start in starts:
+        assert find_start(text, "Paris", len(text[:start].encode(unit)) // size) == start
+        assert find_start(text, "Paris", start) == start
+
+
+@pytest.mark.parametrize(
+    "said", [-1, -300, float("nan"), float("inf"), 17.5, "", "x", [3], {}, True, 10**30, 30]
+)
+def test_a_place_that_decides_for_none_is_counted(tmp_path, said):
+    article = squad(context=TWICE, question="Which city?", answers=[("Paris", said)])
+    once = squad(context=TWICE, question="Which river?", answers=[("Seine", said)])
+    records = qa.read_squad(write(tmp_path / "a.json", article, once))
+    assert [r.starts for r in records] == [(WRONG,), (TWICE.index("Seine"),)]
+    triples, skipped = qa.make_triples(records, max_length=60)
+    assert [t.answer for t in triples] == ["Seine"]  # which the passage has but once
+    assert skipped == {"answer_start is wrong": 1}
+
+
+def test_answers_without_a_place_or_a_text(tmp_path):
+    find = lambda said, answer="Paris": find_start(TWICE, answer, said)
+    assert [find(None), find(3, "Rome"), find(3, "")] == [SILENT] * 3
+    assert [find(15), find(45)] == [0, RIGHT]
+    assert find_start("a a a a a", "a", 5) == WRONG  # as far from two
+    answers = [("", 0), ("", 0), ("Rome", 3), (" Berlin ", 39), ("Paris", "?")]
+    records = qa.read_squad(write(tmp_path / "a.json", squad(context=TWICE, answers=answers)))
+    triples, skipped = qa.make_triples(records, max_length=60)
+    assert [t.answer for t in triples] == ["Berlin"]  # the first that can be placed
+    only = [squad(context=TWICE, answers=[(text, 0)]) for text in ("", "Rome")]
+    triples, skipped = qa.make_triples(
+        qa.read_squad(write(tmp_path / "b.json", *only)), max_length=60
+    )
+    assert not triples
+    assert skipped == {"empty passage, question or answer": 1, "answer not in passage": 1}
+
+
+def test_questions_that_nobody_answers_are_counted(tmp_path):
+    articles = [squad(f"{i}") for i in range(6)]
+    for article, value in zip(articles, (True, "true", False, "False", None, 0), strict=True):
+        article["paragraphs"][0]["qas"][0]["is_impossible"] = value
+    articles[2]["paragraphs"][0]["qas"][0]["answers"] = []
+    skipped = collections.Counter()
+    records = qa.read_squad(write(tmp_path / "a.json", *articles), skipped=skipped)
+    assert [r.article for r in records] == ["3", "4", "5"]
+    assert skipped == {"impossible question": 2, "no answer given": 1}
+    write(tmp_path / "a.json", *articles[:3])
+    with pytest.raises(InputError, match=r"a\.json: no question has an answer .*impossible"):
+        qa_sets.load_records(["a.json"], tmp_path, skipped=collections.Counter())
+
+
+def test_one_article_cannot_be_split_and_says_what_can(tmp_path):
+    write(tmp_path / "a.json", squad(), squad(question="When?", answers=[("1815", 52)]))
+    for shares in ((0.1, 0.1), (0.5, 0.4), (0.0, 0.0)):
+        with pytest.raises(InputError, match=r"no article is left for .*at least 3"):
+            qa_sets.load_records(["a.json"], tmp_path, shares=shares)
+    with pytest.raises(InputError, match="shares are"):
+        qa_sets.load_records(["a.json"], tmp_path, shares=(float("nan"), 0.1))
+    with pytest.raises(InputError, match="must name one file"):
+        qa_sets.load_records("a.json", tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_files_with_a_mark(tmp_path, encoding):
+    text = json.dumps({"data": [squad("Zoë 😀")]}, ensure_ascii=False)
+    (tmp_path / "a.json").write_bytes(text.encode(encoding))
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(text.encode(encoding)))
+    for name in ("a.json", "b.json.gz"):
+        assert qa.read_squad(tmp_path / name)[0].article == "Zoë 😀"
+    (tmp_path / "a.json").write_bytes(text.replace("😀", "").encode("latin-1"))
+    with pytest.raises(InputError, match=r"a\.json is not text in UTF-8"):
+        qa.read_squad(tmp_path / "a.json")
+
+
+def test_halves_of_characters_do_not_stop_a_tokenizer(tmp_path, caplog):
+    context = "\ud83d Ada 😀 wrote \\ud83d notes. \ude00"
+    file = write(tmp_path / "a.json")
+    file.write_text(json.dumps({"data": [squad(context=context, answers=[("notes", 21)])]}))
+    (record,) = qa.read_squad(file)
+    assert record.passage == "\ufffd Ada 😀 wrote \\ud83d notes. \ufffd"
+    assert record.starts == (21,)
+    assert "a.json: 2 halves of characters" in caplog.text
+    tokenizer = wordpiece.train_wordpiece([record.passage] * 3, 200)
+    ids = qa_tokens.token_ids("ada \ud83d wrote", tokenizer)
+    assert qa_tokens.detokenize(ids, tokenizer) == "ada wrote"
+    assert qa_tokens.find_span("\ud83d Ada wrote", ids, tokenizer) == (2, 11)
+
+
+def test_deep_json_is_one_line(tmp_path):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"deep\.json is nested too deeply"):
+        qa.read_squad(tmp_path / "deep.json")
+
+
+@pytest.mark.parametrize("unit", ["中", "x", "so it is. ", "a, ", "....", "a\n", "word "])
+def test_long_contexts_cost_in_proportion(unit):
+    """Characters that are measured, and time where a pattern could start everywhere."""
+    text, measured = unit * (60_000 // len(unit)), 0
+
+    def length(part):
+        nonlocal measured
+        measured += len(part)
+        return len(part)
+
+    start = time.perf_counter()
+    parts = qa.segment(text, 70, length=length)
+    qa.paragraphs(text + "a" + " " * 60_000 + "b")
+    assert time.perf_counter() - start < 20
+    assert measured < 12 * len(text)
+    assert sum(len(part) for _, part in parts) >= 0.5 * len(text)
 
 
 def broken(**changes):

@@ -9,6 +9,7 @@ import pytest
 
 from jaxlab.data import buckets, text
 from jaxlab.data.plain_text import normal_text
+from jaxlab.errors import InputError
 
 WORDS = ["good film", "bad film", "fine plot", "a dull and long story", "great", "poor", "so so",
          "watch it", "avoid", "no", "yes", "maybe"]  # fmt: skip
@@ -83,6 +84,75 @@ def test_wrong_sets_are_refused(tmp_path):
         text.TextSet(["a", "b"], np.array([0, 2]), ("no", "yes"))
     with pytest.raises(ValueError, match="labels have shape"):
         text.TextSet(["a", "b"], np.array([0]), ("no", "yes"))
+
+
+def reviews(folder, *rows, head="category,text,movie_name,has"):
+    gz(folder / "rotten-tomatoes-snippets.csv.gz", "\n".join([head, *rows]))
+    return text.load_text("rotten_tomatoes", folder)
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["fresh", "fresh,fine", "fresh,fine,film,1,more", "fre5h,fine,film,1", 'fresh,"fine,film,1'],
+)
+def test_rows_of_a_table_that_do_not_fit_are_named(tmp_path, row):
+    good = [f"{('fresh', 'rotten')[i % 2]},text {i},film {i},1" for i in range(20)]
+    assert len(reviews(tmp_path, *good)) > 10
+    with pytest.raises(InputError, match=r"snippets\.csv\.gz, line (11|12|22)"):
+        reviews(tmp_path, *good[:10], row, *good[10:])
+
+
+def test_other_tables_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"has columns \['text'\], needs category"):
+        reviews(tmp_path, "fine", head="text")
+    with pytest.raises(InputError, match="no text is left of 0"):
+        reviews(tmp_path)
+    with pytest.raises(InputError, match=r"line \d+: no CSV"):
+        reviews(tmp_path, f"fresh,{'x' * 200_000},film,1")
+
+
+def iflytek(folder, line):
+    for part in ("train-few-all", "dev-few-all", "test-public"):
+        gz(folder / f"iflytek-{part}.jsonl.gz", line)
+    return text.load_text("iflytek", folder, "test")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"label": 2.5}, {"label": -1}, {"label": 10**9}, {"label": True}, {"label": None},
+     {"sentence": 3}, {"label_des": None}, {"sentence": None}],
+)  # fmt: skip
+def test_values_of_a_wrong_type_are_named(tmp_path, change):
+    row = {"label": "3", "label_des": "maps", "sentence": "where \ud83d to"}
+    found = iflytek(tmp_path, json.dumps(row))
+    assert found.texts == ["where \ufffd to"]
+    assert found.labels.tolist() == [3]
+    with pytest.raises(InputError, match=r"train-few-all\.jsonl\.gz, line 2: .*needs label"):
+        iflytek(tmp_path, json.dumps(row) + "\n" + json.dumps(row | change))
+    with pytest.raises(InputError, match="line 2 is nested too deeply"):
+        iflytek(tmp_path, json.dumps(row) + "\n" + "[" * 100_000)
+
+
+def test_marks_line_ends_and_accents_of_other_machines(tmp_path, caplog):
+    rows = [f"{i % 2}\tTexte {i} é\u2028à" for i in range(20)]
+    rows += ["0\tTEXTE 0 e\u0301\u2028a\u0300", "1\t  "]  # as the first, and nothing
+    found = []
+    for ends, encoding in (("\n", "utf-8"), ("\r\n", "utf-8-sig"), ("\r", "utf-16")):
+        raw = (ends.join(rows) + ends).encode(encoding)
+        (tmp_path / "headlines-sarcasm.tsv.gz").write_bytes(gzip.compress(raw))
+        with caplog.at_level("INFO"):
+            found.append([sorted(text.load_text("headlines", tmp_path, s).texts)
+                          for s in text.SPLITS])  # fmt: skip
+        assert "headlines: 2 of 22 texts left out" in caplog.text
+        caplog.clear()
+    assert found[0] == found[1] == found[2]
+    assert sum(map(len, found[0])) == 20
+
+
+def test_texts_with_half_a_character_are_encoded(wordpiece):
+    tokenizer = wordpiece.train_wordpiece(WORDS * 3, 200)
+    texts = text.TextSet(["good \ud83d film"], np.array([0]), ("a",))
+    assert text.encode(texts, tokenizer, max_length=6).lengths.tolist() == [4]
 
 
 # --- Tokenizers -----------------------------------------------------------------------------------
