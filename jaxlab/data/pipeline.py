@@ -11,6 +11,7 @@ from typing import Any
 
 import grain.python as grain
 import numpy as np
+from absl import logging
 
 from jaxlab.data.image_sets import ImageSet
 from jaxlab.errors import InputError
@@ -41,7 +42,8 @@ def train_pipeline(
 
     Args:
       image_set: the images.
-      batch_size: images of the global batch; divisible by `process_count`.
+      batch_size: images of the global batch; divisible by `process_count`. More than there are
+        images is a warning.
       seed: >= 0.
       process_index: this process.
       process_count: processes that share the batch; this one gets the rows
@@ -156,6 +158,11 @@ def _permutation(size: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def _endless(size, batch_size, rows, seed, batch, num_threads, prefetch) -> grain.DatasetIterator:
+    if batch_size > size:
+        logging.warning(
+            "batch_size is %d, there are only %d examples: batches hold some of them twice",
+            *(batch_size, size),
+        )
     """Batches `batch(step, indices)` without end."""
     if seed < 0:
         raise InputError(f"seed is {seed}, needs to be at least 0")

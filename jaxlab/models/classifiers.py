@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from jaxlab import losses
+from jaxlab.checks import check_arguments, check_count, check_counts, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.models.convolution import Conv
 
@@ -93,6 +94,8 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        check_count("num_classes", self.num_classes)
+        check_counts("features", self.features)
         x = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.features):
             x = nn.Dense(
@@ -163,6 +166,9 @@ class ResNet(nn.Module):
             raise InputError(
                 f"x has shape {x.shape}, ResNet needs [batch, height, width, channels]"
             )
+        check_counts("widths", self.widths)
+        for name in ("num_classes", "blocks", "stem_stride"):
+            check_count(name, getattr(self, name))
         x = Conv(self.widths[0], stride=self.stem_stride, name="stem")(x)
         x = nn.relu(Norm(self.norm, name="stem_norm")(x, train))
         for stage, width in enumerate(self.widths):
@@ -179,11 +185,17 @@ MODELS = {"mlp": MLP, "resnet": ResNet}
 def make_classifier(kind: str, num_classes: int, **kwargs: Any) -> MLP | ResNet:
     """Returns `MLP` (kind "mlp") or `ResNet` ("resnet") with the given fields.
 
+    Raises:
+      ValueError: an unknown kind, or a field that it does not have; when it is first used, a field
+        out of range.
+
     >>> make_classifier("mlp", 10, features=(32,)).features
     (32,)
     """
     if kind not in MODELS:
         raise InputError(f"model is {kind!r}, must be one of {tuple(MODELS)}")
+    given = ("num_classes", "parent", "name")
+    check_arguments(f"model {kind!r}", MODELS[kind], kwargs, given=given)
     return MODELS[kind](num_classes=num_classes, **kwargs)
 
 
@@ -226,13 +238,15 @@ def scale_kernels(params: Any, gains: Sequence[float]) -> Any:
       The scaled parameters.
 
     Raises:
-      ValueError: not one gain a layer.
+      ValueError: not one gain a layer, or one that is not above 0.
     """
     flat: dict[Any, Any] = dict(traverse_util.flatten_dict(params))
     layers = sorted((n for n in params if n.startswith("layer_")), key=lambda n: int(n[6:]))
     names = (*layers, "head")
     if len(gains) != len(names):
         raise InputError(f"gains are {tuple(gains)}, the network has {len(names)} layers")
+    for gain in gains:
+        check_scalar("gains", gain, above=0.0)
     product = 1.0
     for name, gain in zip(names, gains, strict=True):
         product *= gain

@@ -258,10 +258,10 @@ def adamw_weissi(
 
     Args:
       learning_rate: eta, a scalar or a schedule.
-      b1: decay of the first moment.
-      b2: decay of the second moment.
-      eps: added to the root of the second moment.
-      eps_root: added inside that root.
+      b1: decay of the first moment, in [0, 1).
+      b2: decay of the second moment, in [0, 1).
+      eps: added to the root of the second moment, at least 0.
+      eps_root: added inside that root, at least 0.
       mu_dtype: dtype of the first moment; None for that of the parameters.
       log_norm: lambda_1 >= 0, by `weissi_decay`.
       direction: lambda_2 >= 0, by `add_weissi` after Adam.
@@ -285,6 +285,10 @@ def adamw_weissi(
 
     Source: kexue.fm/archives/7681; Loshchilov & Hutter, 2019, arXiv:1711.05101.
     """
+    for name, decay in (("b1", b1), ("b2", b2)):
+        check_scalar(name, decay, at_least=0.0, below=1.0)
+    for name, value in (("eps", eps), ("eps_root", eps_root)):
+        check_scalar(name, value, at_least=0.0)
     chain = [optax.scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)]
     if not (isinstance(direction, int | float) and direction == 0):
         chain.append(add_weissi(0.0, direction, eps=norm_eps, mask=mask, stacked=stacked))

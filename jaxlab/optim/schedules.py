@@ -2,7 +2,7 @@
 
 import optax
 
-from jaxlab.errors import InputError
+from jaxlab.checks import check_count, check_scalar
 
 
 def warmup_linear_decay(peak: float, num_steps: int, *, warmup: float = 0.1) -> optax.Schedule:
@@ -21,11 +21,9 @@ def warmup_linear_decay(peak: float, num_steps: int, *, warmup: float = 0.1) -> 
       >>> [round(float(rate(t)), 3) for t in (0, 1, 2, 6, 10, 20)]
       [0.0, 0.5, 1.0, 0.5, 0.0, 0.0]
     """
-    if peak < 0 or num_steps < 1 or not 0 <= warmup < 1:
-        raise InputError(
-            f"peak is {peak}, num_steps {num_steps}, warmup {warmup}: must be at least 0, at least "
-            "1, and in [0, 1)"
-        )
+    check_scalar("peak", peak, at_least=0.0)
+    check_count("num_steps", num_steps)
+    check_scalar("warmup", warmup, at_least=0.0, below=1.0)
     rise = min(round(warmup * num_steps), num_steps - 1)
     schedules = [
         optax.schedules.linear_schedule(0.0, peak, rise),

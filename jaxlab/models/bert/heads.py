@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxlab.checks import check_count, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.models.bert.model import ACTIVATIONS, BertOutput
 from jaxlab.models.products import Dense, row_product
@@ -94,6 +95,8 @@ class SequenceClassifier(nn.Module):
     ) -> jax.Array:
         """Returns float32 logits [batch, num_labels]; [batch] when num_labels is 1."""
         x = pool(output, attention_mask, self.pooling).astype(jnp.float32)
+        check_count("num_labels", self.num_labels)
+        check_scalar("dropout", self.dropout, at_least=0.0, below=1.0)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         init = nn.initializers.normal(self.init_scale)
         logits = nn.Dense(self.num_labels, kernel_init=init, name="dense")(x)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxlab.checks import concrete
+from jaxlab.checks import check_count, check_scalar, concrete
 from jaxlab.errors import InputError
 from jaxlab.models.bert.attention import ATTENTIONS, SelfAttention, attention_mask
 from jaxlab.models.products import Dense
@@ -151,8 +151,8 @@ class Bert(nn.Module):
       max_positions: longest input.
       type_vocab_size: kinds of segments (sentence A, sentence B).
       norm_eps: of all layer norms.
-      dropout: rate after embeddings and before each residual addition, in training only.
-      attention_dropout: rate on attention weights, in training only.
+      dropout: rate after embeddings and before each residual addition, in training only, in [0, 1).
+      attention_dropout: rate on attention weights, in training only, in [0, 1).
       activation: "gelu" (exact), "gelu_new" (tanh), "relu" or "silu".
       pooler: whether there is a pooler.
       attention: "auto", "einsum" or "fused"; see `attention.dot_attention`.
@@ -196,6 +196,14 @@ class Bert(nn.Module):
     dtype: jnp.dtype | None = None
 
     def setup(self):
+        for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size"):
+            check_count(name, getattr(self, name))
+        for name in ("max_positions", "type_vocab_size"):
+            check_count(name, getattr(self, name))
+        for name in ("dropout", "attention_dropout"):
+            check_scalar(name, getattr(self, name), at_least=0.0, below=1.0)
+        check_scalar("norm_eps", self.norm_eps, above=0.0)
+        check_scalar("init_scale", self.init_scale, at_least=0.0)
         if self.hidden_size % self.num_heads:
             raise InputError(
                 f"num_heads is {self.num_heads}, must divide hidden_size {self.hidden_size}"

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlab.checks import check_count, check_scalar
 from jaxlab.errors import DivergedError, InputError
 from jaxlab.models.nvae.layers import MOMENTUM
 from jaxlab.models.nvae.model import NVAE
@@ -35,7 +36,9 @@ def importance_bound(
 
     Source: Burda et al., `Importance Weighted Autoencoders <https://arxiv.org/abs/1509.00519>`_.
     """
-    if num_samples < 1 or chunk < 1 or num_samples % chunk:
+    check_count("num_samples", num_samples)
+    check_count("chunk", chunk)
+    if num_samples % chunk:
         raise InputError(
             f"num_samples is {num_samples} and chunk {chunk}; chunk must divide num_samples"
         )
@@ -119,6 +122,9 @@ def reestimate_sampling_statistics(
     Raises:
         FloatingPointError: If a statistic is not finite.
     """
+    check_scalar("temperature", temperature, at_least=0.0)
+    for name, count in (("batch", batch), ("num_batches", num_batches)):
+        check_count(name, count)
     run = lambda variables, key: model.apply(
         variables,
         batch,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import distributions
+from jaxlab.checks import check_count
 from jaxlab.errors import InputError
 
 NAMES = ("bernoulli", "normal", "mixture")
@@ -31,6 +32,11 @@ class Likelihood:
     crop: int = 0
 
     def __post_init__(self):
+        for name in ("channels", "bits", "num_mixtures"):
+            check_count(name, getattr(self, name))
+        check_count("crop", self.crop, at_least=0)
+        if self.bits > 8:
+            raise InputError(f"bits is {self.bits}, must be at most 8")
         if self.name not in NAMES:
             raise InputError(f"likelihood is {self.name!r}, known are {', '.join(NAMES)}")
         if self.name == "mixture" and self.channels not in (1, 3):

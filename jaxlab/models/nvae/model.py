@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxlab.checks import check_arguments, check_count, check_counts, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.models.convolution import inside_loop
 from jaxlab.models.nvae.cells import Cell, arch
@@ -123,24 +124,8 @@ class NVAE(nn.Module):
             shapes += [(size, size, self.latents)] * self.groups[scale]
         return tuple(shapes)
 
-    def _validate(self):
-        reduction = self.patch * 2 ** (self.blocks + len(self.groups) - 1)
-        if self.image_size % reduction:
-            raise InputError(
-                f"image_size is {self.image_size}, patch {self.patch}, {self.blocks} blocks and "
-                f"{len(self.groups)} latent scales need a multiple of {reduction} (data.pad or "
-                "data.image_size makes it so, fewer scales need less)"
-            )
-        if not self.groups or min(self.groups) < 1:
-            raise InputError(f"groups is {tuple(self.groups)}, every scale needs at least 1")
-        for name in ("latents", "enc_channels", "dec_channels", "pre_cells", "post_cells"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, it must be at least 1")
-        if self.remat not in REMAT:
-            raise InputError(f"remat is {self.remat!r}, known are {', '.join(REMAT)}")
-
     def setup(self):
-        self._validate()
+        check(self)
         ops, dtype = arch(self.arch), self.dtype
         se, scale = self.squeeze_excitation, self.branch_scale
         top = len(self.groups) - 1
@@ -275,7 +260,7 @@ class NVAE(nn.Module):
             key, noise: Of all draws, posterior ones too; None means no noise.
             latents, whitened: z of the first groups, plain or in units of the prior.
             num_inferred: Groups drawn from the posterior, from the top; None is all.
-            temperature: Factor on prior sigmas, one for all or one a group.
+            temperature: Factor on prior sigmas, at least 0, one for all or one a group.
             train: Use and update batch statistics.
         """
         known = noise or latents or whitened
@@ -356,6 +341,7 @@ class NVAE(nn.Module):
         self, batch: int, *, key: jax.Array, temperature=1.0, train: bool = False
     ) -> NVAEOutput:
         """Images from the prior. temperature: one factor on sigma, or one a group."""
+        check_count("batch", batch)
         return self.top_down(batch=batch, key=key, temperature=temperature, train=train)
 
     def interpolate(self, a: jax.Array, b: jax.Array, *, steps: int) -> NVAEOutput:
@@ -368,10 +354,36 @@ class NVAE(nn.Module):
         Returns:
             `NVAEOutput` of a batch of `steps` images.
         """
+        check_count("steps", steps)
         ends = self.encode(jnp.stack([a, b]))
         weights = jnp.linspace(0.0, 1.0, steps)
         path = [_spherical(g.whitened[0], g.whitened[1], weights) for g in ends.groups]
         return self.top_down(whitened=path)
+
+
+def check(model: NVAE) -> None:
+    """Raises `ValueError` for attributes that make no sense or do not go together."""
+    check_counts("groups", model.groups)
+    names = ("image_size", "patch", "latents", "enc_channels", "dec_channels")
+    for name in (*names, "pre_cells", "post_cells"):
+        check_count(name, getattr(model, name))
+    for name in ("blocks", "enc_cells", "dec_cells", "flows"):
+        check_count(name, getattr(model, name), at_least=0)
+    check_scalar("branch_scale", model.branch_scale)
+    check_scalar("clamp", model.clamp, above=0.0)
+    check_scalar("sigma_floor", model.sigma_floor, at_least=0.0)
+    reduction = model.patch * 2 ** (model.blocks + len(model.groups) - 1)
+    if model.image_size % reduction:
+        raise InputError(
+            f"image_size is {model.image_size}, patch {model.patch}, {model.blocks} blocks and "
+            f"{len(model.groups)} latent scales need a multiple of {reduction}"
+        )
+    if 2 * model.crop >= model.image_size:
+        raise InputError(f"crop is {model.crop}, leaves nothing of {model.image_size} pixels")
+    if model.remat not in REMAT:
+        raise InputError(f"remat is {model.remat!r}, known are {', '.join(REMAT)}")
+    arch(model.arch)
+    _ = model.observation  # has checks of its own
 
 
 def for_images(spec: Any, **kwargs: Any) -> NVAE:
@@ -382,15 +394,18 @@ def for_images(spec: Any, **kwargs: Any) -> NVAE:
         **kwargs: Other arguments of `NVAE`; dtype may be "float32" or "bfloat16".
 
     Raises:
-        ValueError: another name of a dtype.
+        ValueError: another name of a dtype, an unknown argument, or one out of range.
     """
+    taken = {"image_size": spec.image_size, **kwargs}
+    check_arguments("model", NVAE, taken, given=("parent", "name"))
     if isinstance(kwargs.get("dtype"), str):
         if kwargs["dtype"] not in DTYPES:
             raise InputError(f"dtype is {kwargs['dtype']!r}, known are {', '.join(DTYPES)}")
         kwargs["dtype"] = jnp.dtype(kwargs["dtype"])
     if "groups" in kwargs:
+        check_counts("groups", kwargs["groups"])
         kwargs["groups"] = tuple(kwargs["groups"])
-    return NVAE(
+    model = NVAE(
         **{
             "image_size": spec.image_size,
             "channels": spec.channels,
@@ -400,6 +415,8 @@ def for_images(spec: Any, **kwargs: Any) -> NVAE:
             **kwargs,
         }
     )
+    check(model)
+    return model
 
 
 def _spherical(a: jax.Array, b: jax.Array, weights: jax.Array) -> jax.Array:

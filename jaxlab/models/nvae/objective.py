@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlab import distributions
-from jaxlab.checks import check_scalar
+from jaxlab.checks import check_count, check_counts, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.models.nvae.model import NVAE
 from jaxlab.models.nvae.regularization import batch_norm_penalty, init_spectral, spectral_penalty
@@ -23,9 +23,21 @@ ACTIVE_NATS = 0.1  # a latent channel is in use if its KL, averaged over images,
 def kl_coefficient(step, total_steps: int, *, portion=0.3, constant=1e-4, minimum=1e-4):
     """KL warm-up: minimum for `constant` of the run, then linear to 1 over `portion` of it.
 
+    Args:
+        step: Steps done.
+        total_steps: Length of the run.
+        portion: Share of the run that rises, at least 0; 0 is no warm-up.
+        constant, minimum: In [0, 1].
+
+    Raises:
+        ValueError: A number is out of range (checked when concrete).
+
     >>> [round(float(kl_coefficient(s, 1000, constant=0.0)), 4) for s in (0, 150, 300, 900)]
     [0.0001, 0.5, 1.0, 1.0]
     """
+    check_scalar("portion", portion, at_least=0.0)
+    check_scalar("constant", constant, at_least=0.0, at_most=1.0)
+    check_scalar("minimum", minimum, at_least=0.0, at_most=1.0)
     if portion == 0:
         return jnp.ones(())
     ramp = (step - constant * total_steps) / (portion * total_steps)
@@ -50,6 +62,7 @@ def balance_alphas(groups: Sequence[int], kind: str = "square") -> np.ndarray:
     }
     if kind not in rules:
         raise InputError(f"balance is {kind!r}, known are {', '.join(rules)}")
+    check_counts("groups", groups)
     coarse_first = list(groups)[::-1]
     alphas = np.concatenate([np.full(n, rules[kind](i, n)) for i, n in enumerate(coarse_first)])
     return alphas / alphas.min()
@@ -76,11 +89,13 @@ def penalty_coefficient(beta, *, final: float, initial: float | None = None):
     """lambda: `final`, or on the way from `initial` to it, geometric in the KL coefficient.
 
     Raises:
-        ValueError: initial is not positive (checked when concrete), so that there is no such way.
+        ValueError: final is negative, or initial is not positive (checked when concrete), so that
+            there is no such way.
 
     >>> print(round(float(penalty_coefficient(0.5, final=0.01, initial=1.0)), 4))
     0.1
     """
+    check_scalar("final", final, at_least=0.0)
     if initial is not None:
         check_scalar("initial", initial, above=0.0)
     if initial is None or final == 0:
@@ -237,8 +252,14 @@ def make_loss(
         The loss function. batch["image"]: [batch, size, size, channels], see `prepare_images`.
 
     Raises:
-        ValueError: penalty_init is not positive, or balancing is unknown.
+        ValueError: A number is out of range, or balancing is unknown.
     """
+    check_count("total_steps", total_steps)
+    check_count("spectral_iterations", spectral_iterations)
+    check_scalar("kl_portion", kl_portion, at_least=0.0)
+    check_scalar("kl_constant", kl_constant, at_least=0.0, at_most=1.0)
+    check_scalar("kl_minimum", kl_minimum, at_least=0.0, at_most=1.0)
+    check_scalar("penalty", penalty, at_least=0.0)
     if penalty_init is not None:
         check_scalar("penalty_init", penalty_init, above=0.0)
     alphas = None if balancing is None else balance_alphas(model.groups, balancing)

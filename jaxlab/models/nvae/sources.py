@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlab.checks import concrete
+from jaxlab.errors import InputError
 from jaxlab.models.nvae.latents import GroupInput
 
 
@@ -84,6 +86,14 @@ def group_inputs(
     """
     total = sum(counts)
     inferred = 0 if features is None else total if num_inferred is None else num_inferred
+    values = concrete(temperature)
+    if values is not None and not (np.isfinite(values) & (values >= 0)).all():
+        raise InputError(f"temperature is {temperature}, must be finite and at least 0")
+    if np.shape(temperature) not in ((), (1,), (total,)):
+        raise InputError(
+            f"temperature has shape {np.shape(temperature)}, must be one number or {total}, one "
+            "for each group"
+        )
     temperatures = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), (total,))
     if len(whitened) > inferred:  # whitened latents are what noise is: units of the prior
         every = [x for stack in noise for x in stack]
