@@ -34,7 +34,7 @@ def _cross_entropy(counts: jax.Array, *, label_smoothing: Number = 0.0) -> Losse
     if absent(label_smoothing):
         return optax.softmax_cross_entropy_with_integer_labels
     one_hot = lambda labels: jax.nn.one_hot(wide_labels(labels), len(counts))
-    return lambda logits, labels: optax.softmax_cross_entropy(
+    return lambda logits, labels: losses.soft_cross_entropy(
         logits, optax.smooth_labels(one_hot(labels), label_smoothing)
     )
 

@@ -104,14 +104,19 @@ def bernoulli_log_prob(x: ArrayLike, logits: ArrayLike) -> jax.Array:
       logits: log odds; broadcast with `x`.
 
     Returns:
-      float32 log probability in nats, broadcast shape; finite for any finite logits.
+      float32 log probability in nats, broadcast shape; finite for any finite logits, and 0 where
+      logits of plus or minus infinity are certain of what is seen.
 
     Example:
       >>> print(bernoulli_log_prob(jnp.array([1.0, 0.0, 1.0]), jnp.array([0.0, 4.0, 4.0])))
       [-0.6931472  -4.01815    -0.01814993]
     """
     x, logits = to_float32(x), to_float32(logits)
-    return x * jax.nn.log_sigmoid(logits) + (1 - x) * jax.nn.log_sigmoid(-logits)
+    # 0 log 0 = 0; chosen before the product, or the gradient would be 0 * NaN.
+    part = lambda p, logit: (
+        p * jax.nn.log_sigmoid(jnp.where((p == 0) & jnp.isneginf(logit), 0.0, logit))
+    )
+    return part(x, logits) + part(1 - x, -logits)
 
 
 def bernoulli_sample(key: jax.Array, logits: ArrayLike) -> jax.Array:

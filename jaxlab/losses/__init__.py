@@ -2,8 +2,10 @@
 
 Hyper-parameters are keyword-only. All arithmetic is float32 (float64 for float64 inputs), whatever
 the dtype of the logits. Values are checked when concrete; inside `jit` a bad label or prior shows
-as NaN (or, by `check_traced_prior` and `check_traced_labels`, as a checkify error). Take the mean
-yourself: `losses.logit_adjusted_cross_entropy(...).mean()`.
+as NaN (or, by `check_traced_prior` and `check_traced_labels`, as a checkify error). Logits and
+losses are results, not settings: NaN among them comes out as NaN, and `train.fit` stops at it. A
+logit of minus infinity masks its class. Take the mean yourself:
+`losses.logit_adjusted_cross_entropy(...).mean()`.
 """
 
 from jaxlab.losses.cross_entropies import (
@@ -15,6 +17,7 @@ from jaxlab.losses.cross_entropies import (
     logit_adjusted_soft_cross_entropy,
     logits_for_prior,
     pairwise_margin_cross_entropy,
+    soft_cross_entropy,
     tau_normalized_kernel,
 )
 from jaxlab.losses.flooding import (
@@ -66,6 +69,7 @@ __all__ = [
     "logit_adjustment_margins",
     "logits_for_prior",
     "pairwise_margin_cross_entropy",
+    "soft_cross_entropy",
     "tau_normalized_kernel",
     "update_class_prior",
     "value_and_flood_grad",

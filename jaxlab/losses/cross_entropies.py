@@ -34,18 +34,55 @@ def _safe(labels: ArrayLike, num_classes: int) -> tuple[jax.Array, jax.Array]:
 
 
 def _cross_entropy(logits, labels, valid):
+    logits = jnp.where(valid[..., None], logits, 0.0)  # no NaN in gradients of padded rows
     loss = optax_losses.softmax_cross_entropy_with_integer_labels(logits, labels)
     # A label of -1 would wrap around to the last class.
     return jnp.where(valid, loss, jnp.nan)
 
 
-def _class_weights(weights, labels, num_classes, dtype):
+def _weighted(loss, weights, labels, valid, num_classes):
     if np.shape(weights) != (num_classes,):
         raise InputError(f"weights has shape {np.shape(weights)}, must have shape {(num_classes,)}")
     values = concrete(weights)
     if values is not None and not (np.isfinite(values) & (values >= 0)).all():
         raise InputError(f"weights is {values}, must be finite and at least 0")
-    return jnp.asarray(weights).astype(dtype)[labels]
+    weight = jnp.asarray(weights).astype(loss.dtype)[labels]
+    left_out = valid & (weight == 0)  # 0 times infinity is 0: it may be masked
+    return jnp.where(left_out, 0.0, loss) * weight
+
+
+def soft_cross_entropy(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
+    r"""Cross-entropy of target probabilities (mixup, label smoothing, distillation), 0 log 0 = 0.
+
+    .. math:: -\sum_y t_y \log \mathrm{softmax}(f)_y
+
+    Args:
+      logits: [..., K]. A class that is masked by a logit of minus infinity adds 0, and no gradient,
+        where its target is 0.
+      targets: [..., K], probabilities; a row of zeros, as of padding, has a loss of 0.
+
+    Returns:
+      float32 [...] in nats, not reduced (float64 for float64 logits).
+
+    Raises:
+      ValueError: shapes do not fit.
+
+    Example:
+      >>> logits = jnp.array([[0.0, 0.0, -jnp.inf], [jnp.nan, 1.0, 2.0]])
+      >>> targets = jnp.array([[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]])
+      >>> print(np.asarray(soft_cross_entropy(logits, targets)).round(4))
+      [0.6931 0.    ]
+    """
+    if np.shape(targets) != np.shape(logits) or not np.shape(logits):
+        raise InputError(
+            f"targets has shape {np.shape(targets)}, logits need targets of {np.shape(logits)}"
+        )
+    x = at_least_float32(logits)
+    t = jnp.asarray(targets).astype(x.dtype)
+    # Chosen before softmax and product, or the gradients would be 0 * NaN.
+    x = jnp.where((t == 0).all(-1, keepdims=True), 0.0, x)
+    log_p = jax.nn.log_softmax(x)
+    return -jnp.sum(t * jnp.where((t == 0) & jnp.isneginf(log_p), 0.0, log_p), axis=-1)
 
 
 def logit_adjusted_cross_entropy(
@@ -97,7 +134,7 @@ def logit_adjusted_cross_entropy(
 def logit_adjusted_soft_cross_entropy(
     logits: ArrayLike, targets: ArrayLike, *, class_prior: ArrayLike, tau: float = 1.0
 ) -> jax.Array:
-    r"""The logit-adjusted loss for target probabilities (mixup, label smoothing, distillation).
+    r"""The logit-adjusted loss for target probabilities; `soft_cross_entropy` says what 0 does.
 
     .. math:: -\sum_y t_y \log \mathrm{softmax}(f + \tau \log \pi)_y
 
@@ -119,14 +156,12 @@ def logit_adjusted_soft_cross_entropy(
       >>> print(np.asarray(loss).round(4))
       0.9163
     """
-    if np.shape(targets) != np.shape(logits) or not np.shape(logits):
-        raise InputError(
-            f"targets has shape {np.shape(targets)}, logits need targets of {np.shape(logits)}"
-        )
+    if not np.shape(logits):
+        raise InputError("logits has shape (), must have shape (..., K)")
     check_scalar("tau", tau, at_least=0.0)
     x = at_least_float32(logits)
     offset = (tau * log_class_prior(class_prior, x.shape[-1])).astype(x.dtype)
-    return optax_losses.softmax_cross_entropy(x + offset, jnp.asarray(targets).astype(x.dtype))
+    return soft_cross_entropy(x + offset, targets)
 
 
 def adjust_logits(logits: ArrayLike, *, class_prior: ArrayLike, tau: float = 1.0) -> jax.Array:
@@ -243,7 +278,7 @@ def pairwise_margin_cross_entropy(
         x = x + jnp.where(others, rows, 0.0)
     loss = _cross_entropy(x, labels, valid)
     if weights is not None:
-        loss = loss * _class_weights(weights, labels, num_classes, x.dtype)
+        loss = _weighted(loss, weights, labels, valid, num_classes)
     return loss
 
 
@@ -278,11 +313,14 @@ def focal_cross_entropy(logits: ArrayLike, labels: ArrayLike, *, gamma: float = 
     x = at_least_float32(logits)
     labels, valid = _safe(labels, num_classes)
     others = jnp.arange(num_classes) != labels[..., None]
-    log_odds = jnp.take_along_axis(x, labels[..., None], -1)[..., 0] - jax.nn.logsumexp(
-        x, axis=-1, where=others
-    )
+    x = jnp.where(valid[..., None], x, 0.0)
+    target = jnp.take_along_axis(x, labels[..., None], -1)[..., 0]
+    # With all other classes masked the true one is certain: its loss is 0.
+    certain = jnp.isneginf(jnp.where(others, x, -jnp.inf)).all(-1) & jnp.isfinite(target)
+    x = jnp.where(certain[..., None], 0.0, x)
+    log_odds = target - jax.nn.logsumexp(x, axis=-1, where=others)
     loss = optax_losses.sigmoid_focal_loss(log_odds, jnp.ones_like(log_odds), gamma=gamma)
-    return jnp.where(valid, loss, jnp.nan)
+    return jnp.where(valid, jnp.where(certain, 0.0, loss), jnp.nan)
 
 
 def cosine_logits(features: ArrayLike, kernel: ArrayLike, *, eps: float = 1e-6) -> jax.Array:
@@ -376,7 +414,7 @@ def ldam_cross_entropy(
     hit = jnp.arange(num_classes) == labels[..., None]
     loss = _cross_entropy(scale * (x - jnp.where(hit, class_margins, 0.0)), labels, valid)
     if weights is not None:
-        loss = loss * _class_weights(weights, labels, num_classes, x.dtype)
+        loss = _weighted(loss, weights, labels, valid, num_classes)
     return loss
 
 

@@ -152,7 +152,7 @@ def count_targets(layout: TargetLayout) -> Callable[[Batch], jax.Array]:
 def _by_part(values: jax.Array, part: jax.Array) -> jax.Array:
     """Sums [batch, 3] of values [batch, T] over all targets, those of part 1, those of part 2."""
     chosen = jnp.stack([part > 0, part == 1, part == 2], axis=-1)
-    return jnp.einsum("bt,btk->bk", values, chosen.astype(values.dtype))
+    return jnp.sum(jnp.where(chosen, values[..., None], 0.0), axis=1)
 
 
 def make_target_loss(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from jaxlab import theseus
+from jaxlab import losses, theseus
 from jaxlab.checks import check_scalar, concrete
 from jaxlab.errors import InputError
 from jaxlab.models.bert.heads import SequenceClassifier
@@ -50,6 +50,7 @@ def task_loss(logits: jax.Array, labels: ArrayLike) -> jax.Array:
             f"labels are {values.min()} to {values.max()}, the head has classes [0, {classes})"
         )
     valid = (labels >= 0) & (labels < classes)
+    logits = jnp.where(valid[:, None], logits, 0.0)  # no NaN in the gradient of what is left out
     loss = optax.losses.softmax_cross_entropy_with_integer_labels(
         logits, jnp.where(valid, labels, 0)
     )
@@ -71,7 +72,7 @@ def distillation_loss(
     Args:
       logits: s, [batch, classes].
       teacher_logits: t, the same shape; no gradient reaches them.
-      labels: y, int [batch].
+      labels: y, int [batch]; not looked at where alpha is 1.
       temperature: T > 0.
       soft: alpha, in [0, 1].
 
@@ -94,7 +95,11 @@ def distillation_loss(
     if soft > 1:
         raise InputError(f"soft is {soft}, must be at most 1")
     targets = jax.nn.softmax(jax.lax.stop_gradient(teacher_logits) / temperature)
-    soft_loss = optax.losses.softmax_cross_entropy(logits / temperature, targets)
+    soft_loss = losses.soft_cross_entropy(logits / temperature, targets)
+    if concrete(soft) == 1:
+        return temperature**2 * soft_loss
+    if concrete(soft) == 0:
+        return task_loss(logits, labels)
     return soft * temperature**2 * soft_loss + (1 - soft) * task_loss(logits, labels)
 
 
@@ -203,10 +208,8 @@ def make_distillation_loss(
         teacher_params = jax.lax.stop_gradient(params["teacher"])
         wanted = apply_classifier(teacher, head, teacher_params, batch)
         logits = apply_classifier(model, head, params, batch, key=key)
-        losses = distillation_loss(
-            logits, wanted, batch["label"], temperature=temperature, soft=soft
-        )
-        return jnp.mean(losses), (model_state, {})
+        each = distillation_loss(logits, wanted, batch["label"], temperature=temperature, soft=soft)
+        return jnp.mean(each), (model_state, {})
 
     return loss_fn
 
