@@ -23,10 +23,9 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import logging
 
-from jaxlab import comparison, launch, optim, plots, stages, theseus, timing, train
+from jaxlab import comparison, launch, plots, stages, theseus, timing, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.data import data_folder
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
@@ -123,8 +122,13 @@ class Study:
             stage.trainable,
             own_embeddings=config.own_embeddings,
         )
-        schedule = optim.warmup_linear_decay(stage.learning_rate, num_steps, warmup=stage.warmup)
-        tx = theseus.train_only(optax.adamw(schedule, weight_decay=config.weight_decay), mask)
+        tx = bert.make_optimizer(
+            stage.learning_rate,
+            num_steps,
+            warmup=stage.warmup,
+            weight_decay=config.weight_decay,
+            mask=mask,
+        )
         loss = bert.make_stage_loss(
             kind, model, self.head, self.deep, mask=mask, **config.distillation
         )

@@ -17,10 +17,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import logging
 
-from jaxlab import checkpoints, launch, optim, plots, stages, theseus, train
+from jaxlab import checkpoints, launch, plots, stages, theseus, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.data import data_folder, qa, qa_sets, qa_tokens
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
@@ -146,11 +145,13 @@ class Study:
         if config.frozen:
             frozen = theseus.trainable_mask(start, tuple(config.frozen))
             mask = jax.tree.map(lambda x: not x, frozen)
-        schedule = optim.warmup_linear_decay(
-            stage.learning_rate, stage.num_steps, warmup=stage.warmup
+        tx = bert.make_optimizer(
+            stage.learning_rate,
+            stage.num_steps,
+            warmup=stage.warmup,
+            weight_decay=config.weight_decay,
+            mask=mask,
         )
-        tx = optax.adamw(schedule, weight_decay=config.weight_decay)
-        tx = tx if mask is None else theseus.train_only(tx, mask)
         key = jax.random.key(config.seed + (name == "seq2seq"))
         shape = (config.batch_size, max(stage.buckets))
         batch = {k: jax.ShapeDtypeStruct(shape, np.int32) for k in ("input_ids", "attention_mask")}

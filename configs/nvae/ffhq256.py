@@ -53,6 +53,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.learning_rate = 8e-3
     config.final_learning_rate = 1e-4
     config.warmup_steps = 3280
+    # Of all parameters, norms and biases too, as in the published code.
     config.weight_decay = 3e-4
     config.skip_factor = 10.0  # skip a step whose gradient norm exceeds this many running norms
 

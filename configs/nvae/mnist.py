@@ -56,6 +56,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.learning_rate = 1e-2
     config.final_learning_rate = 1e-4
     config.warmup_steps = 750
+    # Of all parameters, norms and biases too, as in the published code.
     config.weight_decay = 3e-4
     config.skip_factor = 10.0  # skip a step whose gradient norm exceeds this many running norms
 

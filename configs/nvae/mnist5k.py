@@ -49,6 +49,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.learning_rate = 1e-2
     config.final_learning_rate = 1e-4
     config.warmup_steps = 50
+    # Of all parameters, norms and biases too, as in the published code.
     config.weight_decay = 1e-3
 
     config.fsdp = 1  # devices that share one copy of parameters and optimizer state

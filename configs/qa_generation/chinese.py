@@ -52,6 +52,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.mask_rate = 0.15
     config.replace = 0.0
     config.batch_size = 16
+    # Of kernels and embeddings; biases and scales of layer norms are left alone, as in BERT.
     config.weight_decay = 0.01
     config.step = ml_collections.ConfigDict({"clip_norm": 1.0, "accumulate": 1})
 

@@ -57,6 +57,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.mask_rate = 0.15
     config.replace = 0.0  # share of target tokens seen as random ones, against exposure bias
     config.batch_size = 32
+    # Of kernels and embeddings; biases and scales of layer norms are left alone, as in BERT.
     config.weight_decay = 0.01
     # Arguments of jaxlab.train.make_train_step.
     config.step = ml_collections.ConfigDict({"clip_norm": 1.0, "accumulate": 1})

@@ -91,6 +91,7 @@ def get_config(preset: str = "headlines") -> ml_collections.ConfigDict:
         }
     )
     config.batch_size = 32
+    # Of kernels and embeddings; biases and scales of layer norms are left alone, as in BERT.
     config.weight_decay = 0.0
     # Arguments of jaxlab.train.make_train_step.
     config.step = ml_collections.ConfigDict({"clip_norm": 1.0, "accumulate": 1})

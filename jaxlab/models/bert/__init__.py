@@ -50,7 +50,13 @@ from jaxlab.models.bert.objective import (
 from jaxlab.models.bert.prefix import prefix_mask
 from jaxlab.models.bert.pretrained import load_heads, load_pretrained, save_pretrained
 from jaxlab.models.bert.replacing import apply_replaced, make_successor, num_gates
-from jaxlab.models.bert.stages import make_stage_loss, plain_params, stage_mask, stage_params
+from jaxlab.models.bert.stages import (
+    make_optimizer,
+    make_stage_loss,
+    plain_params,
+    stage_mask,
+    stage_params,
+)
 
 __all__ = [
     "LAYER_PREFIX",
@@ -85,6 +91,7 @@ __all__ = [
     "make_loss",
     "make_masked_loss",
     "make_metrics",
+    "make_optimizer",
     "make_replaced_metrics",
     "make_replacing_loss",
     "make_stage_loss",
