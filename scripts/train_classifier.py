@@ -27,8 +27,13 @@ def build(config, sets, arrays, mesh):
     """The model, and the run that `main` starts on `arrays`, of which only shapes matter here."""
     model = classifiers.make_classifier(num_classes=sets.num_classes, **config.model)
     counts = jnp.asarray(sets.train_counts, jnp.float32)
-    loss_fn = classification.make_loss(model, class_counts=counts, **config.objective)
-    tx = classification.make_optimizer(num_steps=config.num_steps, **config.optimizer)
+    loss_fn, tx = classification.make_training(
+        model,
+        class_counts=counts,
+        num_steps=config.num_steps,
+        objective=config.objective,
+        optimizer=config.optimizer,
+    )
     first = classification.prepare(jnp.asarray(arrays["x"][:2]))
     rows = lambda a: jax.ShapeDtypeStruct((config.batch_size, *a.shape[1:]), a.dtype)
     return model, train.Blueprint(

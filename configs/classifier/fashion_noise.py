@@ -24,7 +24,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     )
     # Of jaxlab.models.classifiers.make_classifier.
     config.model = ml_collections.ConfigDict({"kind": "mlp", "features": (256, 256)})
-    # Of jaxlab.classification.make_loss.
+    # Of jaxlab.classification.make_loss, by make_training.
     config.objective = ml_collections.ConfigDict(
         {"objective": "cross_entropy", "flooding": "batch", "level": 1.2, "gradient_penalty": 0.0}
     )

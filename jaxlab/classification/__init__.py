@@ -11,7 +11,7 @@ from jaxlab.classification.objectives import (
     make_loss,
     prepare,
 )
-from jaxlab.classification.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer
+from jaxlab.classification.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer, make_training
 from jaxlab.classification.reports import (
     layer_log_norms,
     predict,
@@ -32,6 +32,7 @@ __all__ = [
     "make_loss",
     "make_optimizer",
     "make_program",
+    "make_training",
     "predict",
     "prepare",
     "report",

@@ -167,8 +167,10 @@ def make_loss(
       model: of `models.classifiers`.
       class_counts: [K], see `example_losses`.
       objective: see `example_losses`, as for `objective_args`.
-      flooding: "none"; "batch", of the mean loss; "example", of every loss; "adaptive", of every
-        loss at its own level `batch["level"]` (see `losses.adaflood_levels`).
+      flooding: "none"; "batch", of the mean loss of the batch that the function is given
+        (`make_training` lets the optimizer do it, which may see a larger one); "example", of every
+        loss; "adaptive", of every loss at its own level `batch["level"]` (see
+        `losses.adaflood_levels`).
       level: the flood level of "batch" and "example", at least 0; 0 floods nothing.
       gradient_penalty: coefficient of the squared norm of the loss's gradient, at least 0.
       **objective_args: numbers of the objective.
@@ -214,6 +216,8 @@ def make_loss(
         metrics["flooded"] = (each < levels).mean()
         return losses.flood(each, level=levels).mean(), (dict(updated), metrics)
 
+    if flooding == "batch" and not absent(level):
+        loss_fn.whole_batch = "flooding 'batch' acts on the mean loss of the batch"
     if absent(gradient_penalty):
         return loss_fn
     return regularizers.gradient_norm_penalty(loss_fn, gradient_penalty, has_aux=True)

@@ -1,11 +1,15 @@
 """Optimizers with penalties, by name."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import jax
 import optax
 
 from jaxlab import optim, regularizers
 from jaxlab.checks import check_count, check_scalar
 from jaxlab.classification.numbers import Number, absent
+from jaxlab.classification.objectives import make_loss
 from jaxlab.errors import InputError
 from jaxlab.models import classifiers
 
@@ -105,6 +109,49 @@ def make_optimizer(
     if absent(sharpness):
         return tx
     return optim.sharpness_aware(tx, sharpness)
+
+
+def make_training(
+    model: Any,
+    *,
+    class_counts: jax.Array,
+    num_steps: int,
+    objective: Mapping[str, Any],
+    optimizer: Mapping[str, Any],
+) -> tuple[Callable[..., Any], optax.GradientTransformation]:
+    """Makes the loss function and the optimizer of a training step; here flooding finds its place.
+
+    Flooding of the batch's mean loss is left to the optimizer (`optim.flood_updates`, before
+    momentum and penalties, behind the first gradient of `sharpness`), which sees the loss of the
+    whole batch where the step accumulates. With a gradient penalty it stays in the loss, since the
+    penalty must not be turned around, and such a step cannot accumulate.
+
+    Args:
+      model: of `models.classifiers`.
+      class_counts: [K], training examples of each class.
+      num_steps: length of the schedule.
+      objective: arguments of `make_loss`.
+      optimizer: arguments of `make_optimizer`.
+
+    Returns:
+      (loss_fn, tx) for `train.make_train_step`.
+
+    Raises:
+      ValueError: see `make_loss` and `make_optimizer`.
+    """
+    objective, optimizer = dict(objective), dict(optimizer)
+    loss_fn = make_loss(model, class_counts=class_counts, **objective)
+    tx = make_optimizer(num_steps=num_steps, **optimizer)
+    penalised = not absent(objective.get("gradient_penalty"))
+    level = objective.get("level")
+    if objective.get("flooding") != "batch" or penalised or absent(level):
+        return loss_fn, tx
+    plain = {**objective, "flooding": "none", "level": 0.0}
+    radius = optimizer.pop("sharpness", None)
+    inner = make_optimizer(num_steps=num_steps, **optimizer)
+    tx = optax.chain(optim.flood_updates(level), inner)
+    tx = tx if absent(radius) else optim.sharpness_aware(tx, radius)
+    return make_loss(model, class_counts=class_counts, **plain), tx
 
 
 def _add_spectral(strength: Number) -> optax.GradientTransformation:

@@ -11,8 +11,8 @@ import optax
 from jaxlab import attacks, data, losses, optim, regularizers, sweep, train
 from jaxlab.checks import check_count, check_scalar, check_seeds
 from jaxlab.classification.numbers import absent
-from jaxlab.classification.objectives import make_loss, prepare
-from jaxlab.classification.optimizers import make_optimizer
+from jaxlab.classification.objectives import prepare
+from jaxlab.classification.optimizers import make_training
 from jaxlab.classification.reports import (
     layer_log_norms,
     nan_unless_sound,
@@ -139,8 +139,9 @@ def make_program(
         for name, value in hyper.items():
             section, key = name.split(".", 1)
             arguments[section][key] = value
-        loss = make_loss(model, class_counts=context["counts"], **arguments["objective"])
-        tx = make_optimizer(num_steps=num_steps, **arguments["optimizer"])
+        loss, tx = make_training(
+            model, class_counts=context["counts"], num_steps=num_steps, **arguments
+        )
 
         def init(key):
             def variables(key):

@@ -246,7 +246,8 @@ def gradient_norm_penalty(
       has_aux: whether `loss_fn` returns a pair.
 
     Returns:
-      A function like `loss_fn`.
+      A function like `loss_fn`. `train.make_train_step` does not accumulate it: the mean of the
+      penalties of micro-batches is not that of the batch.
 
     Raises:
       ValueError: c is negative.
@@ -262,4 +263,5 @@ def gradient_norm_penalty(
         extra = 2 * coefficient * l2(grads)
         return (out[0] + extra, out[1]) if has_aux else out + extra
 
+    penalized.whole_batch = "the penalty is on the gradient of the batch's mean loss"
     return penalized
