@@ -126,6 +126,11 @@ class Checkpointer:
         return sorted(int(path.name) for path in found if path.is_dir())
 
     @property
+    def best_metric(self) -> str | None:
+        """What `best_step` goes by; None where no checkpoint is kept for being the best."""
+        return self._best_metric
+
+    @property
     def best_step(self) -> int | None:
         """Step of the best checkpoint, None without one that was saved with `best_metric`."""
         ranked = [(rank, step) for step in self.steps if (rank := self._rank(step)) > -np.inf]

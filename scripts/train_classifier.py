@@ -18,6 +18,7 @@ from absl import logging
 
 from jaxlab import classification, data, launch, losses, plots, train
 from jaxlab import mesh as mesh_lib
+from jaxlab.comparison import lowest
 from jaxlab.files import write_atomically
 from jaxlab.metrics import read_evaluations
 from jaxlab.models import classifiers
@@ -151,7 +152,8 @@ def main(config, workdir):
 def conclude(config, workdir, model, state, sets):
     """Writes report.json and the pictures."""
     rows, evaluated = read_evaluations(workdir, f"validation/{config.select}", step=int(state.step))
-    best = min(evaluated, key=lambda row: row[f"validation/{config.select}"])
+    which = lowest([row[f"validation/{config.select}"] for row in evaluated])
+    best = evaluated[-1 if which is None else which]
     report = {"last": evaluated[-1], "best_by_validation": best}
     write_atomically(workdir / "report.json", json.dumps(report, indent=1))
     names = ["objective", "*/cross_entropy", "*/error", "*/balanced_error"]

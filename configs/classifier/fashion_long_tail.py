@@ -55,7 +55,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.report = ml_collections.ConfigDict({"taus": (0.5, 1.0, 1.5)})
     config.log_every = 100
     config.eval_every = 250
-    config.checkpoint_every = 500
+    config.checkpoint_every = 250
     if preset == "resnet":
         config.model = ml_collections.ConfigDict(
             {"kind": "resnet", "widths": (16, 32, 64), "stem_stride": 2, "norm": "batch"}

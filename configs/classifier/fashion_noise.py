@@ -40,7 +40,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.report = ml_collections.ConfigDict({"taus": ()})
     config.log_every = 50
     config.eval_every = 250
-    config.checkpoint_every = 500
+    config.checkpoint_every = 250
     if preset in ("adaptive", "tiny"):
         config.objective.update(flooding="adaptive", level=0.0)  # every example has its own level
     if preset == "tiny":

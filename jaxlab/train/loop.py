@@ -106,7 +106,8 @@ def fit(
       eval_every: steps between calls of `eval_fn`; 0 for the last step only.
       eval_fn: state -> figures, written as a row of their own under the names it gives
         ("eval/nelbo"); may draw pictures on the way. Must not depend on anything but the state.
-      checkpoint_every: steps between checkpoints; 0 for the last step only.
+      checkpoint_every: steps between checkpoints; 0 for the last step only. The best is chosen
+        among the checkpoints: a warning says so where some steps are evaluated and not saved.
       mesh: the mesh.
       batch_size: global batch, for examples/s; by default read off the first batch.
       profile_dir: write a profiler trace of five steps there.
@@ -144,6 +145,16 @@ def fit(
                 writer.write(step, values)
             progress.report(step, values)
 
+    if eval_fn is not None and checkpointer is not None and checkpointer.best_metric:
+        evaluated = range(eval_every, num_steps, eval_every) if eval_every > 0 else ()
+        if any(not due(checkpoint_every, step) for step in evaluated):
+            logging.warning(
+                "evaluations every %d steps, checkpoints every %d: the best %s of a checkpoint is "
+                "kept, not the best of all evaluations; let checkpoint_every divide eval_every",
+                eval_every,
+                checkpoint_every,
+                checkpointer.best_metric,
+            )
     guard = _Guard(max_skipped_in_a_row)
     unread: tuple[int, dict[str, jax.Array]] | None = None
     several = jax.process_count() > 1

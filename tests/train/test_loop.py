@@ -237,6 +237,39 @@ def test_resume_drops_later_rows_and_restores_the_position(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("eval_every", "checkpoint_every", "told", "best"),
+    [
+        (2, 3, True, 8),
+        (2, 0, True, 8),
+        (2, 4, True, 4),
+        (2, 2, False, 4),
+        (4, 2, False, 4),
+        (0, 3, False, 8),
+    ],
+)
+def test_it_is_said_when_the_best_evaluation_may_not_be_kept(
+    eval_every, checkpoint_every, told, best, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(logging.get_absl_logger(), "propagate", True)
+    curve = {2: np.nan, 4: 1.0, 6: 3.0, 8: 2.0}
+    state, step = make()
+    saved = Checkpointer(tmp_path, keep_latest=1, best_metric="eval/m")
+    train.fit(
+        state,
+        step,
+        Counter(),
+        num_steps=8,
+        checkpointer=saved,
+        eval_every=eval_every,
+        checkpoint_every=checkpoint_every,
+        eval_fn=lambda state: {"eval/m": curve[int(state.step)]},
+    )
+    messages = [r.getMessage() for r in caplog.records]
+    assert any("the best eval/m of a checkpoint is kept" in m for m in messages) == told
+    assert saved.best_step == best  # of what was saved, and never what is not a number
+
+
 def test_a_log_line_tells_speed_and_time_to_go(caplog, monkeypatch):
     monkeypatch.setattr(logging.get_absl_logger(), "propagate", True)
     logging.set_verbosity(logging.INFO)
