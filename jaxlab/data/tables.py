@@ -1,4 +1,4 @@
-"""Named tables of numbers with a class a row, read from R's data files without R."""
+"""Named tables of numbers with a class per row, read from R's data files without R."""
 
 import gzip
 import lzma
@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from jaxlab.checks import check_scalar
 from jaxlab.data.images import data_folder
+from jaxlab.data.pictures import reason
 from jaxlab.errors import InputError
+
+NOT_AVAILABLE = -(2**31)  # R's NA of integers
 
 # Name -> file, object in it, column of the class.
 TABLES = {"shuttle": ("Shuttle.rda", "Shuttle", "Class")}
@@ -71,18 +75,24 @@ def standardize(
       float32 arrays of the same shapes; a constant feature gives zeros.
 
     Raises:
-      ValueError: if tails is out of range, or rows differ in their number of features.
+      ValueError: if tails is out of range, rows differ in their number of features, there is no
+        training row, or a value is not finite.
 
     Example:
       >>> train, test = standardize(np.array([[1.0], [3.0]]), np.array([[2.0], [9.0]]), tails=0.0)
       >>> print(train.ravel(), test.ravel())
       [-1.  1.] [0. 1.]
     """
+    check_scalar("tails", tails)
     if not 0 <= tails < 0.5:
         raise InputError(f"tails is {tails}, needs to be in [0, 0.5)")
     for rows in (train, *others):
-        if rows.ndim != 2 or rows.shape[1] != train.shape[1]:
+        if rows.ndim != 2 or rows.shape[1] != train.shape[-1]:
             raise InputError(f"rows have shape {rows.shape}, training rows {train.shape}")
+        if not np.isfinite(rows).all():
+            raise InputError("rows hold a value that is not finite (missing?)")
+    if not len(train):
+        raise InputError("train has no row, its mean and deviation are needed")
     low, high = np.quantile(np.float64(train), [tails, 1 - tails], axis=0)
     clipped = np.clip(np.float64(train), low, high)
     mean, deviation = clipped.mean(0), clipped.std(0)
@@ -102,14 +112,30 @@ def _parse(path: Path, table: str, target: str) -> tuple[np.ndarray, np.ndarray,
         frame = dict(zip(attributes["names"][0], columns, strict=True))
         labels, factor = frame.pop(target)
         classes = factor["levels"][0]
-        x = np.stack([values for values, _ in frame.values()], axis=1).astype(np.float32)
+        x = np.stack([_numbers(values) for values, _ in frame.values()], axis=1)
         if labels.min() < 1 or labels.max() > len(classes) or len(labels) != len(x):
             raise InputError("a row has no class")
+        labels = labels - 1
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise InputError(f"{path} is damaged ({error})") from error
-    except (struct.error, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({reason(error)})") from error
+    except Exception as error:  # a damaged file may hold anything where something is looked for
         raise InputError(f"{path} holds no table {table} of numbers with {target}") from error
-    return x, labels - 1, classes
+    bad = np.argwhere(~np.isfinite(x))
+    if len(bad):
+        row, column = bad[0]
+        raise InputError(
+            f"{path}: {len(bad)} values are missing or not finite, the first in row {row + 1} of "
+            f"{list(frame)[column]!r}"
+        )
+    return x, labels, classes
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """A column as float32; R's missing whole number becomes NaN."""
+    if values.dtype.kind == "i":
+        return np.where(values == NOT_AVAILABLE, np.nan, values).astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported
+        return values.astype(np.float32)
 
 
 class _RReader:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -172,3 +173,123 @@ def test_mnist5k_damage_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(ValueError, match="truncated or damaged"):
         formats.read_mnist5k(path)
+
+
+X = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4) * 8
+BITS = np.eye(4, dtype=np.uint8)[None].repeat(2, 0)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (BITS, "every value is 0 or 1, which is black among 0 to 255: multiply by 255"),
+        (
+            X / 255.0,
+            r"images are float64 .*255 \* x\)\.astype\(np\.uint8\) where they are in \[0, 1",
+        ),
+        (X.astype(np.float32), r"float32 .* from 0\.0 to 248\.0, .*np\.round\(x\)"),
+        (np.where(X > 200, np.nan, X), "images are float64 .* from nan to nan, .* is needed$"),
+        (X.astype(int) - 9, r"images are int64 .* from -9 to 239, uint8"),
+        (BITS.astype(bool), r"images are bool .*255 \* x\.astype\(np\.uint8\)"),
+        (X.astype("U3"), "images are <U3"),
+        (X.astype(object), "cannot be read"),
+        (X.reshape(2, 16), r"images are uint8 \(2, 16\)"),
+        (X[:0], r"images have shape \(0, 4, 4\), there is none"),
+        (X[:, :3], r"images have shape \(2, 3, 4, 1\), must be \[N, H, H, C\], square"),
+        (np.stack([X] * 3, 1), r"images have shape \(2, 3, 4, 4\), must be .* channels last"),
+        (np.stack([X] * 4, -1), r"images have shape \(2, 4, 4, 4\), must be"),
+    ],
+)
+def test_images_of_an_npz_are_pictures_or_refused(tmp_path, images, message):
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=images, y_train=[0, 1])
+    with pytest.raises(ValueError, match=f"{path}.*x_train.*{message}"):
+        formats.read_npz(path, "train")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0.0, 1.0], r"labels are float64 from 0\.0 to 1\.0, class numbers need to be integers"),
+        ([0.0, np.nan], "labels are float64 from nan to nan"),
+        (["cat", "dog"], "labels are <U3, class numbers need"),
+        ([0, -1], "labels are int64 from -1 to 0, class numbers need to be from 0"),
+        ([0, 2**40], f"labels are int64 from 0 to {2**40}, class"),
+        (np.array([0, 2**63], np.uint64), "labels are uint64"),
+        (np.array([0, None]), "cannot be read"),
+        (
+            np.eye(2, dtype=int),
+            r"shape \(2, 2\), 2 images need \(2,\): of one-hot rows take labels\.arg",
+        ),
+        ([0], r"labels have shape \(1,\), 2 images need \(2,\)"),
+        (0, r"labels have shape \(\), 2 images"),
+    ],
+)
+def test_labels_of_an_npz_are_class_numbers_or_refused(tmp_path, labels, message):
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=X, y_train=labels)
+    with pytest.raises(ValueError, match=f"{path}.*y_train.*{message}"):
+        formats.read_npz(path, "train")
+
+
+def test_labels_as_people_store_them(tmp_path):
+    for stored in ([True, False], np.array([[1], [0]], np.int64), np.array([1, 0], np.uint64)):
+        np.savez(tmp_path / "a.npz", X_train=X, Y_train=stored)  # scikit-learn's capital X
+        _, labels = formats.read_npz(tmp_path / "a.npz", "train")
+        assert labels is not None
+        assert (labels.tolist(), labels.dtype) == ([1, 0], np.int32)
+
+
+def test_labels_of_no_split_belong_to_the_training_images(tmp_path):
+    np.savez(tmp_path / "a.npz", x_train=X, x_test=X[::-1], y=[0, 1], notes=np.array(None))
+    train, labels = formats.read_npz(tmp_path / "a.npz", "train")
+    assert labels is not None
+    assert labels.tolist() == [0, 1]
+    test, labels = formats.read_npz(tmp_path / "a.npz", "test")
+    assert labels is None  # not those of other images
+    np.testing.assert_array_equal(train, test[::-1])
+
+
+def npy_header(shape):
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    return b"\x93NUMPY\1\0" + (len(header) + 1).to_bytes(2, "little") + header + b"\n"
+
+
+def test_npz_files_that_are_none_are_named(tmp_path):
+    path = tmp_path / "a.npz"
+    with open(path, "wb") as file:
+        np.save(file, X)
+    with pytest.raises(
+        ValueError, match=rf"{path}: not a readable npz file, but one array \(\.npy\)"
+    ):
+        formats.read_npz(path, "train")
+    for size in (30_720_000_000, 10**15, 10**30, -5):
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("images.npy", npy_header((size,)) + bytes(64))
+        with pytest.raises(ValueError, match=f"{path}.*images cannot be read") as caught:
+            formats.read_npz(path, "train")
+        assert "\n" not in str(caught.value)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("images.npy", b"no array")
+    with pytest.raises(ValueError, match=f"{path}.*images is no array"):
+        formats.read_npz(path, "train")
+
+
+def test_idx_lengths_and_values_are_checked(tmp_path, digits):
+    path = tmp_path / "images"
+    head = bytes([0, 0, 8, 3])
+    for shape in ((-1, 4, 3), (-5, -4, 3), (2**31 - 1,) * 3):
+        lengths = b"".join(n.to_bytes(4, "big", signed=True) for n in shape)
+        path.write_bytes(head + lengths + digits.tobytes())
+        with pytest.raises(ValueError, match=f"{path}: truncated, 76 bytes"):
+            formats.read_idx(path, 3)
+    path.write_bytes(idx_bytes(digits[:0]))
+    with pytest.raises(ValueError, match=rf"{path}: holds an empty array of shape \(0, 4, 3\)"):
+        formats.read_idx(path, 3)
+    (tmp_path / "labels").write_bytes(idx_bytes(np.arange(2)))
+    path.write_bytes(idx_bytes(BITS))
+    with pytest.raises(ValueError, match=f"{path}: every value is 0 or 1"):
+        formats.read_idx_pair(path, tmp_path / "labels")
+    path.write_bytes(idx_bytes(X[:, :3]))
+    with pytest.raises(ValueError, match=rf"{path}: images have shape \(2, 3, 4, 1\), must be"):
+        formats.read_idx_pair(path, tmp_path / "labels")

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from jaxlab.data import load_table, standardize
+from jaxlab.data import load_table, standardize, tables
 
 X = np.array([[1.5, -2.0], [0.0, 7.0], [3.0, 4.0], [5.0, 6.0]])
 
@@ -118,3 +118,27 @@ def test_standardize():
         standardize(train, tails=0.5)
     with pytest.raises(ValueError, match=r"rows have shape \(4, 2\), training rows \(4000, 3\)"):
         standardize(train, X)
+
+
+@pytest.mark.parametrize(("value", "column"), [(np.nan, 0), (np.inf, 1), (1e300, 1)])
+def test_missing_and_infinite_values_of_a_table_are_named(tmp_path, monkeypatch, value, column):
+    changed = X.copy()
+    changed[2, column] = value
+    monkeypatch.setitem(globals(), "X", changed)
+    store(tmp_path, lzma.compress(frame([2, 1, 2, 2])))
+    name = f"V{column + 1}"
+    with pytest.raises(ValueError, match=rf"rda\.gz: 1 values .* first in row 3 of '{name}'"):
+        load_table("shuttle", tmp_path)
+
+
+def test_r_writes_a_missing_whole_number_as_the_smallest_one():
+    np.testing.assert_array_equal(tables._numbers(np.array([4, -(2**31)])), [4, np.nan])
+
+
+def test_standardize_needs_rows_and_numbers():
+    with pytest.raises(ValueError, match="train has no row"):
+        standardize(X[:0])
+    with pytest.raises(ValueError, match="not finite"):
+        standardize(X, np.full((1, 2), np.nan))
+    with pytest.raises(ValueError, match=r"rows have shape \(2,\)"):
+        standardize(X[0])
