@@ -249,6 +249,8 @@ def check_seeds(name: str, seeds: Iterable[Any]) -> None:
 def unknown_flag(error: Exception, config: Config | None) -> str:
     """The message about a flag that there is not."""
     name = getattr(error, "flagname", "")
+    if name in ("distributed", "coordinator_address", "num_processes", "process_id"):
+        return f"--{name} is not known here: this script runs in one process, start it alone"
     if config is not None and name:
         keys = [k for k in flat(config.to_dict()) if name in (k, k.rpartition(".")[2])]
         if keys:
