@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 
 from jaxlab import launch
+from jaxlab.launch import config as launch_config
 
 WRONG = {
     "no workdir": ([], "--workdir=FOLDER is required"),
@@ -172,3 +174,9 @@ def test_config_differences():
 def test_buckets_are_left_alone():
     assert str(launch._workdir_path("gs://bucket/run")) == "gs://bucket/run"
     assert launch._workdir_path("runs/a").is_absolute()
+
+
+@pytest.mark.parametrize("name", ["distributed", "num_processes"])
+def test_scripts_of_one_process_know_no_flags_of_several(name):
+    error = launch_config.unknown_flag(types.SimpleNamespace(flagname=name), None)
+    assert error == (f"--{name} is not known here: this script runs in one process, start it alone")

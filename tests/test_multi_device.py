@@ -12,6 +12,7 @@ import pytest
 from jaxlab import mesh as mesh_lib
 from jaxlab import optim, train
 from jaxlab.checkpoints import Checkpointer
+from jaxlab.errors import InputError
 
 
 class Network(nn.Module):
@@ -150,6 +151,13 @@ def test_rows_of_a_process(monkeypatch):
     assert mesh_lib.local_rows(16) == slice(8, 12)
     with pytest.raises(ValueError, match="a batch of 18 cannot be split over 4 processes"):
         mesh_lib.local_rows(18)
+
+
+def test_what_takes_one_process_refuses_several(monkeypatch):
+    mesh_lib.refuse_several("one program")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(InputError, match="2 processes were started, this takes one: one program"):
+        mesh_lib.refuse_several("one program")
 
 
 def test_half_given_addresses():

@@ -1,6 +1,8 @@
 """Two real processes of every training script compute what one computes, or none starts."""
 
+import os
 import re
+import signal
 
 import jax
 import numpy as np
@@ -34,16 +36,17 @@ REFUSED = {
 @pytest.fixture(scope="module")
 def group(tmp_path_factory, data_dir):
     """Runs a script in so many processes; returns [(exit code, standard error)]."""
-    cache = tmp_path_factory.mktemp("compiled")
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or tmp_path_factory.mktemp("compiled")
 
-    def call(count, name, *args, kill_at=None):
+    def call(count, name, *args, kill_at=None, signum=signal.SIGKILL):
         common = (f"--data_dir={data_dir}", f"--compile_cache={cache}")
         processes = start_script(name, *args, *common, count=count)
         if kill_at is not None:
             for line in processes[0].stderr:
                 if re.search(kill_at, line):
                     for process in processes:
-                        process.kill()
+                        process.send_signal(signum)
+                    break
         return wait(processes)
 
     return call
@@ -128,14 +131,33 @@ def test_what_takes_one_process_refuses_several(group, tmp_path, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "moment"), [("questions", "seq2seq: .* sequences"), ("compression", "replacing: ")]
+    ("name", "moment", "again"),
+    [
+        ("questions", "seq2seq: .* sequences", 2),
+        ("questions", "step 4/6 .*question", 1),
+        ("compression", "replacing: ", 2),
+    ],
 )
-@pytest.mark.parametrize("again", [1, 2])
 def test_two_killed_processes_go_on(group, alone, tmp_path, name, moment, again):
-    """Killed in a later stage, gone on with by as many, and by one."""
+    """Killed in a later stage, gone on with by as many, or by one."""
     workdir = tmp_path / "run"
     results = group(2, *SCRIPTS[name], f"--workdir={workdir}", kill_at=moment)
     assert all(code != 0 for code, _ in results)
     results = group(again, *SCRIPTS[name], f"--workdir={workdir}")
     assert [code for code, _ in results] == [0] * again, results
     assert_same(workdir, alone(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "moment", ["seq2seq: .* sequences", "step 3/6 .*question"], ids=["between stages", "evaluation"]
+)
+def test_sigterm_to_all_saves_and_loses_nothing(group, alone, tmp_path, moment):
+    arguments = (*SCRIPTS["questions"], f"--workdir={tmp_path / 'run'}")
+    results = group(2, *arguments, kill_at=moment, signum=signal.SIGTERM)
+    assert [code for code, _ in results] == [0, 0], results
+    assert all("SIGTERM: saved step" in errors for _, errors in results), results
+    assert not (tmp_path / "run" / "seq2seq" / "result.json").exists()
+    results = group(2, *arguments)
+    assert [code for code, _ in results] == [0, 0], results
+    assert_same(tmp_path / "run", alone("questions"))
