@@ -108,11 +108,11 @@ def make_eval_fn(config, model, held_out, mesh, workdir):
         figures = {f"eval/{name}": value for name, value in means.items()}
         figures["eval/bits_per_dim"] = means["nelbo"] / (held_out.spec.dims * np.log(2))
         pictures = draw(state.ema_params, state.model_state)
-        samples, originals, means = (np.asarray(x) for x in pictures)
+        samples, originals, decoded = (np.asarray(x) for x in pictures)
 
         def paint():
             plots.image_grid(samples, workdir / "samples.png")
-            plots.reconstruction_grid(originals, means, workdir / "reconstructions.png")
+            plots.reconstruction_grid(originals, decoded, workdir / "reconstructions.png")
             groups = [means[f"kl_{i:02d}"] for i in range(model.num_groups)]
             plots.bars(groups, workdir / "kl_per_group.png", ylabel="KL (nats)")
 

@@ -47,7 +47,7 @@ def group(tmp_path_factory, data_dir):
                     for process in processes:
                         process.send_signal(signum)
                     break
-        return wait(processes)
+        return wait(processes, timeout=900)
 
     return call
 
