@@ -21,32 +21,37 @@ import json
 
 import jax
 import numpy as np
-from absl import flags, logging
+from absl import flags
 from etils import epath
 
 from jaxlab import launch, plots
+from jaxlab.checks import check_scalar
 from jaxlab.data import qa_sets, qa_tokens
 from jaxlab.data.buckets import text_eval_batches
+from jaxlab.data.qa_scores import mean, text_scores, word_f1
 from jaxlab.data.text import TokenSet
 from jaxlab.files import write_atomically
 from jaxlab.models import bert
 from jaxlab.models.bert import asking
+from jaxlab.models.bert.generation import check_options
 from jaxlab.models.bert.generator_folder import load_generator
 
 SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "Which articles.")
 OUT = flags.DEFINE_string("out", None, "Folder of the report.")
 READER = flags.DEFINE_string("reader", None, "Run folder of a model that answers.")
-LIMIT = flags.DEFINE_integer("limit", 0, "Measure on so many triples, drawn at random; 0 for all.")
+LIMIT = flags.DEFINE_integer(
+    "limit", 0, "Measure on so many triples, drawn at random; 0 for all.", lower_bound=0
+)
 NUM_PASSAGES = flags.DEFINE_integer(
     "num_passages", 200, "Passages to draw answers for.", lower_bound=1
 )
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 10, "Answers to draw a passage.", lower_bound=1)
-SHOWN = flags.DEFINE_integer("shown", 20, "Pairs to print.")
-BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "For questions; 1 is greedy.")
+SHOWN = flags.DEFINE_integer("shown", 20, "Pairs to print.", lower_bound=0)
+BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "For questions; 1 is greedy.", lower_bound=1)
 TOP_P = flags.DEFINE_float("top_p", 0.95, "For answers.")
 F1 = flags.DEFINE_float("f1", 0.8, "Least F1 with which the reader agrees with a pair.")
-SEED = flags.DEFINE_integer("seed", 0, "Seed.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Sequences that run at once.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed.", lower_bound=0, upper_bound=2**32 - 1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Sequences that run at once.", lower_bound=1)
 
 
 class Evaluation:
@@ -166,11 +171,11 @@ class Evaluation:
         baseline = [self.words(common)] * len(gold)
         self.report["most_frequent_question"] = common
         self.report["questions"] = {
-            "model": scores(ours, gold),
-            "most frequent question": scores(baseline, gold),
+            "model": text_scores(ours, gold),
+            "most frequent question": text_scores(baseline, gold),
         }
-        self.report["questions"]["model"]["exact"] = float(
-            np.mean([a == b for a, b in zip(ours, gold, strict=True)])
+        self.report["questions"]["model"]["exact"] = mean(
+            a == b for a, b in zip(ours, gold, strict=True)
         )
 
     # --- Answers ----------------------------------------------------------------------------------
@@ -208,11 +213,11 @@ class Evaluation:
             table[kind] = {
                 "passages": len(passages),
                 "draws": NUM_SAMPLES.value,
-                "spans": float(np.mean([pair.is_span for pair in flat])),
-                "gold": float(np.mean([hit for row in hits for hit in row])),
-                "gold answers found": float(np.mean(covered)),
-                "distinct": float(np.mean([len(set(found)) for found in words])),
-                "cut off": float(np.mean([not pair.ended for pair in flat])),
+                "spans": mean(pair.is_span for pair in flat),
+                "gold": mean(hit for row in hits for hit in row),
+                "gold answers found": mean(covered),
+                "distinct": mean(len(set(found)) for found in words),
+                "cut off": mean(not pair.ended for pair in flat),
             }
             self.pairs[kind] = [
                 (passages[i], pair) for i, pairs in enumerate(drawn) for pair in distinct(pairs)
@@ -236,51 +241,18 @@ class Evaluation:
             sides[kind] = (found, [[self.words(pair.answer)] for _, pair in asked])
         self.report["round trip"] = {}
         for kind, (found, wanted) in sides.items():
-            best = [max(f1(a, b) for b in bs) for a, bs in zip(found, wanted, strict=True)]
+            best = [max(word_f1(a, b) for b in bs) for a, bs in zip(found, wanted, strict=True)]
             self.report["round trip"][kind] = {
                 "pairs": len(found),
-                "exact": float(np.mean([a in bs for a, bs in zip(found, wanted, strict=True)])),
-                "f1": float(np.mean(best)),
-                f"f1 >= {F1.value}": float(np.mean(np.array(best) >= F1.value)),
+                "exact": mean(a in bs for a, bs in zip(found, wanted, strict=True)),
+                "f1": mean(best),
+                f"f1 >= {F1.value}": mean(value >= F1.value for value in best),
             }
 
 
 def distinct(pairs):
     """The first of each answer."""
     return list({pair.answer: pair for pair in reversed(pairs)}.values())[::-1]
-
-
-def f1(ours, gold):
-    """Harmonic mean of precision and recall of words."""
-    both = sum((collections.Counter(ours) & collections.Counter(gold)).values())
-    return 2 * both / (len(ours) + len(gold)) if both else 0.0
-
-
-class Words:
-    """What rouge-score asks of a tokenizer, whose own drops all but Latin letters."""
-
-    def tokenize(self, text):
-        return text.split()
-
-
-def scores(ours, gold):
-    """BLEU-4 (a corpus), ROUGE-L (mean F1) and agreement of first words; words as lists."""
-    first = np.mean([a[:1] == b[:1] for a, b in zip(ours, gold, strict=True)])
-    found = {"first word": float(first)}
-    try:
-        import sacrebleu
-        from rouge_score import rouge_scorer
-    except ImportError as error:
-        logging.warning("no BLEU and ROUGE: %s (they are in the extra `text`)", error)
-        return found
-    a, b = ([" ".join(row) for row in rows] for rows in (ours, gold))
-    bleu = sacrebleu.corpus_bleu(a, [b], tokenize="none", force=True)
-    rouge = rouge_scorer.RougeScorer(["rougeL"], tokenizer=Words())
-    found["BLEU-4"] = bleu.score
-    found["ROUGE-L"] = 100 * float(
-        np.mean([rouge.score(y, x)["rougeL"].fmeasure for x, y in zip(a, b, strict=True)])
-    )
-    return found
 
 
 def as_markdown(report, samples):
@@ -303,7 +275,8 @@ def as_markdown(report, samples):
         columns = list(dict.fromkeys(name for row in table.values() for name in row))
         lines += [f"| {title} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
         for kind, row in table.items():
-            cells = [f"{row[c]:.3g}" if c in row else "" for c in columns]
+            shown = lambda value: "none" if value is None else f"{value:.3g}"
+            cells = [shown(row[c]) if c in row else "" for c in columns]
             lines.append(f"| {kind} | {' | '.join(cells)} |")
         lines.append("")
     if samples:
@@ -323,6 +296,8 @@ def draw(likelihood, path):
 
 
 def main(config, workdir):
+    check_options(top_p=TOP_P.value)
+    check_scalar("f1", F1.value, at_least=0, at_most=1)
     evaluation = Evaluation(workdir)
     evaluation.likelihood()
     samples = []

@@ -19,9 +19,10 @@ from absl import flags, logging
 
 from jaxlab import launch
 from jaxlab.data import qa
+from jaxlab.data.plain_text import decode_text
 from jaxlab.files import replacing
 from jaxlab.models.bert import asking
-from jaxlab.models.bert.generation import MODES
+from jaxlab.models.bert.generation import MODES, check_options
 from jaxlab.models.bert.generator_folder import load_generator
 
 TEXT = flags.DEFINE_string("text", None, "Text file, or - for standard input.")
@@ -34,16 +35,18 @@ MODE = flags.DEFINE_enum(
     list(MODES),
     "Answers drawn and each with its best question; both drawn; or the best of both.",
 )
-NUM_PAIRS = flags.DEFINE_integer("num_pairs", 3, "Most pairs a passage.")
-BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Of searches; 1 is greedy.")
+NUM_PAIRS = flags.DEFINE_integer("num_pairs", 3, "Most pairs per passage.", lower_bound=1)
+BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Of searches; 1 is greedy.", lower_bound=1)
 LENGTH_PENALTY = flags.DEFINE_float("length_penalty", 0.0, "Power of the length scores are over.")
 TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Of draws.")
-TOP_K = flags.DEFINE_integer("top_k", 0, "Draw from so many tokens; 0 for all.")
+TOP_K = flags.DEFINE_integer("top_k", 0, "Draw from so many tokens; 0 for all.", lower_bound=0)
 TOP_P = flags.DEFINE_float("top_p", 0.95, "Draw from the tokens that have this much probability.")
 SPANS_ONLY = flags.DEFINE_bool("spans_only", False, "Answers are verbatim spans of the passage.")
-SEED = flags.DEFINE_integer("seed", 0, "Seed.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Passages that run at once.")
-LIMIT = flags.DEFINE_integer("limit", 0, "Read the first so many passages; 0 for all.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed.", lower_bound=0, upper_bound=2**32 - 1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Passages that run at once.", lower_bound=1)
+LIMIT = flags.DEFINE_integer(
+    "limit", 0, "Read the first so many passages; 0 for all.", lower_bound=0
+)
 
 
 def read_passages():
@@ -52,17 +55,17 @@ def read_passages():
     if (text is None) == (squad is None):
         raise launch.UsageError("name one of --text=FILE (- for standard input) and --squad=FILE")
     if text is None:
-        texts = qa.read_contexts(squad or "")
+        found = qa.read_contexts(squad or "")
+        texts = [passage for passage in found if passage.strip()]
+        if len(texts) < len(found):
+            logging.warning("%s: %d empty contexts left out", squad, len(found) - len(texts))
     else:
-        try:
-            content = sys.stdin.read() if text == "-" else pathlib.Path(text).read_text("utf8")
-        except UnicodeDecodeError as error:
-            raise launch.UsageError(f"{text} is not text in UTF-8: {error}") from error
-        texts = qa.paragraphs(content)
+        where = "standard input" if text == "-" else text
+        raw = sys.stdin.buffer.read() if text == "-" else pathlib.Path(text).read_bytes()
+        texts = qa.paragraphs(decode_text(raw, where))
         if not texts:
-            where = "standard input" if text == "-" else text
             raise launch.UsageError(f"{where} is empty: it holds no passage")
-    return texts[: LIMIT.value] if LIMIT.value > 0 else texts
+    return texts[: LIMIT.value or None]
 
 
 def model_folder(workdir):
@@ -81,12 +84,23 @@ def as_table(passage, pairs):
         marks += [] if pair.ended else ["cut off"]
         note = f"  [{', '.join(marks)}]" if marks else ""
         lines.append(f"  Q: {pair.question}{note}")
-        scores = f"{pair.answer_log_prob:.1f} {pair.question_log_prob:.1f}"
-        lines.append(f"  A: {pair.answer}  (log p {scores})")
+        scores = f"answer {pair.answer_log_prob:.1f}, question {pair.question_log_prob:.1f}"
+        lines.append(f"  A: {pair.answer}  (log p: {scores})")
     return "\n".join([*lines, ""])
 
 
 def main(config, workdir):
+    options = {
+        "mode": MODE.value,
+        "beam_size": BEAM_SIZE.value,
+        "length_penalty": LENGTH_PENALTY.value,
+        "temperature": TEMPERATURE.value,
+        "top_k": TOP_K.value,
+        "top_p": TOP_P.value,
+    }
+    check_options(num_pairs=NUM_PAIRS.value, **options)
+    if OUT.value and not pathlib.Path(OUT.value).absolute().parent.is_dir():
+        raise launch.UsageError(f"--out is {OUT.value}, whose folder is not there: make it first")
     texts = read_passages()
     generator = load_generator(model_folder(workdir))
     passages = asking.cut_texts(generator, texts)
@@ -104,13 +118,8 @@ def main(config, workdir):
         seed=SEED.value,
         num_pairs=NUM_PAIRS.value,
         batch_size=BATCH_SIZE.value,
-        mode=MODE.value,
         spans_only=SPANS_ONLY.value,
-        beam_size=BEAM_SIZE.value,
-        length_penalty=LENGTH_PENALTY.value,
-        temperature=TEMPERATURE.value,
-        top_k=TOP_K.value,
-        top_p=TOP_P.value,
+        **options,
     )
     with contextlib.ExitStack() as stack:
         out = sys.stdout

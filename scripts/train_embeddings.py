@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from jaxlab import embedding_dim as ed
 from jaxlab import launch, train
 from jaxlab import mesh as mesh_lib
+from jaxlab.checks import check_count, check_counts, check_scalar
 from jaxlab.data import corpus as corpora
 from jaxlab.data.skipgram import SkipgramBlocks, skipgram_pipeline
 from jaxlab.errors import InputError
@@ -64,6 +65,16 @@ def judged_pairs(data_dir):
         except FileNotFoundError as error:
             logging.warning("no rank correlation with %s: %s", name, error)
     return found
+
+
+def as_line(judged):
+    """What `judge` found, for people."""
+    names = [name for name in judged if not name.endswith("_pairs")]
+    if not names:
+        return f"no judged word pairs, so no rank correlation: `{corpora.FETCH}` brings some"
+    shown = lambda name: "none" if math.isnan(judged[name]) else f"{judged[name]:.4f}"
+    cells = [f"{name} {shown(name)} (of {judged[f'{name}_pairs']} pairs)" for name in names]
+    return f"rank correlation: {', '.join(cells)}"
 
 
 def judge(vectors, words, pairs, min_pairs):
@@ -225,10 +236,26 @@ def unfinished(config, cells, rows):
     return [cell for cell in cells if not whole(cell)], written
 
 
+def check_sweep(config):
+    """Raises where a number of the config makes no sense, before anything is read."""
+    check_count("seeds", config.seeds)
+    check_scalar("share", config.share, above=0, at_most=1)
+    for name, least in (("vocab_sizes", 2), ("dims", 1)):
+        check_counts(name, config[name], at_least=least)
+        if len(set(config[name])) < len(config[name]):
+            raise InputError(f"{name} is {config[name]}, must not hold a number twice")
+
+
 def sweep(config, workdir, data_dir):
     mesh_lib.refuse_several("the sweep trains the seeds of a cell in one program")
+    check_sweep(config)
+    config.dims = tuple(sorted(config.dims))  # an optimum lies between neighbours
     cells = list(itertools.product(config.vocab_sizes, config.dims))
     corpus = corpora.load_corpus(config.corpus, data_dir)
+    if max(config.vocab_sizes) > len(corpus.words):
+        raise InputError(
+            f"vocab_sizes is {config.vocab_sizes}, the corpus has {len(corpus.words)} words"
+        )
     pairs = judged_pairs(data_dir)
     writer = MetricsWriter(workdir)
     missing, written = cells, 0
@@ -278,7 +305,11 @@ def sweep(config, workdir, data_dir):
 
 
 def frequent_words(config, data_dir):
-    """The corpus without rare words."""
+    """The corpus without rare words, and the number of tokens with them."""
+    for name, least in (("dim", 1), ("epochs", 1), ("max_tokens", 0)):
+        check_count(name, config[name], at_least=least)
+    for name in ("learning_rate", "final_learning_rate", "num_negatives"):
+        check_scalar(name, config[name], above=0)
     corpus = corpora.load_corpus(config.corpus, data_dir)
     if config.max_tokens:
         corpus = corpus.keep(np.arange(len(corpus)) < config.max_tokens)
@@ -349,6 +380,7 @@ def blueprint(config, mesh, data_dir=None):
     """The run as planners want it, on one device of the mesh; of a sweep its largest cell."""
     one = None if mesh is None else mesh_lib.make_mesh(mesh.devices.ravel()[:1])
     if config.job == "sweep":
+        check_sweep(config)
         return build_cell(config, max(config.vocab_sizes), max(config.dims), one)
     corpus, _ = frequent_words(config, data_dir)
     return build_sampling(config, corpus, one)[1]
@@ -397,7 +429,7 @@ def negative_sampling(config, workdir, options):
                 f"{words_seen:.0f} words of text in {seconds:.1f} s, compiling included: "
                 f"{words_seen / seconds:.0f} words/s"
             )
-        print({k: round(v, 4) for k, v in figures.items()})
+        print(as_line(figures))
 
     mesh_lib.in_process_0(conclude)
 

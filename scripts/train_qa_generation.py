@@ -10,6 +10,7 @@ folder a stage with metrics.jsonl, curves.png and result.json, and `model`: a Hu
 with head, tokenizer and kept tokens, for generate_qa.py and evaluate_qa_generation.py.
 """
 
+import collections
 import functools
 import json
 from typing import Any
@@ -21,6 +22,7 @@ from absl import logging
 
 from jaxlab import checkpoints, launch, plots, stages, theseus, train
 from jaxlab import mesh as mesh_lib
+from jaxlab.checks import check_count, check_counts, check_scalar
 from jaxlab.data import data_folder, qa, qa_sets, qa_tokens
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
 from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
@@ -33,19 +35,37 @@ from jaxlab.models.bert.generator_folder import Generator, make_layout, save_gen
 BEST = "validation/nll"
 
 
+def check_numbers(config):
+    """Raises where a number of the config makes no sense, before anything is read."""
+    least = {"batch_size": 1, "eval_batch_size": 1, "max_train": 0, "max_validation": 0}
+    for name, value in (least | {"layers": 0, "vocab_size": 1}).items():
+        check_count(name, config[name], at_least=value)
+    for name in ("mlm", "seq2seq"):
+        check_counts(f"stages.{name}.buckets", config.stages[name].buckets)
+        check_count(
+            f"stages.{name}.num_steps", config.stages[name].num_steps, at_least=name != "mlm"
+        )
+    check_scalar("mask_rate", config.mask_rate, above=0, below=1)
+    check_scalar("replace", config.replace, at_least=0, below=1)
+
+
 class Study:
     """The data, the model before training, and the two stages."""
 
     def __init__(self, config, workdir, mesh, data_dir):
         self.config, self.workdir, self.mesh = config, workdir, mesh
         self.limits = qa_tokens.Limits(**config.limits)
+        check_numbers(config)
         for stage, longest in (("mlm", self.limits.passage + 2), ("seq2seq", self.limits.total)):
             if max(config.stages[stage].buckets) < longest:
                 raise InputError(
                     f"stages.{stage}.buckets are {tuple(config.stages[stage].buckets)}, the limits "
                     f"allow {longest} tokens"
                 )
-        self.records = qa_sets.load_records(**config.data, data_dir=data_dir)
+        self.unanswered = collections.Counter()
+        self.records = qa_sets.load_records(
+            **config.data, data_dir=data_dir, skipped=self.unanswered
+        )
         for split, most in (("train", config.max_train), ("validation", config.max_validation)):
             found = self.records[split]
             if most and most < len(found):
@@ -116,6 +136,7 @@ class Study:
             for split, part in self.sets.items()
         }
         found["vocab_size"] = self.model.vocab_size
+        found["questions_left_out"] = dict(sorted(self.unanswered.items()))
         for split in self.sets:
             logging.info("%s: %s", split, found[split])
         text = json.dumps(found, indent=2) + "\n"

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import grain.python as grain
 import numpy as np
 
+from jaxlab.checks import check_count, check_counts
 from jaxlab.data.pipeline import MAX_STEPS, _process_rows
 from jaxlab.data.text import TokenSet
 from jaxlab.errors import InputError
@@ -63,8 +64,7 @@ def text_pipeline(
     rows = _process_rows(batch_size, process_index, process_count)
     bucket_of = _buckets(token_set, buckets)
     size = len(token_set)
-    if seed < 0:
-        raise InputError(f"seed is {seed}, must be at least 0")
+    check_count("seed", seed, at_least=0)
     if batch_size > size:
         raise InputError(f"batch_size is {batch_size}, there are only {size} texts")
     per_epoch = size // batch_size
@@ -161,7 +161,8 @@ def text_eval_batches(
 
 def _buckets(token_set: TokenSet, buckets: Sequence[int]) -> np.ndarray:
     """Which bucket, counted from the shortest, each text belongs to."""
-    if not len(buckets) or min(buckets) < 1 or len(set(buckets)) != len(buckets):
+    check_counts("buckets", buckets)
+    if len(set(buckets)) != len(buckets):
         raise InputError(f"buckets are {tuple(buckets)}, must be distinct positive lengths")
     lengths = token_set.lengths
     if len(lengths) and lengths.max() > max(buckets):

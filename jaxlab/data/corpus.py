@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from jaxlab.checks import check_count
 from jaxlab.data.images import data_folder
 from jaxlab.data.plain_text import read_text, split_lines
 from jaxlab.errors import InputError
@@ -89,6 +90,7 @@ def frequent_words(corpus: Corpus, min_count: int) -> Corpus:
       >>> frequent_words(read_texts(["one two three", "two one"]), 2).words
       ('one', 'two')
     """
+    check_count("min_count", min_count)
     known = corpus.counts >= min_count
     if known.sum() < 2:
         raise InputError(f"fewer than 2 words occur min_count {min_count} times")
@@ -238,8 +240,8 @@ def split_blocks(
     """
     if not 0 < held_out < 1:
         raise InputError(f"held_out is {held_out}, must be in (0, 1)")
-    if block_tokens < 1:
-        raise InputError(f"block_tokens is {block_tokens}, must be at least 1")
+    check_count("block_tokens", block_tokens)
+    check_count("seed", seed, at_least=0)
     offsets, bounds = corpus.offsets, np.arange(0, len(corpus), block_tokens)
     long = np.diff(offsets) > max(block_tokens, held_out * len(corpus) / 2)
     inside = np.repeat(long, np.diff(offsets))
@@ -289,8 +291,7 @@ def cooccurrence(corpus: Corpus, vocab_size: int, *, window: int = 5) -> np.ndar
         raise InputError(
             f"vocab_size is {vocab_size}, must be between 2 and the {len(corpus.words)} words"
         )
-    if window < 1:
-        raise InputError(f"window is {window}, must be at least 1")
+    check_count("window", window)
     paragraphs = corpus.paragraphs
     counts = np.zeros(vocab_size**2)
     for distance in range(1, window + 1):

@@ -5,6 +5,7 @@ import functools
 import grain.python as grain
 import numpy as np
 
+from jaxlab.checks import check_count, check_scalar
 from jaxlab.data.corpus import Corpus, subsampling_rates
 from jaxlab.data.pipeline import MAX_STEPS
 from jaxlab.errors import InputError
@@ -65,10 +66,9 @@ class SkipgramBlocks:
         sizes = {"steps": steps, "stretches": stretches, "length": length, "window": window,
                  "negatives": negatives}  # fmt: skip
         for name, value in sizes.items():
-            if value < 1:
-                raise InputError(f"{name} is {value}, must be at least 1")
-        if seed < 0:
-            raise InputError(f"seed is {seed}, must be at least 0")
+            check_count(name, value)
+        check_count("seed", seed, at_least=0)
+        check_scalar("power", power)
         if not len(corpus):
             raise InputError("the corpus has no words")
         self._corpus, self._seed, self._window = corpus, seed, window
@@ -76,7 +76,10 @@ class SkipgramBlocks:
         self._negatives, self._shuffle = negatives, shuffle
         counts = corpus.counts
         self._rates = subsampling_rates(counts, subsample)
-        chances = np.where(counts > 0, counts.astype(np.float64) ** power, 0)
+        with np.errstate(over="ignore"):
+            chances = np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** power, 0)
+        if not 0 < chances.sum() < np.inf:
+            raise InputError(f"power is {power}: the counts to this power are no finite numbers")
         self._cumulative = np.cumsum(chances / chances.sum())
         self._cumulative[np.flatnonzero(counts)[-1] :] = 1.0  # despite rounding
         kept = float(counts @ self._rates)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxlab.checks import check_count, check_scalar
 from jaxlab.errors import InputError
 
 Params = Any  # {"words": [N, n], "contexts": [N, n]}
@@ -39,10 +40,10 @@ def init_params(
       >>> jax.tree.map(jnp.shape, init_params(jax.random.key(0), 5, 3))
       {'contexts': (5, 3), 'words': (5, 3)}
     """
-    if vocab_size < 2 or dim < 1:
-        raise InputError(f"tables of {vocab_size} x {dim}, at least 2 x 1 are needed")
-    if words < 0 or contexts < 0:
-        raise InputError(f"standard deviations are {words} and {contexts}, must be at least 0")
+    check_count("vocab_size", vocab_size, at_least=2)
+    check_count("dim", dim)
+    check_scalar("words", words, at_least=0)
+    check_scalar("contexts", contexts, at_least=0)
     first, second = jax.random.split(key)
     return {
         "words": words * jax.random.normal(first, (vocab_size, dim)),
@@ -180,7 +181,11 @@ def fit_counts(
     """
     if softmax not in SOFTMAXES:
         raise InputError(f"softmax is {softmax!r}, must be one of {', '.join(SOFTMAXES)}")
-    if every < 1 or num_steps < every or num_steps % every:
+    check_count("every", every)
+    check_count("num_steps", num_steps)
+    check_scalar("learning_rate", learning_rate, above=0)
+    check_scalar("scale", scale, at_least=0)
+    if num_steps % every:
         raise InputError(f"num_steps is {num_steps}, must be a positive multiple of {every}")
     loss_fn = SOFTMAXES[softmax]
     tx = optax.adam(learning_rate)

@@ -350,7 +350,9 @@ def test_evaluation_sees_each_text_once(tokens):
 def test_wrong_batches_are_refused(tokens):
     for kwargs, message in [
         ({"buckets": (8, 16)}, "longest text has 20 tokens"),
-        ({"buckets": ()}, "buckets are"),
+        ({"buckets": ()}, "buckets is"),
+        ({"buckets": (8, 20.0)}, r"buckets\[1\] is 20\.0, must be a whole number"),
+        ({"buckets": (0, 20)}, r"buckets\[0\] is 0"),
         ({"buckets": (20, 20)}, "must be distinct"),
         ({"seed": -1}, "seed is -1"),
         ({"process_count": 3}, "batch_size is 8"),

@@ -8,7 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
+from jaxlab.checks import check_count
 from jaxlab.data import qa, qa_tokens
 from jaxlab.errors import InputError
 from jaxlab.models.bert.cache import encode_prefix
@@ -128,10 +130,11 @@ def generate_texts(
     Raises:
       ValueError: an option is out of range, or a passage has no tokens.
     """
-    if num_pairs < 1:
-        raise InputError(f"num_pairs is {num_pairs}, must be at least 1")
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}, must be at least 1")
+    check_count("num_pairs", num_pairs)
+    check_count("batch_size", batch_size)
+    check_count("seed", seed, at_least=0)
+    if draws is not None:
+        check_count("draws", draws)
     beam = options.get("mode") == "beam"
     count = draws or (num_pairs if beam else 2 * num_pairs)
     run = make_generate(generator, num_pairs=count, **options)
@@ -151,6 +154,8 @@ def generate_texts(
             text = passages[index]
             read = _texts(generator, text, index, pairs, row, keep)
             found[index] = read[:num_pairs]
+        done = min(first + batch_size, len(order))
+        logging.log_every_n_seconds(logging.INFO, "%d of %d passages", 10, done, len(order))
     return found
 
 

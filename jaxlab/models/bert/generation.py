@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxlab import decoding
+from jaxlab.checks import check_count, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.models.bert.cache import (
     Prefix,
@@ -33,6 +34,33 @@ class Pairs(NamedTuple):
 
     answers: decoding.Decoded
     questions: decoding.Decoded
+
+
+def check_options(
+    *,
+    mode: str = MODES[0],
+    num_pairs: int = 1,
+    beam_size: int = 1,
+    length_penalty: float = 0.0,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> None:
+    """Raises `ValueError` for options of `generate_pairs` out of range, also those a mode ignores.
+
+    Example:
+      >>> check_options(temperature=0.0)
+      Traceback (most recent call last):
+      jaxlab.errors.InputError: temperature is 0.0, must be above 0
+    """
+    if mode not in MODES:
+        raise InputError(f"mode is {mode!r}, known are {MODES}")
+    check_count("num_pairs", num_pairs)
+    check_count("beam_size", beam_size)
+    check_scalar("length_penalty", length_penalty, at_least=0)
+    check_scalar("temperature", temperature, above=0)
+    check_count("top_k", top_k, at_least=0)
+    check_scalar("top_p", top_p, above=0, at_most=1)
 
 
 def ask(
@@ -209,10 +237,15 @@ def generate_pairs(
     The mode "sampled_answers" is that of `the post <https://kexue.fm/archives/7630>`_; there
     nothing binds answers to the passage.
     """
-    if mode not in MODES:
-        raise InputError(f"mode is {mode!r}, known are {MODES}")
-    if num_pairs < 1:
-        raise InputError(f"num_pairs is {num_pairs}, must be at least 1")
+    check_options(
+        mode=mode,
+        num_pairs=num_pairs,
+        beam_size=beam_size,
+        length_penalty=length_penalty,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+    )
     batch = jnp.shape(input_ids)[0]
     keys = _each(key, batch) if key.ndim == 0 else key
     if keys.shape != (batch,):

@@ -219,13 +219,14 @@ def make_target_metrics(
 
 
 def per_token(means: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
-    """Nats a token from means an example.
+    """Nats per token from means per example; NaN of no tokens.
 
     Example:
       >>> per_token({"answer_nll": 6.0, "answer_tokens": 3.0}, ["answer"])
       {'answer_nll': 2.0}
     """
-    return {f"{n}_nll": means[f"{n}_nll"] / means[f"{n}_tokens"] for n in names}
+    share = lambda nats, tokens: nats / tokens if tokens else float("nan")
+    return {f"{n}_nll": share(means[f"{n}_nll"], means[f"{n}_tokens"]) for n in names}
 
 
 def normalize_step(

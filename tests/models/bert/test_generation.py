@@ -228,10 +228,40 @@ def test_wrong_arguments(toy, generate):
     for kwargs, message in [
         ({"mode": "greedy"}, "mode is 'greedy', known are"),
         ({"num_pairs": 0}, "num_pairs is 0"),
+        ({"beam_size": 0}, "beam_size is 0"),
+        ({"mode": "beam", "beam_size": -2}, "beam_size is -2"),
+        ({"mode": "beam", "temperature": 0.0}, "temperature is 0.0, must be above 0"),
+        ({"temperature": float("nan")}, "temperature is nan, must be finite"),
+        ({"length_penalty": float("nan")}, "length_penalty is nan"),
+        ({"length_penalty": -1.0}, "length_penalty is -1.0"),
+        ({"top_k": -1}, "top_k is -1"),
+        ({"top_k": 2.5}, "top_k is 2.5"),
+        ({"top_p": 0.0}, "top_p is 0.0"),
+        ({"top_p": float("nan")}, "top_p is nan"),
+        ({"top_p": 1.5}, "top_p is 1.5"),
         ({"max_question": 30}, "the position table ends at 24"),
     ]:
         with pytest.raises(ValueError, match=message):
             generate(PASSAGES, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_pairs": 0}, "num_pairs is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"draws": -3}, "draws is -3"),
+        ({"draws": 0}, "draws is 0"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_counts_of_texts_are_checked_first(change, message):
+    with pytest.raises(ValueError, match=message):
+        asking.generate_texts(None, ["a passage"], **change)
+
+
+def test_nats_of_no_tokens_are_no_number():
+    assert np.isnan(bert.per_token({"a_nll": 0.0, "a_tokens": 0.0}, ["a"])["a_nll"])
 
 
 def test_sixteen_triples_are_learnt_by_heart():
