@@ -84,6 +84,17 @@ class Study:
             self.records, self.tokenizer, self.limits, order=config.order, join=config.join
         )
 
+        self.check_size("seq2seq", self.sets["train"])
+
+    def check_size(self, stage, sequences):
+        """Raises where the training side does not fill a batch."""
+        files, size = ", ".join(self.config.data.files), self.config.batch_size
+        if len(sequences) < size:
+            raise InputError(
+                f"{files}: {len(sequences)} sequences to train stage {stage} on, batch_size is "
+                f"{size}: lower config.batch_size, or name more files"
+            )
+
     def make_model(self, folder, texts):
         """Sets model, head, tokenizer, kept tokens and the parameters to start from."""
         config, key = self.config, jax.random.key(self.config.seed)
@@ -252,6 +263,7 @@ class Study:
             )
             if length(part)
         }
+        self.check_size("mlm", parts)
         tokens = qa_tokens.encode_passages(parts, self.tokenizer, self.limits.passage)
         return self.run_stage("mlm", tokens, start)
 

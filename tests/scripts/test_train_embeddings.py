@@ -16,7 +16,7 @@ from jaxlab.models import word_vectors
 SWEEP = "--config=configs/embeddings/sweep.py:tiny"
 NEGATIVE = "--config=configs/embeddings/negative_sampling.py:tiny"
 # Real English that is always there.
-TEXT = "--config.corpus=WORKSPACE.md,docs/methods/nvae.md,LICENSE"
+TEXT = "--config.corpus=WORKSPACE.md,README.md,docs/methods/nvae.md,docs/methods/theseus.md,LICENSE"
 SWEEP_ARGS = [SWEEP, TEXT, "--config.share=1.0", "--config.block_tokens=200"]
 NEGATIVE_ARGS = [NEGATIVE, TEXT, "--config.min_count=3", "--config.blocks.steps=2"]
 NEGATIVE_ARGS += ["--config.epochs=2"]
