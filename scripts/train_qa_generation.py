@@ -71,6 +71,7 @@ class Study:
             if most and most < len(found):
                 chosen = np.random.default_rng(config.data.split_seed).permutation(len(found))
                 self.records[split] = [found[i] for i in sorted(chosen[:most])]
+        self.check_size("seq2seq", self.records["train"])  # before anything is written
         self.passages, questions = qa_sets.training_texts(self.records["train"])
         self.make_model(data_folder(data_dir), self.passages + questions)
         for stage in ("mlm", "seq2seq"):

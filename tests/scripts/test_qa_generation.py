@@ -59,6 +59,34 @@ def test_a_run_leaves_its_stages_and_a_model_folder(trained):
     assert "mlm" in bert.load_heads(trained / "model")
 
 
+def test_own_questions_with_half_a_character_and_impossible_ones(run, tmp_path):
+    """A small file of one's own: trained on, counted, and asked about in UTF-16."""
+    articles = []
+    for i in range(10):
+        text = f"Ada{i} wrote the first long letter to the queen in {1800 + i}. \ud83d"
+        answers = [{"text": f"{1800 + i}", "answer_start": str(text.index("18"))}]
+        qas = [{"question": "when was it written?", "answers": answers},
+               {"question": "why?", "answers": [], "is_impossible": True}]  # fmt: skip
+        articles.append({"title": f"{i}", "paragraphs": [{"context": text, "qas": qas}]})
+    (tmp_path / "mine.json").write_text(json.dumps({"data": articles}))
+    workdir = tmp_path / "run"
+    args = ["train_qa_generation", TINY, f"--workdir={workdir}", "--config.vocab_size=120"]
+    args += [f"--config.data.files=('{tmp_path / 'mine.json'}',)"]
+    done = run(*args, code=2)
+    assert "mine.json: 8 sequences to train stage" in done.stderr
+    assert "Traceback" not in done.stderr
+    run(*args, "--config.batch_size=4", "--config.model.max_positions=96")
+    data = json.loads((workdir / "data.json").read_text())
+    assert data["questions_left_out"] == {"impossible question": 10}
+    assert data["train"]["triples"] == 8
+    (tmp_path / "text.txt").write_bytes("Bob wrote a letter.\r\n\r\nSo did Ada.".encode("utf-16"))
+    text = f"--text={tmp_path / 'text.txt'}"
+    done = run("generate_qa", f"--workdir={workdir}", text, "--num_pairs=1")
+    assert done.stdout.startswith("Bob wrote a letter.\n  Q: ")
+    assert "(log p: answer -" in done.stdout
+    assert "of 2 passages" in done.stderr
+
+
 def test_a_run_goes_on_in_the_middle_of_a_stage(run, trained, tmp_path):
     again = tmp_path / "run"
     shutil.copytree(trained, again)
@@ -123,6 +151,28 @@ def test_wrong_input_is_one_clear_line(run, trained, tmp_path):
             (TINY, f"--workdir={tmp_path / 'a'}", "--config.limits.passage=80"),
             "buckets are (42,), the limits allow 82 tokens",
         ),
+        *(
+            (
+                "train_qa_generation",
+                (TINY, f"--workdir={tmp_path / 'a'}", f"--config.{change}"),
+                line,
+            )
+            for change, line in (
+                ("stages.mlm.buckets=()", "stages.mlm.buckets is (), must hold one"),
+                ("stages.seq2seq.num_steps=0", "stages.seq2seq.num_steps is 0"),
+                ("batch_size=0", "batch_size is 0, must be a whole number"),
+                ("max_train=-3", "max_train is -3"),
+                ("mask_rate=nan", "mask_rate is nan"),
+                ("data.shares=(0.0,0.0)", "no article is left for validation and test"),
+            )
+        ),
+        ("generate_qa", (folder, "--text=README.md", "--temperature=0"), "temperature is 0.0"),
+        ("generate_qa", (folder, "--text=README.md", "--top_p=nan"), "top_p is nan"),
+        ("generate_qa", (folder, "--text=README.md", "--num_pairs=0"), "num_pairs"),
+        ("generate_qa", (folder, "--text=README.md", "--limit=-1"), "limit"),
+        ("generate_qa", (folder, "--text=README.md", "--out=/no/where/x"), "folder is not there"),
+        ("evaluate_qa_generation", (folder, "--limit=-5"), "limit"),
+        ("evaluate_qa_generation", (folder, "--f1=nan"), "f1 is nan"),
     ]
     for script, args, message in wrong:
         done = run(script, *args, code=2, text="")
