@@ -43,7 +43,9 @@ def check_numbers(config):
     for name in ("mlm", "seq2seq"):
         check_counts(f"stages.{name}.buckets", config.stages[name].buckets)
         check_count(
-            f"stages.{name}.num_steps", config.stages[name].num_steps, at_least=name != "mlm"
+            f"stages.{name}.num_steps",
+            config.stages[name].num_steps,
+            at_least=int(name == "seq2seq"),
         )
     check_scalar("mask_rate", config.mask_rate, above=0, below=1)
     check_scalar("replace", config.replace, at_least=0, below=1)
