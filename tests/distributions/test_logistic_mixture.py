@@ -1,18 +1,12 @@
-"""Densities against float64 NumPy, Monte Carlo, normalisation, gradients and extremes."""
-
-import math
+"""The discretised logistic mixture against NumPy in float64."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
+from logistic import sigmoid
 
 from jaxlab import distributions as dist
-
-
-def sigmoid(x):
-    return np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))), 1 - 1 / (1 + np.exp(-np.abs(x))))
 
 
 def softplus(x):
@@ -66,84 +60,6 @@ def random_mixture(seed, shape, colours, m, scale=1.0):
     rng = np.random.default_rng(seed)
     channels = 10 * m if colours == 3 else 3 * m
     return (scale * rng.normal(size=(*shape, channels))).astype(np.float32)
-
-
-# --- Gaussians and Bernoulli ----------------------------------------------------------------------
-
-
-def test_soft_clamp_bounds_and_slope():
-    x = jnp.array([-1e6, -5.0, 0.0, 2.0, 1e6])
-    np.testing.assert_allclose(dist.soft_clamp(x), 5 * np.tanh(np.array(x) / 5), rtol=1e-6)
-    assert jax.grad(dist.soft_clamp)(0.0) == 1.0
-    np.testing.assert_allclose(dist.soft_clamp(1e6, limit=2.0), 2.0)
-
-
-def test_normal_log_prob_matches_numpy():
-    rng = np.random.default_rng(0)
-    x, mu, sigma = rng.normal(size=50), rng.normal(size=50), np.exp(rng.normal(size=50))
-    want = -0.5 * ((x - mu) / sigma) ** 2 - 0.5 * np.log(2 * np.pi) - np.log(sigma)
-    np.testing.assert_allclose(dist.normal_log_prob(x, mu, sigma), want, rtol=2e-5, atol=1e-6)
-
-
-def test_normal_kl_closed_form_zero_and_monte_carlo():
-    rng = np.random.default_rng(1)
-    mu_q, mu_p = rng.normal(size=(2, 4))
-    sigma_q, sigma_p = np.exp(0.5 * rng.normal(size=(2, 4)))
-    got = dist.normal_kl(mu_q, sigma_q, mu_p, sigma_p)
-    z = rng.normal(size=(400_000, 4)) * sigma_q + mu_q
-    log_ratio = dist.normal_log_prob(z, mu_q, sigma_q) - dist.normal_log_prob(z, mu_p, sigma_p)
-    error = np.std(log_ratio, axis=0) / math.sqrt(len(z))
-    assert np.all(np.abs(np.mean(log_ratio, axis=0) - got) < 5 * error + 1e-5)
-    np.testing.assert_allclose(dist.normal_kl(mu_q, sigma_q, mu_q, sigma_q), 0, atol=1e-7)
-    assert np.all(np.asarray(got) >= 0)
-
-
-def test_normal_sample_moments_and_reparametrised_gradient():
-    z = dist.normal_sample(jax.random.key(0), jnp.full((200_000,), 2.0), 3.0)
-    np.testing.assert_allclose([z.mean(), z.std()], [2.0, 3.0], atol=0.03)
-    draw = lambda mu, sigma: dist.normal_sample(jax.random.key(3), mu, sigma)
-    d_mu, d_sigma = jax.grad(draw, argnums=(0, 1))(0.5, 2.0)
-    np.testing.assert_allclose([d_mu, d_sigma], [1.0, (draw(0.5, 2.0) - 0.5) / 2.0], rtol=1e-6)
-
-
-def test_bernoulli_matches_numpy_and_sums_to_one():
-    logits = np.linspace(-8, 8, 33)
-    for x in (0.0, 0.3, 1.0):
-        want = x * np.log(sigmoid(logits)) + (1 - x) * np.log(sigmoid(-logits))
-        np.testing.assert_allclose(dist.bernoulli_log_prob(x, logits), want, rtol=1e-5)
-    total = sum(jnp.exp(dist.bernoulli_log_prob(x, logits)) for x in (0.0, 1.0))
-    np.testing.assert_allclose(total, 1, atol=1e-6)
-
-
-def test_bernoulli_extremes_are_finite():
-    logits = jnp.array([-1e30, -1e4, 0.0, 1e4, 1e30])
-    for x in (0.0, 0.5, 1.0):
-        value, grad = jax.vmap(jax.value_and_grad(lambda l, x=x: dist.bernoulli_log_prob(x, l)))(
-            logits
-        )
-        assert np.isfinite(value).all()
-        assert np.isfinite(grad).all()
-
-
-def test_bernoulli_sample_and_binarize_frequencies():
-    p = np.array([0.0, 0.1, 0.5, 0.9, 1.0], np.float32)
-    x = jnp.broadcast_to(p, (40_000, 5))
-    drawn = dist.binarize(jax.random.key(0), x)
-    assert drawn.dtype == jnp.float32
-    assert set(np.unique(drawn)) == {0.0, 1.0}
-    np.testing.assert_allclose(drawn.mean(0), p, atol=0.012)
-    np.testing.assert_array_equal(drawn[:, [0, -1]].mean(0), [0, 1])
-    logits = np.log(p[1:4] / (1 - p[1:4]))
-    drawn = dist.bernoulli_sample(jax.random.key(1), jnp.broadcast_to(logits, (40_000, 3)))
-    np.testing.assert_allclose(drawn.mean(0), p[1:4], atol=0.012)
-
-
-def test_binarize_refuses_integers():
-    with pytest.raises(TypeError, match="x has dtype uint8, binarize needs float"):
-        dist.binarize(jax.random.key(0), jnp.zeros(3, jnp.uint8))
-
-
-# --- Discretized mixture of logistics -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("edge", ["exact", "reference"])
@@ -242,23 +158,6 @@ def test_mixture_gradients_match_float64_differences(edge):
     np.testing.assert_allclose(jax.grad(f)(jnp.asarray(params)), want, rtol=2e-4, atol=2e-4)
 
 
-def test_check_grads_of_the_smooth_functions():
-    rng = np.random.default_rng(2)
-    a, b, c, d = (jnp.asarray(v, jnp.float32) for v in rng.uniform(0.5, 1.5, (4, 6)))
-    loose = {"order": 1, "atol": 1e-2, "rtol": 1e-2}
-    check_grads(dist.normal_kl, (a, b, c, d), **loose)
-    check_grads(dist.normal_log_prob, (a, b, c), **loose)
-    check_grads(lambda l: dist.bernoulli_log_prob(a / 2, l), (b,), **loose)
-    check_grads(lambda p: dist.normal_decoder_log_prob(a[:3], p), (b,), **loose)
-    check_grads(
-        lambda p: dist.discretized_logistic_mixture_log_prob(
-            jnp.array([1.0, 0.0, 3.0]) / 7, p, bits=3, num_mixtures=1
-        ),
-        (jnp.concatenate([a, b])[:10],),
-        **loose,
-    )
-
-
 @pytest.mark.parametrize("edge", ["exact", "reference"])
 @pytest.mark.parametrize("scale", [1.0, 30.0, 1e4])
 def test_mixture_gradients_are_finite_at_extremes(edge, scale):
@@ -331,72 +230,3 @@ def test_mixture_messages():
         dist.discretized_logistic_mixture_log_prob(
             jnp.zeros((4, 1)), jnp.zeros((4, 3)), num_mixtures=1, edge="rounded"
         )
-
-
-# --- Normal decoder and units ---------------------------------------------------------------------
-
-
-def test_normal_decoder_matches_numpy_and_integrates_to_one():
-    rng = np.random.default_rng(0)
-    x, params = rng.uniform(size=(3, 4, 2)), rng.normal(size=(3, 4, 4)) * 3
-    mu, sigma = 5 * np.tanh(params[..., :2] / 5), np.exp(5 * np.tanh(params[..., 2:] / 5)) + 0.01
-    y = 2 * x - 1
-    want = (-0.5 * ((y - mu) / sigma) ** 2 - 0.5 * np.log(2 * np.pi) - np.log(sigma)).sum(-1)
-    got = dist.normal_decoder_log_prob(x, params)
-    np.testing.assert_allclose(got, want, rtol=3e-5, atol=1e-5)
-    y = np.linspace(-30, 30, 20_001)
-    density = jnp.exp(
-        dist.normal_decoder_log_prob((y[:, None] + 1) / 2, np.tile([0.3, 0.1], (y.size, 1)))
-    )
-    assert np.trapezoid(np.asarray(density), y) == pytest.approx(1, abs=1e-4)
-
-
-def test_normal_decoder_sample_and_mean():
-    params = jnp.tile(jnp.array([0.2, -0.4, 0.0, -3.0, -3.0, -3.0]), (20_000, 1))
-    mean = dist.normal_decoder_mean(params)
-    np.testing.assert_allclose(
-        mean[0], (5 * np.tanh(np.array([0.04, -0.08, 0])) + 1) / 2, rtol=1e-5
-    )
-    cold, warm = (
-        dist.normal_decoder_sample(jax.random.key(0), params, temperature=t) for t in (0.5, 1.0)
-    )
-    np.testing.assert_allclose(warm.mean(0), mean[0], atol=2e-3)
-    np.testing.assert_allclose(2 * cold.std(0), warm.std(0), rtol=1e-3)
-    assert float(warm.min()) >= 0
-    assert float(warm.max()) <= 1
-    with pytest.raises(ValueError, match="params has shape"):
-        dist.normal_decoder_log_prob(jnp.zeros((2, 3)), jnp.zeros((2, 4)))
-    with pytest.raises(ValueError, match="5 channels"):
-        dist.normal_decoder_mean(jnp.zeros((2, 5)))
-
-
-def test_everything_is_float32_from_half_precision_inputs():
-    half = lambda *shape: jnp.zeros(shape, jnp.bfloat16)
-    for out in (
-        dist.soft_clamp(half(2)),
-        dist.normal_log_prob(half(2), half(2), half(2) + 1),
-        dist.normal_kl(half(2), half(2) + 1, half(2), half(2) + 1),
-        dist.normal_sample(jax.random.key(0), half(2), half(2)),
-        dist.bernoulli_log_prob(half(2), half(2)),
-        dist.discretized_logistic_mixture_log_prob(half(2, 1), half(2, 3), num_mixtures=1),
-        dist.discretized_logistic_mixture_mean(half(2, 3), num_mixtures=1),
-        dist.normal_decoder_log_prob(half(2, 1), half(2, 2)),
-    ):
-        assert out.dtype == jnp.float32
-
-
-def test_reduce_bits_matches_the_published_formula():
-    values = np.arange(256, dtype=np.uint8)
-    for bits in (1, 3, 5, 6, 8):
-        want = np.floor(values / 2 ** (8 - bits)) / (2**bits - 1)
-        np.testing.assert_allclose(dist.reduce_bits(values, bits), want, rtol=1e-6)
-    with pytest.raises(TypeError, match="float32, reduce_bits needs uint8"):
-        dist.reduce_bits(jnp.zeros(2), 5)
-    with pytest.raises(ValueError, match="bits is 0"):
-        dist.reduce_bits(values, 0)
-
-
-def test_bits_per_dim():
-    assert float(dist.bits_per_dim(784 * math.log(2), 784)) == pytest.approx(1.0)
-    with pytest.raises(ValueError, match="dims is 0"):
-        dist.bits_per_dim(1.0, 0)
