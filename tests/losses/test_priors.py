@@ -4,14 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from long_tail import COUNTS, LABELS, LOGITS, PRIOR, K, cross_entropy
+from long_tail import COUNTS, PRIOR, K
 
 from jaxlab import losses
 
 RNG = np.random.default_rng(0)
-
-
-# --- Priors and weights ---------------------------------------------------------------------------
 
 
 def test_prior_estimates():
@@ -86,77 +83,3 @@ def test_narrow_labels_are_as_good_as_wide_ones(dtype, num_labels, num_classes):
     *others, per_class, present = results
     assert all(np.isfinite(values).all() for values in others)
     np.testing.assert_array_equal(np.isfinite(per_class), present)  # NaN for classes without rows
-
-
-# --- Focal, LDAM, tau-normalisation ---------------------------------------------------------------
-
-
-def test_focal():
-    p = np.exp(-cross_entropy(LOGITS, LABELS))
-    for gamma in (0.0, 0.5, 2.0):
-        np.testing.assert_allclose(
-            losses.focal_cross_entropy(LOGITS, LABELS, gamma=gamma),
-            (1 - p) ** gamma * -np.log(p),
-            rtol=2e-5,
-            atol=1e-6,
-        )
-    extreme = jnp.array([[1e4, 0, 0, 0, 0], [-1e4, 0, 0, 0, 0]], jnp.float32)
-    total = lambda x, gamma: losses.focal_cross_entropy(x, LABELS[[0, 0]], gamma=gamma).sum()
-    for gamma in (0.5, 2.0):
-        assert np.isfinite(jax.jit(jax.grad(total))(extreme, gamma)).all()
-
-
-def test_ldam_against_the_published_rule():
-    rng = np.random.default_rng(1)
-    features, kernel = rng.normal(size=(7, 3)), rng.normal(size=(3, K))
-    cosines = losses.cosine_logits(features, kernel)
-    unit = lambda x, axis: x / np.linalg.norm(x, axis=axis, keepdims=True)
-    np.testing.assert_allclose(cosines, unit(features, 1) @ unit(kernel, 0), atol=1e-6)
-    margins = COUNTS**-0.25
-    margins = margins * (0.5 / margins.max())
-    x = np.float64(cosines)
-    x[np.arange(7), LABELS] -= margins[LABELS]
-    weights = np.arange(1.0, K + 1)
-    loss = losses.ldam_cross_entropy(cosines, LABELS, class_prior=PRIOR, weights=weights)
-    expected = weights[LABELS] * cross_entropy(30 * x, LABELS)
-    np.testing.assert_allclose(loss, expected, rtol=1e-4, atol=1e-5)
-    zero = jax.grad(lambda f: losses.cosine_logits(f, kernel).sum())(jnp.zeros(3))
-    assert np.isfinite(zero).all()
-
-
-def test_tau_normalisation():
-    kernel = RNG.normal(size=(3, K)).astype(np.float32)
-    kernel[:, 2] = 0
-    norms = np.linalg.norm(losses.tau_normalized_kernel(kernel, tau=0.5), axis=0)
-    np.testing.assert_allclose(norms, np.linalg.norm(kernel, axis=0) ** 0.5, rtol=1e-5)
-    np.testing.assert_array_equal(losses.tau_normalized_kernel(kernel, tau=0.0), kernel)
-
-
-# --- Reports --------------------------------------------------------------------------------------
-
-
-def test_balanced_error():
-    rng = np.random.default_rng(0)
-    labels, predictions = rng.integers(0, 4, 50), rng.integers(0, 5, 50)
-    where = rng.random(50) < 0.7
-    error, per_class, present = jax.jit(lambda p, y, w: losses.balanced_error(p, y, 5, where=w))(
-        predictions, labels, where
-    )
-    expected = [(predictions != y)[where & (labels == y)].mean() for y in range(4)]
-    np.testing.assert_allclose(per_class, [*expected, np.nan], rtol=1e-6)
-    np.testing.assert_array_equal(present, [True] * 4 + [False])
-    np.testing.assert_allclose(error, np.mean(expected), rtol=1e-6)
-    nothing = losses.balanced_error(predictions, labels, 5, where=np.zeros(50, bool))
-    # No measure of an empty set is a number: an error of 0 % would look perfect.
-    assert np.isnan(nothing.error)
-    assert np.isnan(nothing.per_class).all()
-    assert not nothing.present.any()
-
-
-def test_error_by_frequency():
-    report = losses.BalancedError(
-        jnp.float32(0), jnp.array([0.1, 0.2, 0.3, 0.5]), jnp.array([True, True, True, False])
-    )
-    errors = losses.error_by_frequency(report, [101, 100, 20, 19])
-    assert list(errors) == ["many", "medium", "few"]
-    np.testing.assert_allclose(list(errors.values()), [0.1, 0.25, np.nan], rtol=1e-6)

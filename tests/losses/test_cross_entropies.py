@@ -226,3 +226,44 @@ def test_the_adjusted_loss_is_a_bias_initialisation(optimizer, same):
         assert difference < 5e-5
     else:
         assert difference > 0.1
+
+
+def test_focal():
+    p = np.exp(-cross_entropy(LOGITS, LABELS))
+    for gamma in (0.0, 0.5, 2.0):
+        np.testing.assert_allclose(
+            losses.focal_cross_entropy(LOGITS, LABELS, gamma=gamma),
+            (1 - p) ** gamma * -np.log(p),
+            rtol=2e-5,
+            atol=1e-6,
+        )
+    extreme = jnp.array([[1e4, 0, 0, 0, 0], [-1e4, 0, 0, 0, 0]], jnp.float32)
+    total = lambda x, gamma: losses.focal_cross_entropy(x, LABELS[[0, 0]], gamma=gamma).sum()
+    for gamma in (0.5, 2.0):
+        assert np.isfinite(jax.jit(jax.grad(total))(extreme, gamma)).all()
+
+
+def test_ldam_against_the_published_rule():
+    rng = np.random.default_rng(1)
+    features, kernel = rng.normal(size=(7, 3)), rng.normal(size=(3, K))
+    cosines = losses.cosine_logits(features, kernel)
+    unit = lambda x, axis: x / np.linalg.norm(x, axis=axis, keepdims=True)
+    np.testing.assert_allclose(cosines, unit(features, 1) @ unit(kernel, 0), atol=1e-6)
+    margins = COUNTS**-0.25
+    margins = margins * (0.5 / margins.max())
+    x = np.float64(cosines)
+    x[np.arange(7), LABELS] -= margins[LABELS]
+    weights = np.arange(1.0, K + 1)
+    loss = losses.ldam_cross_entropy(cosines, LABELS, class_prior=PRIOR, weights=weights)
+    expected = weights[LABELS] * cross_entropy(30 * x, LABELS)
+    np.testing.assert_allclose(loss, expected, rtol=1e-4, atol=1e-5)
+    zero = jax.grad(lambda f: losses.cosine_logits(f, kernel).sum())(jnp.zeros(3))
+    assert np.isfinite(zero).all()
+
+
+def test_tau_normalisation():
+    kernel = RNG.normal(size=(3, K)).astype(np.float32)
+    kernel[:, 2] = 0
+    norms = np.linalg.norm(losses.tau_normalized_kernel(kernel, tau=0.5), axis=0)
+    np.testing.assert_allclose(norms, np.linalg.norm(kernel, axis=0) ** 0.5, rtol=1e-5)
+    np.testing.assert_array_equal(losses.tau_normalized_kernel(kernel, tau=0.0), kernel)
