@@ -9,7 +9,6 @@ import pytest
 from jaxlab import mesh as mesh_lib
 from jaxlab.models.depthwise import depthwise_conv
 from jaxlab.models.nvae import layers
-from jaxlab.models.nvae.flows import FlowPair, autoregressive_mask
 
 
 def convolve(x, kernel, stride=1, dilation=1, groups=1):
@@ -208,48 +207,3 @@ def test_down_skip_takes_the_four_phases_in_order():
         np.testing.assert_allclose(
             skip.apply(variables, x_moved)[..., part], y[..., part], atol=1e-6
         )
-
-
-@pytest.mark.parametrize("mirror", [False, True])
-def test_flow_masks_hide_what_comes_later(mirror):
-    mask = autoregressive_mask(5, 2, 6, depthwise=False, strict=True, mirror=mirror)
-    mask = mask[::-1, ::-1] if mirror else mask
-    assert mask[:2].all()
-    assert mask[2, :2].all()
-    assert not mask[2, 3:].any()
-    assert not mask[3:].any()
-    centre = mask[2, 2]  # [in, out]: outputs 0-2 belong to channel 0, 3-5 to channel 1
-    np.testing.assert_array_equal(centre, [[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0]])
-    back = autoregressive_mask(1, 6, 2, depthwise=False, strict=False, mirror=False)[0, 0]
-    np.testing.assert_array_equal(back.T, [[1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1]])
-
-
-@pytest.mark.slow
-def test_flow_pair_has_determinant_one():
-    flow = FlowPair()
-    z = random(0, 1, 3, 3, 2)
-    params = flow.init(jax.random.key(1), z)["params"]
-    params = jax.tree.map(lambda p: p + 0.2 * jnp.sin(jnp.arange(p.size)).reshape(p.shape), params)
-    run = lambda z: flow.apply({"params": params}, z.reshape(1, 3, 3, 2)).reshape(-1)
-    jacobian = np.asarray(jax.jacobian(run)(z.reshape(-1)), np.float64)
-    assert np.abs(jacobian - np.eye(18)).max() > 1e-3  # it is a flow, not the identity
-    np.testing.assert_allclose(np.linalg.det(jacobian), 1, rtol=1e-4)
-
-
-def test_each_flow_cell_is_triangular_in_its_order():
-    from jaxlab.models.nvae.flows import FlowCell
-
-    z = random(0, 1, 3, 3, 2)
-    position = np.arange(9).repeat(2)  # raster index of every (pixel, channel)
-    channel = np.tile(np.arange(2), 9)
-    for mirror in (False, True):
-        cell = FlowCell(mirror=mirror)
-        params = cell.init(jax.random.key(1), z)["params"]
-        run = lambda z, cell=cell, params=params: cell.apply(
-            {"params": params}, z.reshape(1, 3, 3, 2)
-        ).reshape(-1)
-        jacobian = np.asarray(jax.jacobian(run)(z.reshape(-1)))
-        order = np.lexsort((channel, -position if mirror else position))
-        ordered = jacobian[np.ix_(order, order)]
-        np.testing.assert_allclose(np.triu(ordered, 1), 0, atol=1e-7)
-        np.testing.assert_allclose(np.diag(ordered), 1, rtol=1e-6)

@@ -200,48 +200,6 @@ def test_broken_files_say_what_is_wrong(fixtures_dir, change, message):
         parity.compare(arrays)
 
 
-def test_names_lose_what_depends_on_the_run():
-    given = {
-        "module.stem.weight": 0,
-        "state/module._orig_mod.stem.bias": 1,
-        "a._ops.0.bn.weight": 2,
-        "b._ops.0.bn.bn.weight": 3,
-        "c._ops.0.conv.1.bn.running_mean": 4,
-        "d._ops.0.bn_act.bn.bias": 5,
-        "e.bn.num_batches_tracked": 6,
-        "f.weight_normalized": 7,
-    }
-    assert reference.canonical_names(given) == {
-        "stem.weight": 0,
-        "stem.bias": 1,
-        "a._ops.0.bn.weight": 2,
-        "b._ops.0.bn.weight": 3,
-        "c._ops.0.conv.1.running_mean": 4,
-        "d._ops.0.bn_act.bias": 5,
-    }
-
-
-def test_flags_have_the_defaults_of_the_reference():
-    model = reference.model_from_flags({"dataset": "celeba_64", "num_latent_scales": 3})
-    assert (model.image_size, model.channels, model.likelihood) == (64, 3, "mixture")
-    assert (model.groups, model.latents, model.num_mixtures) == ((10, 10, 10), 20, 10)
-    assert not model.squeeze_excitation
-    assert not model.residual_posterior
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ({"num_preprocess_blocks": 1}, "must be equal"),
-        ({"groups_per_scale": [2, 2]}, r"groups_per_scale is \[2, 2\]"),
-        ({"dataset": "faces"}, "'faces'"),
-    ],
-)
-def test_contradicting_flags(flags, message):
-    with pytest.raises(ValueError, match=message):
-        reference.model_from_flags(flags)
-
-
 @pytest.mark.parametrize("name", QUICK)
 def test_agrees_with_the_restatement(name):
     errors = parity.compare(restatement().parity_arrays({**TINY, **QUICK[name]}))
