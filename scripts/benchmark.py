@@ -279,18 +279,24 @@ def main(config, workdir):
     if len(x) > 1:
         times = [np.median(row["seconds"]) for row in record["variants"]]
         record["sweep"] = {"x": x, "exponent": float(np.polyfit(np.log(x), np.log(times), 1)[0])}
-    print(table(record))
-    if len(x) > 1:
-        key, exponent = SWEEP.value.partition("=")[0], record["sweep"]["exponent"]
-        print(f"a step grows like {key}^{exponent:.2f}")
     if OUT.value:
         path = pathlib.Path(OUT.value)
         write_atomically(path, json.dumps(record, indent=1) + "\n")
         if len(x) > 1:
             draw(record, x, path)
+    print(table(record))
+    if len(x) > 1:
+        key, exponent = SWEEP.value.partition("=")[0], record["sweep"]["exponent"]
+        print(f"a step grows like {key}^{exponent:.2f}")
 
 
 if __name__ == "__main__":
     if most_devices():  # only CPU devices can be made
         jax.config.update("jax_num_cpu_devices", most_devices())
-    launch.run(main, default_config="configs/nvae/mnist5k.py", needs_workdir=False)
+    launch.run(
+        main,
+        default_config="configs/nvae/mnist5k.py",
+        sections=lambda: planning.script_sections(sys.argv, pathlib.Path(__file__).parent),
+        needs_workdir=False,
+        reads=("data_dir",),
+    )

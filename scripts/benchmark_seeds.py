@@ -83,4 +83,4 @@ def main(config, workdir):
 
 
 if __name__ == "__main__":
-    launch.run(main, needs_workdir=False)
+    launch.run(main, needs_workdir=False, reads=())

@@ -12,17 +12,54 @@ seeds or figures to report (--allow_config_change) all of them are.
 import itertools
 import json
 import time
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 from absl import logging
 
-from jaxlab import classification, comparison, launch, losses, plots
+from jaxlab import classification, comparison, data, launch, losses, plots
 from jaxlab import mesh as mesh_lib
+from jaxlab.errors import InputError
 from jaxlab.files import write_atomically
+from jaxlab.models import classifiers
 
 # Entries of `config.base` that arms may change; the others are the same for all candidates.
 SECTIONS = ("data", "model", "objective", "optimizer", "adaptive")
+
+KNOWN = {  # what they may hold
+    "data": launch.keywords(data.load_classification, but=("data_dir", "seed")),
+    "model": {"gains": Sequence[float]}
+    | launch.keywords(
+        classifiers.make_classifier,
+        classifiers.MLP,
+        classifiers.ResNet,
+        but=("num_classes", "name"),
+    ),
+    "objective": launch.keywords(
+        classification.make_loss, classification.example_losses, but=("model", "class_counts")
+    ),
+    "optimizer": launch.keywords(classification.make_optimizer, but=("num_steps",)),
+    "adaptive": {"folds": int, "num_steps": int, "gamma": float},
+}
+
+
+def check(config):
+    """Raises for what would otherwise be told after candidates have trained."""
+    if not config.order:
+        raise InputError("order is (), must name at least one arm")
+    if config.baseline not in config.order:
+        raise InputError(f"baseline is {config.baseline!r}, the arms are {', '.join(config.order)}")
+    for name, arm in arms_of(config).items():
+        for part in ("set", "grid"):
+            for section in arm.get(part, {}):
+                if section not in SECTIONS:
+                    raise InputError(
+                        f"arm {name!r} has {part}.{section}, must be one of {', '.join(SECTIONS)}"
+                    )
+        for setting, _ in candidates(config, arm):
+            for section, values in setting.items():
+                launch.check_section(f"arms.{name}.{section}", values, KNOWN[section])
 
 
 def arms_of(config):
@@ -116,6 +153,7 @@ class Trainer:
 
 def main(config, workdir):
     mesh_lib.refuse_several("a comparison trains the seeds of a candidate in one program")
+    check(config)
     train = Trainer(config, launch.options().data_dir)
     records = comparison.read_records(workdir)
     plan = {
@@ -147,9 +185,9 @@ def main(config, workdir):
         arms, baseline=config.baseline, columns=config.columns, seeds=len(config.seeds)
     )
     write_atomically(workdir / "table.md", table)
-    print(table)
     draw(config, workdir, arms, {n: [(records[k], c) for k, _, c in r] for n, r in plan.items()})
     logging.info("table and pictures in %s", workdir)
+    print(table)  # at the end: whoever reads it may go away
 
 
 def draw(config, workdir, arms, runs):
@@ -199,4 +237,9 @@ def draw(config, workdir, arms, runs):
 
 
 if __name__ == "__main__":
-    launch.run(main, default_config="configs/studies/long_tail.py")
+    launch.run(
+        main,
+        default_config="configs/studies/long_tail.py",
+        sections={f"base.{name}": known for name, known in KNOWN.items()},
+        reads=("data_dir", "distributed"),
+    )

@@ -35,6 +35,13 @@ from jaxlab.errors import InputError
 from jaxlab.files import write_atomically
 from jaxlab.models import bert
 
+SECTIONS = {  # what those of the config may hold
+    "data": launch.keywords(load_text, but=("data_dir", "split", "limit")),
+    "model": launch.keywords(bert.Bert, but=("vocab_size", "name")),
+    "head": launch.keywords(bert.SequenceClassifier, but=("num_labels", "name")),
+    "distillation": {"temperature": float, "soft": float},
+    "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
+}
 ARMS = ("direct", "distill", "truncated", "constant", "curriculum")
 REPLACING = ("constant", "curriculum")
 STARTS = ("predecessor", "pretrained")  # where a successor's layers may come from
@@ -378,7 +385,6 @@ def write_report(config, workdir, study):
             f"Points lost when one module of the predecessor is swapped ({name}): {drops}",
         ]
     write_atomically(workdir / "report.md", "\n".join(lines) + "\n")
-    print("\n".join(lines))
     accuracy = {name: 100 * np.array(row["test/accuracy"]) for name, row in rows.items()}
     plots.dots(accuracy, workdir / "accuracy.png", xlabel="test accuracy (%)")
     for depth in config.depths if arms else ():
@@ -389,6 +395,7 @@ def write_report(config, workdir, study):
             xlabel="module",
             ylabel="accuracy lost (points)",
         )
+    print("\n".join(lines))  # at the end: whoever reads it may go away
 
 
 def blueprint(config, mesh, data_dir=None, stage="replacing"):
@@ -415,4 +422,4 @@ def main(config, workdir):
 
 
 if __name__ == "__main__":
-    launch.run(main, default_config="configs/theseus/study.py")
+    launch.run(main, default_config="configs/theseus/study.py", sections=SECTIONS)

@@ -87,13 +87,13 @@ def estimates(vocab_size, corpus=None):
     return rows
 
 
-def print_table(title, rows):
-    print(title)
-    print(f"  {'method':27}{'n':>7}{'exactly':>12}  assumes")
+def table(title, rows):
+    """Lines to print."""
+    lines = [title, f"  {'method':27}{'n':>7}{'exactly':>12}  assumes"]
     for name, dim, root, assumes in rows:
         exact = "" if root is None else f"{root:.4f}"
-        print(f"  {name:27}{dim:>7}{exact:>12}  {assumes}")
-    print()
+        lines.append(f"  {name:27}{dim:>7}{exact:>12}  {assumes}")
+    return [*lines, ""]
 
 
 def draw(cases, path):
@@ -130,9 +130,9 @@ def main(config, workdir):
     for flag, least in ((MIN_COUNT, 1), (TOP_WORDS, 2), (WINDOW, 1), (MULTIPLE_OF, 1)):
         if flag.value < least:
             raise InputError(f"--{flag.name} is {flag.value}, must be at least {least}")
-    cases = []
+    cases, lines = [], []
     for size in sizes():
-        print_table(f"vocabulary of {size:,} words", estimates(size))
+        lines += table(f"vocabulary of {size:,} words", estimates(size))
         cases.append((f"N = {size:,}", size))
     for name in CORPUS.value:
         corpus = corpora.load_corpus(name, launch.options().data_dir)
@@ -140,12 +140,13 @@ def main(config, workdir):
         if size < 2:
             raise InputError(f"{name}: {size} words occur --min_count={MIN_COUNT.value} times")
         title = f"{name}: {len(corpus):,} tokens, vocabulary of {size:,} words"
-        print_table(title, estimates(size, corpus))
+        lines += table(title, estimates(size, corpus))
         cases.append((f"{epath.Path(name).name}, N = {size:,}", size))
     if OUT.value:
         draw(cases, OUT.value)
         logging.info("figure in %s", OUT.value)
+    print(*lines, sep="\n")  # at the end: whoever reads it may go away
 
 
 if __name__ == "__main__":
-    launch.run(main, needs_workdir=False)
+    launch.run(main, needs_workdir=False, reads=("data_dir",))

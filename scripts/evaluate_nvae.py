@@ -74,6 +74,9 @@ def main(config, workdir):
 
     figures |= {"step": step, "weights": WEIGHTS.value, "split": SPLIT.value, "images": len(images)}
     figures["bound_samples"] = NUM_SAMPLES.value
+    out = workdir / f"evaluation_{SPLIT.value}.json"
+    write_atomically(out, json.dumps(figures, indent=2) + "\n")
+    logging.info("written to %s", out)
     scale = 1 / (np.log(2) * images.spec.dims)
     print(f"{SPLIT.value}, {len(images)} images, {WEIGHTS.value} weights of step {step}")
     for name in ("nelbo", "reconstruction", "kl", "bound"):
@@ -84,10 +87,7 @@ def main(config, workdir):
         f"  active          {figures['active_groups']} of {model.num_groups} groups, "
         f"{figures['active_channels']} of {model.num_groups * model.latents} channels"
     )
-    out = workdir / f"evaluation_{SPLIT.value}.json"
-    write_atomically(out, json.dumps(figures, indent=2) + "\n")
-    logging.info("written to %s", out)
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    launch.run(main, reads_run=True, reads=("data_dir",))

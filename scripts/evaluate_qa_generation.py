@@ -321,4 +321,4 @@ def main(config, workdir):
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    launch.run(main, reads_run=True, reads=("data_dir",))

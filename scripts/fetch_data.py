@@ -15,8 +15,9 @@ Hugging Face hub (needs `pip install huggingface_hub`).
 
 import sys
 
-from absl import app, flags
+from absl import flags
 
+from jaxlab import launch
 from jaxlab.data import data_folder
 from jaxlab.data.derived import DERIVED
 from jaxlab.data.fetch import RECIPES, SOURCES, fetch_all
@@ -29,19 +30,14 @@ _SOURCE = flags.DEFINE_enum(
 )
 
 
-def main(argv: list[str]) -> None:
-    names = argv[1:]
+def main(names: list[str]) -> None:
     if not names:
-        print(
-            f"error: name at least one data set: {', '.join((*RECIPES, *DERIVED))}",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+        raise launch.UsageError(f"name at least one data set: {', '.join((*RECIPES, *DERIVED))}")
     errors = fetch_all(names, data_folder(_DATA_DIR.value), source=_SOURCE.value)
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
-    sys.exit(1 if errors else 0)
+    sys.exit(2 if errors else 0)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run_tool(main)

@@ -22,6 +22,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import sys
 import threading
 import time
@@ -58,6 +59,11 @@ def find_devices(name):
                 f"topology is {name!r}, must be cpu:1 to cpu:{jax.device_count()}"
             )
         return jax.devices()[: int(shape)]
+    if not re.match(r"v\d", kind):
+        raise launch.UsageError(
+            f"topology is {name!r}, must be cpu:N or a TPU such as v4:2x2x1, v5e:4x4, v5p:2x2x2, "
+            "v6e:2x4; GPUs are not planned"
+        )
     if importlib.util.find_spec("libtpu") is None:
         raise launch.UsageError(
             f"topology {name} needs libtpu, which is not installed: pip install -e '.[tpu]'"
@@ -215,14 +221,20 @@ def main(config, workdir):
     found = make_blueprint(module, config, mesh, launch.options().data_dir)
     logging.info("compiling for %d x %s", found.mesh.size, TOPOLOGY.value.partition(":")[0])
     record = {"script": SCRIPT.value, "topology": TOPOLOGY.value, **plan(found)}
-    print(f"{SCRIPT.value} on {TOPOLOGY.value}")
-    print(table(record))
     if OUT.value:
         write_atomically(OUT.value, json.dumps(record, indent=1) + "\n")
+    print(f"{SCRIPT.value} on {TOPOLOGY.value}")
+    print(table(record))
 
 
 if __name__ == "__main__":
     wanted = [a.rpartition("=cpu:")[2] for a in sys.argv if a.startswith("--topology=cpu:")]
     if wanted and wanted[-1].isdigit() and int(wanted[-1]):
         jax.config.update("jax_num_cpu_devices", int(wanted[-1]))
-    launch.run(main, default_config="configs/nvae/cifar10.py", needs_workdir=False)
+    launch.run(
+        main,
+        default_config="configs/nvae/cifar10.py",
+        sections=lambda: planning.script_sections(sys.argv, pathlib.Path(__file__).parent),
+        needs_workdir=False,
+        reads=("data_dir",),
+    )

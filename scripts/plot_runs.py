@@ -7,11 +7,11 @@ with the part of its path that sets it apart.
 """
 
 import json
-import sys
 
-from absl import app, flags
+from absl import flags
 from etils import epath
 
+from jaxlab import launch
 from jaxlab.errors import InputError
 from jaxlab.metrics import read_metrics
 from jaxlab.plots import curves
@@ -51,21 +51,15 @@ def read_run(workdir: str) -> list[dict]:
     return rows
 
 
-def main(argv: list[str]) -> None:
-    workdirs = argv[1:]
+def main(workdirs: list[str]) -> None:
     if not workdirs:
-        print("error: name at least one workdir; --help shows how", file=sys.stderr)
-        sys.exit(2)
-    try:
-        if len(set(workdirs)) < len(workdirs):
-            raise InputError("a workdir is named twice")
-        runs = {label: read_run(w) for label, w in zip(run_labels(workdirs), workdirs, strict=True)}
-        curves(runs, _OUT.value, _METRICS.value, title=_TITLE.value)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        raise launch.UsageError("name at least one workdir; --help shows how")
+    if len(set(workdirs)) < len(workdirs):
+        raise InputError("a workdir is named twice")
+    runs = {label: read_run(w) for label, w in zip(run_labels(workdirs), workdirs, strict=True)}
+    curves(runs, _OUT.value, _METRICS.value, title=_TITLE.value)
     print(f"wrote {_OUT.value}: {', '.join(f'{k} ({len(rows)} rows)' for k, rows in runs.items())}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run_tool(main)

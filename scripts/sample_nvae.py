@@ -180,4 +180,4 @@ def main(config, workdir):
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    launch.run(main, reads_run=True, reads=("data_dir",))

@@ -1,6 +1,6 @@
 """Trains an MLP or a small ResNet, on unequal classes or wrong labels if you like.
 
-    python scripts/train_classifier.py --config=configs/classifier/fashion_long_tail.py \
+    python scripts/train_classifier.py --config=configs/classifier/fashion_long_tail.py \\
         --workdir=runs/tail
 
 The same command goes on where a run was stopped. WORKDIR then holds config.json, metrics.jsonl,
@@ -22,6 +22,24 @@ from jaxlab.comparison import lowest
 from jaxlab.files import write_atomically
 from jaxlab.metrics import read_evaluations
 from jaxlab.models import classifiers
+
+SECTIONS = {  # what those of the config may hold
+    "data": launch.keywords(data.load_classification, but=("data_dir", "seed")),
+    "model": launch.keywords(
+        classifiers.make_classifier,
+        classifiers.MLP,
+        classifiers.ResNet,
+        but=("num_classes", "name", "kwargs"),
+    ),
+    "objective": launch.keywords(
+        classification.make_loss,
+        classification.example_losses,
+        but=("model", "class_counts", "objective_args"),
+    ),
+    "optimizer": launch.keywords(classification.make_optimizer, but=("num_steps",)),
+    "adaptive": {"folds": int, "num_steps": int, "gamma": float},
+    "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
+}
 
 
 def build(config, sets, arrays, mesh):
@@ -183,4 +201,4 @@ def conclude(config, workdir, model, state, sets):
 
 
 if __name__ == "__main__":
-    launch.run(main, default_config="configs/classifier/fashion_long_tail.py")
+    launch.run(main, default_config="configs/classifier/fashion_long_tail.py", sections=SECTIONS)

@@ -34,6 +34,11 @@ from jaxlab.files import replacing, write_atomically
 from jaxlab.metrics import MetricsWriter, read_metrics
 from jaxlab.models import skipgram, word_vectors
 
+SECTIONS = {  # what those of the config may hold
+    "fit": launch.keywords(skipgram.fit_counts, but=("key", "pairs", "held_out", "dim")),
+    "blocks": launch.keywords(SkipgramBlocks, but=("corpus", "seed")),
+}
+
 # --- Sweep ----------------------------------------------------------------------------------------
 
 
@@ -458,4 +463,4 @@ def main(config, workdir):
 
 
 if __name__ == "__main__":
-    launch.run(main, default_config="configs/embeddings/sweep.py")
+    launch.run(main, default_config="configs/embeddings/sweep.py", sections=SECTIONS)

@@ -7,6 +7,7 @@ checkpoints/, and samples.png, reconstructions.png, curves.png and kl_per_group.
 """
 
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,12 @@ from jaxlab.models.nvae.objective import elbo_terms
 
 GRID = 64  # samples in a picture
 NUM_SHOWN = 30  # held-out images beside their reconstructions
+SECTIONS = {  # what those of the config may hold
+    "data": launch.keywords(data.load, but=("data_dir", "split")),
+    "model": launch.keywords(nvae.NVAE, but=("name",)),
+    "loss": launch.keywords(nvae.make_loss, but=("model", "total_steps")),
+    "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
+}
 SUMMARY = flags.DEFINE_bool("summary", False, "Print the model's parts and sizes, and stop.")
 
 
@@ -45,6 +52,17 @@ def make_optimizer(config) -> optax.GradientTransformation:
         optax.scale_by_learning_rate(schedule),
     )
     return optim.skip_large_updates(adamax, factor=config.skip_factor)
+
+
+def find_spec(config, data_dir):
+    """What a model must know about the images; they are read only where nothing else says it."""
+    try:
+        return data.image_spec(**config.data)
+    except InputError as error:
+        try:
+            return data.load(**config.data, data_dir=data_dir).spec
+        except FileNotFoundError:
+            raise error from None
 
 
 def build(config, spec, mesh, images=None):
@@ -78,9 +96,8 @@ def build(config, spec, mesh, images=None):
 
 
 def blueprint(config, mesh, data_dir=None):
-    """The run as planners want it: no data are read, and labels, which no loss reads, left out."""
-    del data_dir
-    return build(config, data.image_spec(**config.data), mesh)[1]
+    """The run as planners want it: without labels, which no loss reads, and data if it can be."""
+    return build(config, find_spec(config, data_dir), mesh)[1]
 
 
 def make_eval_fn(config, model, held_out, mesh, workdir):
@@ -125,18 +142,14 @@ def make_eval_fn(config, model, held_out, mesh, workdir):
 def main(config, workdir):
     options = launch.options()
     mesh = mesh_lib.make_mesh(fsdp=config.fsdp)
-    train_set = data.load(**config.data, data_dir=options.data_dir, split="train")
-    held_out = data.load(
-        **config.data,
-        data_dir=options.data_dir,
-        split=config.eval_split,
-        limit=config.num_eval_images,
-    )
+    if SUMMARY.value:
+        print(nvae.summary(build(config, find_spec(config, options.data_dir), mesh)[0]))
+        sys.exit()  # no run: nothing is recorded
+    source = {**config.data, "data_dir": options.data_dir}
+    train_set = data.load(**source, split="train")
+    held_out = data.load(**{**source, "split": config.eval_split, "limit": config.num_eval_images})
     first = data.eval_batches(train_set, min(config.batch_size, 32))  # "res_elu" looks at images
     model, run = build(config, train_set.spec, mesh, next(iter(first))["image"])
-    if SUMMARY.value:
-        print(nvae.summary(model))
-        return
     state = run.create_state()
     logging.info(
         "%d training images, %s parameters, latent groups %s",
@@ -179,4 +192,4 @@ def conclude(workdir, state):
 
 
 if __name__ == "__main__":
-    launch.run(main, default_config="configs/nvae/mnist5k.py")
+    launch.run(main, default_config="configs/nvae/mnist5k.py", sections=SECTIONS)

@@ -32,6 +32,12 @@ from jaxlab.metrics import read_metrics
 from jaxlab.models import bert
 from jaxlab.models.bert.generator_folder import Generator, make_layout, save_generator
 
+SECTIONS = {  # what those of the config may hold
+    "data": launch.keywords(qa_sets.load_records, but=("data_dir",)),
+    "limits": launch.keywords(qa_tokens.Limits),
+    "model": launch.keywords(bert.Bert, but=("vocab_size", "pooler", "name")),
+    "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
+}
 BEST = "validation/nll"
 
 
@@ -322,4 +328,4 @@ def main(config, workdir):
 
 
 if __name__ == "__main__":
-    launch.run(main, default_config="configs/qa_generation/english.py")
+    launch.run(main, default_config="configs/qa_generation/english.py", sections=SECTIONS)

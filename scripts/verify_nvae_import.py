@@ -62,4 +62,4 @@ def main(config, workdir) -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main, needs_workdir=False)
+    launch.run(main, needs_workdir=False, reads=())

@@ -344,7 +344,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind in (int, float):
         numbers = int if kind is int else (int, float)
         return isinstance(value, numbers) and not isinstance(value, bool)
-    return not isinstance(kind, type) or kind is object or isinstance(value, kind)
+    return kind in (Any, object) or not isinstance(kind, type) or isinstance(value, kind)
 
 
 def _check_type(name: str, value: Any, kind: Any) -> None:

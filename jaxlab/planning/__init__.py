@@ -3,7 +3,7 @@
 from jaxlab.planning.chips import CHIPS, Chip, chip_of
 from jaxlab.planning.costs import Memory, OutOfMemory, compile_step, matmul_flops, memory
 from jaxlab.planning.hlo import Collective, Totals, totals
-from jaxlab.planning.scripts import load_script
+from jaxlab.planning.scripts import load_script, script_sections
 
 __all__ = [
     "CHIPS",
@@ -17,5 +17,6 @@ __all__ = [
     "load_script",
     "matmul_flops",
     "memory",
+    "script_sections",
     "totals",
 ]

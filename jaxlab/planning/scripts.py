@@ -2,8 +2,10 @@
 
 import importlib.util
 import pathlib
+import re
 import sys
 from types import ModuleType
+from typing import Any
 
 from jaxlab.errors import InputError, MissingPackageError
 
@@ -32,3 +34,18 @@ def load_script(name: str, folder: str | pathlib.Path) -> ModuleType:
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return sys.modules[name]
+
+
+def script_sections(argv: list[str], folder: str | pathlib.Path) -> dict[str, dict[str, Any]]:
+    """What the config sections of the script that `--script` names may hold, before flags are read.
+
+    Args:
+      argv: the command line; train_nvae where it names none.
+      folder: where the scripts are.
+
+    Raises:
+      ValueError: there is no such script.
+    """
+    named = [a.partition("=")[2] for a in argv if re.match("--?script=", a)]
+    module = load_script(named[-1] if named else "train_nvae", folder)
+    return getattr(module, "SECTIONS", {})

@@ -284,6 +284,6 @@ def test_script_help_and_errors(tmp_path):
     assert done.stderr.startswith("error: name at least one data set: mnist, fashion_mnist, ")
     assert done.stderr.count("\n") == 1
     done = call("mnist4", f"--data_dir={tmp_path}")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("error: data set is 'mnist4', needs to be one of")
     assert done.stderr.count("\n") == 1

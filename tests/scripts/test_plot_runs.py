@@ -25,7 +25,7 @@ def test_several_runs_in_one_figure(tmp_path):
 
 
 def test_help_is_readable():
-    shown = call("--help", code=1).stdout
+    shown = call("--help").stdout
     assert "python scripts/plot_runs.py WORKDIR" in shown
     assert "--metrics" in shown
 
@@ -34,7 +34,7 @@ def test_help_is_readable():
 def test_errors_are_one_line(tmp_path, kind):
     run = write_run(tmp_path / "run")
     path = run / "metrics.jsonl"
-    args, message, code = [run], f"error: {path}", 1
+    args, message, code = [run], f"error: {path}", 2
     if kind == "missing":
         path.unlink()
         message = f"error: {path}: no such file (is {run} the workdir of a run?)"
