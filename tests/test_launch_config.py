@@ -1,0 +1,182 @@
+"""Config files and the flags that change them: what is wrong with one is a line before training."""
+
+import json
+import logging
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from processes import ROOT
+
+from jaxlab import data, launch, train
+from jaxlab.launch import config as configs
+from jaxlab.models import nvae
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("    config = 1", "returns NoneType, must return a ConfigDict"),
+        ("    return 3", "returns int, must return a ConfigDict"),
+        ("    return undefined", "NameError: name 'undefined' is not defined"),
+        ("    raise ValueError('preset is new')", "preset is new"),
+        ("    return {'a.b': 1}", "a.b"),
+        ("  return (", "SyntaxError"),
+    ],
+)
+def test_config_files_that_are_none(tmp_path, body, message):
+    path = tmp_path / "config.py"
+    path.write_text(f"def get_config():\n{body}\n")
+    with pytest.raises(launch.UsageError, match=message):
+        configs.load(str(path))
+    with pytest.raises(launch.UsageError, match=r"preset is 'x', .*config.py has none|SyntaxError"):
+        configs.load(f"{path}:x")
+
+
+def test_a_plain_dict_is_a_config_and_a_key_that_it_lacks_is_a_line(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text("def get_config():\n    return {'model': {'width': 8}, 'num_steps': 5}\n")
+    config = configs.load(str(path))
+    assert (config.model.width, config.get("missing", 7)) == (8, 7)
+    assert not hasattr(config, "missing")
+    for read in (lambda: config.num_step, lambda: config["num_step"]):
+        with pytest.raises(
+            launch.UsageError, match="no config key 'num_step': did you mean num_steps"
+        ):
+            read()
+    with pytest.raises(launch.UsageError, match="no config key 'layers': there are width"):
+        config.model.layers  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "text", [b"[]", b"null", b"7", b'{"config": []}', b"[" * 100_000, b"\xff\xfe", b'{"a": 1}', b""]
+)
+def test_records_that_are_none(tmp_path, text):
+    (tmp_path / "config.json").write_bytes(text)
+    with pytest.raises(launch.UsageError, match=r"config\.json is not a config record"):
+        launch.read_config(tmp_path)
+
+
+KNOWN = launch.keywords(data.load, but=("data_dir", "split"))
+
+
+def test_sections_take_what_their_function_takes():
+    assert {"image_size", "channels", "pad", "holdout", "crop", "likelihood", "bits", "limit"} <= {
+        *KNOWN
+    }
+    launch.check_section(
+        "data", {"name": "folder", "image_size": None, "crop": (0, 0, 8, 8), "bits": 5}, KNOWN
+    )
+    loss = launch.keywords(nvae.make_loss, but=("model", "total_steps"))
+    launch.check_section("loss", {"balancing": None, "kl_portion": 1}, loss)
+    step = launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh"))
+    assert "mesh" not in step
+    for section, message in {
+        (("imagesize", 3),): r"no config key 'data\.imagesize': did you mean image_size",
+        (("image_size", "big"),): r"--config\.data\.image_size is 'big', must be int or None",
+        (("image_size", True),): "must be int or None",
+        (("channels", None),): r"channels is None, must be int",
+        (("crop", (0, 0, 8)),): "a tuple of int, int, int, int",
+        (("crop", (0, 0, 8, 8.5)),): "a tuple of int, int, int, int",
+    }.items():
+        with pytest.raises(launch.UsageError, match=message):
+            launch.check_section("data", dict(section), KNOWN)
+
+
+@pytest.mark.parametrize("seeds", [[2**70], [2**32], [-1], [1.5], [True], [1, 1], []])
+def test_seeds(seeds):
+    launch.check_seeds("seeds", [0, 2**32 - 1])
+    with pytest.raises(launch.UsageError, match="seeds"):
+        launch.check_seeds("seeds", seeds)
+
+
+def test_log_lines_of_an_installed_package_are_shown(monkeypatch):
+    monkeypatch.setattr(launch, "_PACKAGE", pathlib.Path("/env/site-packages/jaxlab"))
+    at = lambda path, level=logging.INFO: launch._worth_showing(
+        logging.LogRecord("absl", level, path, 1, "", None, None)
+    )
+    assert at("/env/site-packages/jaxlab/train/loop.py")
+    assert not at("/env/site-packages/orbax/x.py")
+    assert at("/env/site-packages/orbax/x.py", logging.WARNING)
+    assert at(os.path.join(os.path.dirname(sys.modules["__main__"].__file__), "mine.py"))
+
+
+def test_what_the_machine_lacks_is_a_line():
+    full = OSError(28, "No space left on device", "/disk/a.json")
+    assert launch._message(full).startswith("the disk of /disk/a.json is full")
+    assert "out of memory" in launch._message(MemoryError("Unable to allocate 30 GiB"))
+    assert "out of memory" in launch._message(RuntimeError("RESOURCE_EXHAUSTED: allocating 9 GB"))
+    wrapped = ValueError("RESOURCE_EXHAUSTED: Error writing: No space left on device")
+    assert launch._message(wrapped).startswith("the disk is full")
+    assert launch._is_users(wrapped)
+    assert not launch._is_users(ValueError("a bug"))
+
+
+def script(tmp_path, body, **run):
+    path = tmp_path / "script.py"
+    options = "".join(f", {k}={v!r}" for k, v in run.items())
+    path.write_text(
+        f"from jaxlab import launch\ndef main(config, workdir):\n    {body}\n"
+        f"launch.run(main{options})\n"
+    )
+    return path
+
+
+def start(path, *args, stdout=subprocess.PIPE, **env):
+    return subprocess.run(
+        [sys.executable, str(path), *args],
+        cwd=ROOT,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **env},
+        text=True,
+        timeout=120,
+    )
+
+
+def test_an_output_that_goes_away_costs_no_file(tmp_path):
+    path = script(tmp_path, "(workdir / 'file').write_text('whole'); print('±' * 9999)")
+    read, write = os.pipe()
+    os.close(read)
+    done = start(path, f"--workdir={tmp_path}/a", stdout=write)
+    os.close(write)
+    assert (done.returncode, (tmp_path / "a" / "file").read_text()) == (0, "whole")
+    assert "Broken" not in done.stderr
+    assert "Traceback" not in done.stderr
+    with open("/dev/full", "w") as full:
+        done = start(path, f"--workdir={tmp_path}/b", stdout=full)
+    assert (done.returncode, (tmp_path / "b" / "file").read_text()) == (0, "whole")
+    assert "warning: standard output is lost: No space left on device" in done.stderr
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = start(path, f"--workdir={tmp_path}/c", **plain)
+    assert done.returncode == 0, done.stderr
+    assert "\\xb1" in done.stdout
+
+
+def test_a_folder_of_a_run_is_not_made(tmp_path):
+    path = script(tmp_path, "pass", reads_run=True)
+    done = start(path, f"--workdir={tmp_path}/typo")
+    assert done.returncode == 2
+    assert "typo is no folder: it must be that of a run" in done.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+def test_the_data_folder_of_a_run_is_remembered(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"config": {}, "data_dir": "/data/mine"}))
+    path = script(tmp_path, "print(launch.options().data_dir)", reads_run=True, reads=("data_dir",))
+    assert start(path, f"--workdir={tmp_path}").stdout == "/data/mine\n"
+    assert start(path, f"--workdir={tmp_path}", "--data_dir=/other").stdout == "/other\n"
+
+
+def test_one_of_two_processes_gives_up_in_bounded_time(tmp_path):
+    path = script(tmp_path, "pass")
+    group = ["--coordinator_address=127.0.0.1:29317", "--num_processes=2", "--process_id=0"]
+    done = start(path, f"--workdir={tmp_path}/a", *group, "--join_timeout=2")
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    where = "at 127.0.0.1:29317"
+    assert lines == [
+        f"error: not all processes {where} have started within 2 s: start the same in each"
+    ]
