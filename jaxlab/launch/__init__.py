@@ -181,6 +181,8 @@ def _guarded(start: Callable[[], None], argv: list[str]) -> int:
         if "--debug" in argv or not users:
             traceback.print_exc()
         signals.say(f"error: {_message(error)}")
+        if mesh_lib.is_distributed() and mesh_lib.is_about_peers(error):
+            os._exit(2)  # jax's own end would wait a minute for the lost process, and then abort
         return 2 if users else 1
 
 
