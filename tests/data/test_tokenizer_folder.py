@@ -205,3 +205,22 @@ def test_an_added_token_may_be_kept(tmp_path):
     tokenizer = wordpiece.load_tokenizer(folder(tmp_path, added_tokens={"<new>": 16}))
     reduced = qa_tokens.reduce_tokenizer(tokenizer, [0, 1, 2, 3, 16, 5])
     assert reduced.encode("hello <new>").ids == [2, 5, 4, 3]
+
+
+@pytest.mark.parametrize("size", [6, 7, 10, 20, 40])
+def test_a_vocabulary_to_train_is_never_larger_than_asked_for(size, caplog, tmp_path):
+    texts = ["abcdefghijklmnopqrstuvwxyz zyx", "日本語 を 話す aaa aaa aab"] * 3
+    tokenizer = wordpiece.own_tokenizer(texts, size, tmp_path / "t")
+    assert tokenizer.get_vocab_size() <= size
+    # The most frequent character comes first, where there is room for both of its forms.
+    assert (tokenizer.token_to_id("##a") is not None) == (size > 6)
+    assert "of the training texts' tokens are [UNK]" in caplog.text
+    again = wordpiece.own_tokenizer(texts, size, tmp_path / "t")
+    assert again.get_vocab() == tokenizer.get_vocab()
+    assert wordpiece.train_wordpiece(texts, size).get_vocab() == tokenizer.get_vocab()
+
+
+def test_a_damaged_tokenizer_of_a_run_says_what_to_do(tmp_path):
+    (tmp_path / "tokenizer.json").write_text('{"model": ')
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not JSON.*; delete .* to train it"):
+        wordpiece.own_tokenizer(["a b"], 20, tmp_path)

@@ -1,7 +1,6 @@
 """A trained generator on disk: a Hugging Face folder, and what its sequences look like."""
 
 import json
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -9,7 +8,7 @@ from etils import epath
 from jaxlab.data.qa_tokens import ORDERS, Limits
 from jaxlab.data.wordpiece import load_tokenizer
 from jaxlab.errors import InputError
-from jaxlab.files import write_atomically
+from jaxlab.files import read_json, write_atomically
 from jaxlab.models.bert.generation_loss import TargetLayout
 from jaxlab.models.bert.heads import MaskedLMHead
 from jaxlab.models.bert.model import Bert
@@ -116,12 +115,20 @@ def load_generator(directory: epath.PathLike) -> Generator:
     path = folder / SETTINGS_FILE
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: {folder} was not trained to ask questions")
+    settings = read_json(path)
     try:
-        settings: Mapping[str, Any] = json.loads(path.read_text())
         limits = Limits(**settings["limits"])
         rest = {name: settings[name] for name in ("order", "prefix_parts", "join")}
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
+    if limits.total > model.max_positions:
+        raise InputError(
+            f"{path} has limits of {limits.total} tokens in all, the model takes "
+            f"{model.max_positions}"
+        )
+    for name, allowed in (("order", ORDERS), ("prefix_parts", (1, 2)), ("join", (True, False))):
+        if not any(type(rest[name]) is type(x) and rest[name] == x for x in allowed):
+            raise InputError(f"{path} has {name} {rest[name]!r}, must be one of {allowed}")
     head, top = heads["mlm"]
     assert isinstance(head, MaskedLMHead)
     params = {"bert": body, "head": top}
