@@ -4,6 +4,9 @@ Everything is joined by one contract, a loss that also returns new model state a
 
     loss_fn(params, model_state, batch, *, key, step) -> (loss, (model_state, metrics))
 
+`fit` reports through absl's logging, which shows warnings alone in a script of one's own, until
+`absl.logging.set_verbosity(absl.logging.INFO)`.
+
 A whole run, resumable by running it again:
 
 >>> import tempfile, grain, jax, jax.numpy as jnp, numpy as np, optax
