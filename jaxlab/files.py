@@ -277,7 +277,8 @@ def _naming(path: epath.PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or str(error.filename).endswith(".part"):
+        unnamed = error.filename is None or str(error.filename).endswith(".part")
+        if unnamed and error.errno is not None:  # without a number its text is all there is
             error.filename = os.fspath(path)
         raise
 
