@@ -1,4 +1,4 @@
-"""Corpora: words, splits, pairs, judged pairs, and the blocks of text for negative sampling."""
+"""Corpora: words, splits, pairs, judged pairs."""
 
 import gzip
 import unicodedata
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from jaxlab.data import corpus as corpora
-from jaxlab.data.skipgram import SkipgramBlocks, skipgram_pipeline
 from jaxlab.errors import InputError
 
 
@@ -190,76 +189,6 @@ def test_subsampling_rates_are_those_of_word2vec():
     assert (corpora.subsampling_rates(counts, 0.0) == 1).all()
 
 
-# --- Blocks for negative sampling -----------------------------------------------------------------
-
-SMALL = {"steps": 3, "stretches": 4, "length": 8, "window": 3, "negatives": 5}
-
-
-def epoch_of(blocks, epoch):
-    """Tokens, reaches of one epoch, joined."""
-    n = blocks.batches_per_epoch
-    batches = [blocks[i] for i in range(epoch * n, (epoch + 1) * n)]
-    join = lambda name: np.concatenate([b[name].reshape(-1, *b[name].shape[3:]) for b in batches])
-    tokens = np.concatenate([b["tokens"].reshape(-1, b["tokens"].shape[-1]) for b in batches])
-    return tokens, join("left"), join("right")
-
-
-def test_blocks_hold_every_word_once_with_its_neighbours(text):
-    blocks = SkipgramBlocks(text, seed=0, subsample=0.0, **SMALL)
-    tokens, left, right = epoch_of(blocks, 0)
-    centres = tokens[:, 3:-3].ravel()[: len(text)]
-    np.testing.assert_array_equal(np.sort(centres), np.sort(text.ids))
-    assert (left <= 3).all()
-    assert not left[len(text) :].any()
-    assert not right[len(text) :].any()
-    # With the full reach, the pairs are those of the co-occurrence matrix.
-    counts = np.zeros((40, 40))
-    for i, row in enumerate(tokens):
-        for k in range(8):
-            for d in range(-int(left[8 * i + k]), int(right[8 * i + k]) + 1):
-                if d:
-                    counts[row[k + 3], row[k + 3 + d]] += 1
-    assert (counts <= pairs_by_hand(text, 40, 3)).all()
-    # Reaches are uniform on 1 .. 3: 2 in 3 of all pairs on average.
-    assert counts.sum() / pairs_by_hand(text, 40, 3).sum() == pytest.approx(2 / 3, abs=0.03)
-
-
-def test_order_of_the_text_without_shuffling(text):
-    blocks = SkipgramBlocks(text, seed=0, subsample=0.0, shuffle=False, **SMALL)
-    tokens, _, _ = epoch_of(blocks, 0)
-    np.testing.assert_array_equal(tokens[:, 3:-3].ravel()[: len(text)], text.ids)
-
-
-def test_frequent_words_are_thinned_and_negatives_flattened(text):
-    blocks = SkipgramBlocks(text, seed=0, subsample=0.01, **SMALL)
-    kept, drawn = np.zeros(40), np.zeros(40)
-    for epoch in range(20):
-        tokens, left, right = epoch_of(blocks, epoch)
-        kept += np.bincount(tokens[:, 3:-3].ravel()[(left + right) > 0], minlength=40)
-    rates = corpora.subsampling_rates(text.counts, 0.01)
-    expected = 20 * text.counts * rates
-    assert np.abs(kept - expected).max() < 6 * np.sqrt(expected.max())
-    for i in range(100):
-        drawn += np.bincount(blocks[i]["negatives"].ravel(), minlength=40)
-    chances = text.counts**0.75 / (text.counts**0.75).sum()
-    assert np.abs(drawn / drawn.sum() - chances).max() < 0.02
-
-
-def test_batches_depend_on_their_number_alone(text):
-    blocks = SkipgramBlocks(text, seed=1, subsample=0.05, **SMALL)
-    it = skipgram_pipeline(blocks)
-    first = [next(it) for _ in range(blocks.batches_per_epoch + 2)]
-    state = it.get_state()
-    following = next(it)
-    again = skipgram_pipeline(SkipgramBlocks(text, seed=1, subsample=0.05, **SMALL))
-    again.set_state(state)
-    for name, value in next(again).items():
-        np.testing.assert_array_equal(value, following[name])
-    assert not np.array_equal(first[0]["tokens"], first[blocks.batches_per_epoch]["tokens"])
-    other = SkipgramBlocks(text, seed=2, subsample=0.05, **SMALL)[0]
-    assert not np.array_equal(first[0]["negatives"], other["negatives"])
-
-
 # --- Errors ---------------------------------------------------------------------------------------
 
 
@@ -286,12 +215,6 @@ def test_missing_data_says_what_brings_it(tmp_path):
         (lambda c: corpora.split_blocks(c, held_out=float("nan")), "held_out is nan"),
         (lambda c: corpora.frequent_words(c, 0), "min_count is 0, must be a whole number"),
         (lambda c: corpora.subsampling_rates(c.counts, float("nan")), "threshold is nan"),
-        (lambda c: SkipgramBlocks(c, seed=0, power=float("nan")), "power is nan, must be finite"),
-        (lambda c: SkipgramBlocks(c, seed=0, power=1e4), r"power is 10000\.0: the counts to this"),
-        (lambda c: SkipgramBlocks(c, seed=0, steps=2.5), "steps is 2.5, must be a whole number"),
-        (lambda c: SkipgramBlocks(c, seed=0, length=0), "length is 0, must be a whole number"),
-        (lambda c: SkipgramBlocks(c, seed=-1), "seed is -1, must be a whole number of at least 0"),
-        (lambda c: SkipgramBlocks(c.keep(c.ids < 0), seed=0), "the corpus has no words"),
     ],
 )
 def test_wrong_arguments_are_named(text, call, message):

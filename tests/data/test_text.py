@@ -1,13 +1,12 @@
-"""Text sets, their splits, tokenizers and length-bucketed batches."""
+"""Text sets, their splits, and texts as tokens."""
 
 import gzip
 import json
-import sys
 
 import numpy as np
 import pytest
 
-from jaxlab.data import buckets, text
+from jaxlab.data import text
 from jaxlab.data.plain_text import normal_text
 from jaxlab.errors import InputError
 
@@ -149,15 +148,6 @@ def test_marks_line_ends_and_accents_of_other_machines(tmp_path, caplog):
     assert sum(map(len, found[0])) == 20
 
 
-def test_texts_with_half_a_character_are_encoded(wordpiece):
-    tokenizer = wordpiece.train_wordpiece(WORDS * 3, 200)
-    texts = text.TextSet(["good \ud83d film"], np.array([0]), ("a",))
-    assert text.encode(texts, tokenizer, max_length=6).lengths.tolist() == [4]
-
-
-# --- Tokenizers -----------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def wordpiece():
     pytest.importorskip("tokenizers")
@@ -166,97 +156,10 @@ def wordpiece():
     return wordpiece
 
 
-def greedy(tokenizer, word):
-    """WordPiece written down: the longest known piece first, and [UNK] if one is missing."""
-    vocab, pieces, start = tokenizer.get_vocab(), [], 0
-    while start < len(word):
-        prefix = "##" if start else ""
-        ends = [e for e in range(len(word), start, -1) if prefix + word[start:e] in vocab]
-        if not ends:
-            return ["[UNK]"]
-        pieces.append(prefix + word[start : ends[0]])
-        start = ends[0]
-    return pieces
-
-
-def test_a_trained_vocabulary_is_wordpiece(wordpiece):
+def test_texts_with_half_a_character_are_encoded(wordpiece):
     tokenizer = wordpiece.train_wordpiece(WORDS * 3, 200)
-    assert [tokenizer.token_to_id(t) for t in wordpiece.SPECIAL] == [0, 1, 2, 3, 4]
-    assert tokenizer.get_vocab_size() <= 200
-    for sentence in (*WORDS, "unfilmed goods", "film; café Ω"):
-        normal = tokenizer.normalizer.normalize_str(sentence)
-        words = [w for w, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
-        pieces = [p for w in words for p in greedy(tokenizer, w)]
-        assert tokenizer.encode(sentence).tokens == ["[CLS]", *pieces, "[SEP]"]
-    pair = tokenizer.encode("good", "bad film")
-    assert pair.type_ids == [0] * (pair.tokens.index("[SEP]") + 1) + [1] * (
-        len(pair.tokens) - pair.tokens.index("[SEP]") - 1
-    )
-    for size in (50, 200, 200, 200):  # with ties at the limit, and without
-        a, b = (wordpiece.train_wordpiece(WORDS * 3, size).get_vocab() for _ in range(2))
-        assert a == b
-    with pytest.raises(ValueError, match="vocab_size is 5, must be above 5"):
-        wordpiece.train_wordpiece(WORDS, 5)
-
-
-def test_padding_and_truncation_of_a_file_are_switched_off(wordpiece, tmp_path):
-    tokenizer = wordpiece.train_wordpiece(WORDS * 3, 200)
-    tokenizer.enable_truncation(4)
-    tokenizer.enable_padding(length=4)
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    loaded = wordpiece.load_tokenizer(tmp_path)
-    assert len(loaded.encode("good film good film good film").ids) == 8
-    assert len(loaded.encode("good").ids) == 3
-
-
-def test_vocab_txt_gives_the_same_tokenizer(wordpiece, tmp_path):
-    tokenizer = wordpiece.train_wordpiece(WORDS * 3, 200)
-    vocab = sorted(tokenizer.get_vocab(), key=tokenizer.token_to_id)
-    (tmp_path / "vocab.txt").write_text("\n".join(vocab) + "\n", encoding="utf8")
-    loaded = wordpiece.load_tokenizer(tmp_path)
-    for a, b in (("Good FILM", None), ("a dull", "plot, 中文")):
-        assert loaded.encode(a, b).ids == tokenizer.encode(a, b).ids
-        assert loaded.encode(a, b).type_ids == tokenizer.encode(a, b).type_ids
-    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
-    assert wordpiece.load_tokenizer(tmp_path).encode("Good").tokens[1] == "[UNK]"
-    settings = {"do_lower_case": True, "strip_accents": False}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    normalizer = wordpiece.load_tokenizer(tmp_path).normalizer
-    assert normalizer.normalize_str("Für Schön") == "für schön"
-    (tmp_path / "tokenizer_config.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"tokenizer_config\.json is not a JSON object"):
-        wordpiece.load_tokenizer(tmp_path)
-    (tmp_path / "tokenizer_config.json").unlink()
-    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n")
-    with pytest.raises(ValueError, match=r"lacks \[CLS\], \[SEP\]"):
-        wordpiece.load_tokenizer(tmp_path)
-    few = json.loads(tokenizer.to_str())
-    few["added_tokens"], few["post_processor"] = [], None
-    few["model"]["vocab"] = {"[PAD]": 0, "[UNK]": 1, "good": 2}
-    (tmp_path / "tokenizer.json").write_text(json.dumps(few))
-    with pytest.raises(ValueError, match=r"lacks \[CLS\], \[SEP\]"):
-        wordpiece.load_tokenizer(tmp_path)
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(ValueError, match="cannot be read"):
-        wordpiece.load_tokenizer(tmp_path)
-    with pytest.raises(FileNotFoundError, match="neither"):
-        wordpiece.load_tokenizer(tmp_path / "nowhere")
-
-
-def test_a_missing_package_is_named_with_what_brings_it(wordpiece, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(
-        ModuleNotFoundError, match=r"tokenizers is missing: pip install -e '\.\[text"
-    ):
-        wordpiece.train_wordpiece(WORDS, 200)
-
-
-def test_a_folder_keeps_the_tokenizer_it_has(wordpiece, tmp_path):
-    first = wordpiece.own_tokenizer(WORDS * 3, 60, tmp_path / "t")
-    again = wordpiece.own_tokenizer(["other words"] * 9, 60, tmp_path / "t")
-    assert again.get_vocab() == first.get_vocab()
-    with pytest.raises(ValueError, match=r"tokenizer\.json, of an earlier run, has \d+ tokens"):
-        wordpiece.own_tokenizer(WORDS, 9, tmp_path / "t")
+    texts = text.TextSet(["good \ud83d film"], np.array([0]), ("a",))
+    assert text.encode(texts, tokenizer, max_length=6).lengths.tolist() == [4]
 
 
 def test_long_texts_are_cut_only_when_asked(wordpiece):
@@ -268,96 +171,3 @@ def test_long_texts_are_cut_only_when_asked(wordpiece):
     cut = text.encode(texts, tokenizer, max_length=5, truncate=True).ids[1]
     assert tokenizer.decode(cut.tolist(), skip_special_tokens=False).endswith("good [SEP]")
     assert len(cut) == 5
-
-
-# --- Batches --------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tokens():
-    """103 texts of 2 to 20 tokens; text i is all i + 1, its label i."""
-    lengths = np.random.default_rng(0).integers(2, 21, 103)
-    ids = [np.full(n, i + 1, np.int32) for i, n in enumerate(lengths)]
-    return text.TokenSet(ids, np.arange(103, dtype=np.int32))
-
-
-def pipeline(tokens, **kwargs):
-    kwargs = {"buckets": (8, 12, 20), "seed": 3, **kwargs}
-    return buckets.text_pipeline(tokens, 8, **kwargs)
-
-
-def test_batches_are_right_and_an_epoch_visits_almost_all(tokens):
-    data = pipeline(tokens)
-    for _ in range(3):
-        seen, shapes, padding = [], set(), 0
-        for _ in range(103 // 8):
-            batch = next(data)
-            ids, mask = batch["input_ids"], batch["attention_mask"]
-            assert (mask.sum(1) == tokens.lengths[batch["label"]]).all()
-            assert (ids == (batch["label"][:, None] + 1) * mask).all()
-            shapes.add(ids.shape)
-            padding += ids.size - mask.sum()
-            seen += batch["label"].tolist()
-        assert len(set(seen)) == len(seen) == 96
-        assert shapes == {(8, 8), (8, 12), (8, 20)}
-        assert padding < 0.35 * sum(tokens.lengths)  # 0.8 without buckets
-
-
-def test_order_depends_on_seed_and_resumes_anywhere(tokens):
-    first = [next(pipeline(tokens))["label"].tolist() for _ in range(2)]
-    assert first[0] == first[1]
-    assert next(pipeline(tokens, seed=4))["label"].tolist() != first[0]
-    data = pipeline(tokens, num_threads=0)
-    for _ in range(14):
-        next(data)
-    state = data.get_state()
-    expected = [next(data)["input_ids"] for _ in range(15)]
-    other = pipeline(tokens)
-    other.set_state(state)
-    for want in expected:
-        np.testing.assert_array_equal(next(other)["input_ids"], want)
-
-
-def test_processes_share_a_batch(tokens):
-    whole = pipeline(tokens)
-    parts = [pipeline(tokens, process_index=i, process_count=2) for i in range(2)]
-    for _ in range(20):
-        joined = [np.concatenate(x) for x in zip(*(next(p).values() for p in parts), strict=True)]
-        for a, b in zip(next(whole).values(), joined, strict=True):
-            np.testing.assert_array_equal(a, b)
-
-
-def test_evaluation_sees_each_text_once(tokens):
-    batches = buckets.text_eval_batches(tokens, 10, buckets=(20, 8))
-    assert len(batches) == len(list(batches)) == 11
-    real = np.concatenate([b["label"][b["mask"] > 0] for b in batches])
-    assert sorted(real) == list(range(103))
-    for batch in batches:
-        keep = batch["mask"] > 0
-        assert (batch["index"][keep] == batch["label"][keep]).all()
-        assert (batch["input_ids"][~keep] == 0).all()
-        assert batch["input_ids"].shape in ((10, 8), (10, 20))
-    halves = [
-        buckets.text_eval_batches(tokens, 10, buckets=(8, 20), process_index=i, process_count=2)
-        for i in range(2)
-    ]
-    assert [len(h) for h in halves] == [11, 11]
-    for batch, *parts in zip(batches, *halves, strict=True):
-        joined = np.concatenate([p["label"] for p in parts])
-        np.testing.assert_array_equal(joined, batch["label"])
-
-
-def test_wrong_batches_are_refused(tokens):
-    for kwargs, message in [
-        ({"buckets": (8, 16)}, "longest text has 20 tokens"),
-        ({"buckets": ()}, "buckets is"),
-        ({"buckets": (8, 20.0)}, r"buckets\[1\] is 20\.0, must be a whole number"),
-        ({"buckets": (0, 20)}, r"buckets\[0\] is 0"),
-        ({"buckets": (20, 20)}, "must be distinct"),
-        ({"seed": -1}, "seed is -1"),
-        ({"process_count": 3}, "batch_size is 8"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            pipeline(tokens, **kwargs)
-    with pytest.raises(ValueError, match="batch_size is 200, there are only 103"):
-        buckets.text_pipeline(tokens, 200, buckets=(20,), seed=0)

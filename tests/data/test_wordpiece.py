@@ -1,7 +1,8 @@
-"""Tokenizers in model folders as they are found: transformers' tokens, or a line that says why."""
+"""WordPiece: trained, and in model folders as they are found: transformers' tokens, or why not."""
 
 import json
 import re
+import sys
 
 import pytest
 
@@ -224,3 +225,102 @@ def test_a_damaged_tokenizer_of_a_run_says_what_to_do(tmp_path):
     (tmp_path / "tokenizer.json").write_text('{"model": ')
     with pytest.raises(ValueError, match=r"tokenizer\.json is not JSON.*; delete .* to train it"):
         wordpiece.own_tokenizer(["a b"], 20, tmp_path)
+
+
+# --- Trained -------------------------------------------------------------------------------------
+
+WORDS = ["good film", "bad film", "fine plot", "a dull and long story", "great", "poor", "so so",
+         "watch it", "avoid", "no", "yes", "maybe"]  # fmt: skip
+
+
+def greedy(tokenizer, word):
+    """WordPiece written down: the longest known piece first, and [UNK] if one is missing."""
+    vocab, pieces, start = tokenizer.get_vocab(), [], 0
+    while start < len(word):
+        prefix = "##" if start else ""
+        ends = [e for e in range(len(word), start, -1) if prefix + word[start:e] in vocab]
+        if not ends:
+            return ["[UNK]"]
+        pieces.append(prefix + word[start : ends[0]])
+        start = ends[0]
+    return pieces
+
+
+def test_a_trained_vocabulary_is_wordpiece():
+    tokenizer = wordpiece.train_wordpiece(WORDS * 3, 200)
+    assert [tokenizer.token_to_id(t) for t in wordpiece.SPECIAL] == [0, 1, 2, 3, 4]
+    assert tokenizer.get_vocab_size() <= 200
+    for sentence in (*WORDS, "unfilmed goods", "film; café Ω"):
+        normal = tokenizer.normalizer.normalize_str(sentence)
+        words = [w for w, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+        pieces = [p for w in words for p in greedy(tokenizer, w)]
+        assert tokenizer.encode(sentence).tokens == ["[CLS]", *pieces, "[SEP]"]
+    pair = tokenizer.encode("good", "bad film")
+    assert pair.type_ids == [0] * (pair.tokens.index("[SEP]") + 1) + [1] * (
+        len(pair.tokens) - pair.tokens.index("[SEP]") - 1
+    )
+    for size in (50, 200, 200, 200):  # with ties at the limit, and without
+        a, b = (wordpiece.train_wordpiece(WORDS * 3, size).get_vocab() for _ in range(2))
+        assert a == b
+    with pytest.raises(ValueError, match="vocab_size is 5, must be above 5"):
+        wordpiece.train_wordpiece(WORDS, 5)
+
+
+def test_padding_and_truncation_of_a_file_are_switched_off(tmp_path):
+    tokenizer = wordpiece.train_wordpiece(WORDS * 3, 200)
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=4)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    loaded = wordpiece.load_tokenizer(tmp_path)
+    assert len(loaded.encode("good film good film good film").ids) == 8
+    assert len(loaded.encode("good").ids) == 3
+
+
+def test_vocab_txt_gives_the_same_tokenizer(tmp_path):
+    tokenizer = wordpiece.train_wordpiece(WORDS * 3, 200)
+    vocab = sorted(tokenizer.get_vocab(), key=tokenizer.token_to_id)
+    (tmp_path / "vocab.txt").write_text("\n".join(vocab) + "\n", encoding="utf8")
+    loaded = wordpiece.load_tokenizer(tmp_path)
+    for a, b in (("Good FILM", None), ("a dull", "plot, 中文")):
+        assert loaded.encode(a, b).ids == tokenizer.encode(a, b).ids
+        assert loaded.encode(a, b).type_ids == tokenizer.encode(a, b).type_ids
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    assert wordpiece.load_tokenizer(tmp_path).encode("Good").tokens[1] == "[UNK]"
+    settings = {"do_lower_case": True, "strip_accents": False}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    normalizer = wordpiece.load_tokenizer(tmp_path).normalizer
+    assert normalizer.normalize_str("Für Schön") == "für schön"
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json is not a JSON object"):
+        wordpiece.load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n")
+    with pytest.raises(ValueError, match=r"lacks \[CLS\], \[SEP\]"):
+        wordpiece.load_tokenizer(tmp_path)
+    few = json.loads(tokenizer.to_str())
+    few["added_tokens"], few["post_processor"] = [], None
+    few["model"]["vocab"] = {"[PAD]": 0, "[UNK]": 1, "good": 2}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(few))
+    with pytest.raises(ValueError, match=r"lacks \[CLS\], \[SEP\]"):
+        wordpiece.load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match="cannot be read"):
+        wordpiece.load_tokenizer(tmp_path)
+    with pytest.raises(FileNotFoundError, match="neither"):
+        wordpiece.load_tokenizer(tmp_path / "nowhere")
+
+
+def test_a_missing_package_is_named_with_what_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"tokenizers is missing: pip install -e '\.\[text"
+    ):
+        wordpiece.train_wordpiece(WORDS, 200)
+
+
+def test_a_folder_keeps_the_tokenizer_it_has(tmp_path):
+    first = wordpiece.own_tokenizer(WORDS * 3, 60, tmp_path / "t")
+    again = wordpiece.own_tokenizer(["other words"] * 9, 60, tmp_path / "t")
+    assert again.get_vocab() == first.get_vocab()
+    with pytest.raises(ValueError, match=r"tokenizer\.json, of an earlier run, has \d+ tokens"):
+        wordpiece.own_tokenizer(WORDS, 9, tmp_path / "t")
