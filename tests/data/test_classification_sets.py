@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxlab import data
-from jaxlab.data import classification
+from jaxlab.data import classification, labels
 
 TAIL = {"name": "mnist5k", "imbalance": 10.0, "largest": 100, "num_validation": 200}
 
@@ -166,3 +166,98 @@ def test_numbers_that_make_no_sense_are_refused(tmp_path, arguments, message):
     arguments = {"name": "mnist", "seed": 0, "num_validation": 4, **arguments}
     with pytest.raises(ValueError, match=message):
         data.load_classification(data_dir=tmp_path, **arguments)
+
+
+def numbers(arrays):
+    """Which examples of `write_mnist` these are, by the pixel that says it."""
+    return arrays["x"][:, 0, 0, 0].tolist()
+
+
+HUNDRED = np.random.default_rng(0).permutation(np.repeat(np.arange(4), 25))
+
+
+def test_every_choice_is_drawn_from_a_seed_of_its_own(tmp_path):
+    """Validation from 3 s, tail and size from 3 s + 1, wrong labels from 3 s + 2 and 3 s + 3."""
+    write_mnist(tmp_path, train=HUNDRED, t10k=FORTY)
+    sets = classification.load_classification(
+        "mnist", tmp_path, seed=5, num_validation=20, num_train=31, num_test=30, imbalance=4.0,
+        largest=16, profile="step", noise=0.3, noise_kind="pair",
+    )  # fmt: skip
+    validation, rest = labels.split_indices(HUNDRED, sizes=(20, 80), seed=15)
+    pool = rest[labels.long_tail_indices(
+        HUNDRED[rest], ratio=4.0, seed=16, profile="step", largest=16)]  # fmt: skip
+    assert len(pool) == 16 + 16 + 4 + 4
+    train = pool[labels.split_indices(HUNDRED[pool], sizes=(31,), seed=16)[0]]
+    assert numbers(sets.train) == train.tolist()
+    assert numbers(sets.validation) == validation.tolist()
+    assert numbers(sets.test) == list(range(30))
+    wrong = {"rate": 0.3, "num_classes": 4, "kind": "pair"}
+    want = labels.flip_labels(HUNDRED[train], seed=17, **wrong)
+    assert sets.train["label"].tolist() == want.tolist()
+    want = labels.flip_labels(HUNDRED[validation], seed=18, **wrong)
+    assert sets.validation["label"].tolist() == want.tolist()
+    assert sets.test["label"].tolist() == FORTY[:30].tolist()
+    assert sets.train["label"].dtype == sets.test["label"].dtype == np.int32
+    assert sets.num_classes == 4
+    assert sets.train_counts.tolist() == np.bincount(sets.train["label"], minlength=4).tolist()
+
+
+def test_what_is_taken_by_default(tmp_path):
+    write_mnist(tmp_path, train=HUNDRED, t10k=FORTY)
+    sets = classification.load_classification("mnist", tmp_path, seed=0, num_validation=20)
+    validation, rest = labels.split_indices(HUNDRED, sizes=(20, 80), seed=0)
+    assert (numbers(sets.train), numbers(sets.validation)) == (rest.tolist(), validation.tolist())
+    assert numbers(sets.test) == list(range(40))
+    assert sets.train["label"].tolist() == HUNDRED[rest].tolist()
+    # One long tail by its ratio, one by the size of its largest class alone.
+    for options, counts in [({"imbalance": 4.0}, labels.long_tail_counts(4, 20, 4.0)),
+                            ({"largest": 7}, [7] * 4)]:  # fmt: skip
+        tail = classification.load_classification(
+            "mnist", tmp_path, seed=0, num_validation=20, **options
+        )
+        assert tail.train_counts.tolist() == list(counts)
+    # As many as there are may be asked for.
+    exact = classification.load_classification(
+        "mnist", tmp_path, seed=0, num_validation=20, num_train=80, num_test=40
+    )
+    assert numbers(exact.train) == numbers(sets.train)
+    noisy = classification.load_classification(
+        "mnist", tmp_path, seed=0, num_validation=20, noise=0.5
+    )
+    want = labels.flip_labels(HUNDRED[rest], rate=0.5, num_classes=4, seed=2, kind="symmetric")
+    assert noisy.train["label"].tolist() == want.tolist()
+    write_mnist(tmp_path, train=np.repeat(np.arange(2), 600), t10k=[0, 1, 1])
+    many = classification.load_classification("mnist", tmp_path, seed=0)
+    assert [len(s["label"]) for s in (many.train, many.validation, many.test)] == [200, 1000, 3]
+
+
+def test_the_sinusoid_has_three_seeds():
+    sets = classification.load_classification("sinusoid", seed=4, noise=0.1)
+    for part, size, seed in (
+        (sets.train, 100, 12),
+        (sets.validation, 1000, 13),
+        (sets.test, 10_000, 14),
+    ):
+        x, y = labels.sinusoid(size, noise=0.1, seed=seed)
+        np.testing.assert_array_equal(part["x"], x)
+        np.testing.assert_array_equal(part["label"], y)
+    assert sets.num_classes == 2
+    clean = classification.load_classification("sinusoid", seed=0, num_train=5, num_test=3)
+    np.testing.assert_array_equal(clean.train["label"], labels.sinusoid(5, noise=0.0, seed=0)[1])
+
+
+def test_a_table_is_split_in_fifths(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(5, 3, (50, 2)).astype(np.float32), np.repeat(np.arange(2), [30, 20])
+    monkeypatch.setattr(
+        classification.tables, "load_table", lambda name, folder: (x, y, ("a", "b"))
+    )
+    sets = classification.load_classification("shuttle", seed=2)
+    parts = labels.split_indices(y, sizes=(0.6, 0.2, 0.2), seed=6)
+    assert [len(rows) for rows in parts] == [30, 10, 10]
+    scaled = classification.tables.standardize(*(x[rows] for rows in parts))
+    found = (sets.train, sets.validation, sets.test)
+    for part, want, rows in zip(found, scaled, parts, strict=True):
+        np.testing.assert_array_equal(part["x"], want)
+        assert part["label"].tolist() == y[rows].tolist()
+    assert sets.num_classes == 2

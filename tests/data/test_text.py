@@ -8,6 +8,7 @@ import pytest
 
 from jaxlab.data import text
 from jaxlab.data.plain_text import normal_text
+from jaxlab.data.text import TextSet
 from jaxlab.errors import InputError
 
 WORDS = ["good film", "bad film", "fine plot", "a dull and long story", "great", "poor", "so so",
@@ -80,9 +81,9 @@ def test_wrong_sets_are_refused(tmp_path):
         with pytest.raises(ValueError, match=message):
             text.load_text(**kwargs)
     with pytest.raises(ValueError, match=r"labels are 0 to 2, must be in \[0, 2\)"):
-        text.TextSet(["a", "b"], np.array([0, 2]), ("no", "yes"))
+        TextSet(["a", "b"], np.array([0, 2]), ("no", "yes"))
     with pytest.raises(ValueError, match="labels have shape"):
-        text.TextSet(["a", "b"], np.array([0]), ("no", "yes"))
+        TextSet(["a", "b"], np.array([0]), ("no", "yes"))
 
 
 def reviews(folder, *rows, head="category,text,movie_name,has"):
@@ -158,13 +159,13 @@ def wordpiece():
 
 def test_texts_with_half_a_character_are_encoded(wordpiece):
     tokenizer = wordpiece.train_wordpiece(WORDS * 3, 200)
-    texts = text.TextSet(["good \ud83d film"], np.array([0]), ("a",))
+    texts = TextSet(["good \ud83d film"], np.array([0]), ("a",))
     assert text.encode(texts, tokenizer, max_length=6).lengths.tolist() == [4]
 
 
 def test_long_texts_are_cut_only_when_asked(wordpiece):
     tokenizer = wordpiece.train_wordpiece(WORDS * 3, 200)
-    texts = text.TextSet(["good film", "good film good film"], np.array([0, 1]), ("a", "b"))
+    texts = TextSet(["good film", "good film good film"], np.array([0, 1]), ("a", "b"))
     assert text.encode(texts, tokenizer, max_length=6).lengths.tolist() == [4, 6]
     with pytest.raises(ValueError, match=r"text 1 has 6 tokens, max_length is 5: .*truncate=True"):
         text.encode(texts, tokenizer, max_length=5)
