@@ -1,5 +1,6 @@
 """Residual cells of NVAE and the architecture table that says which cell stands where."""
 
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -22,8 +23,8 @@ class Op(NamedTuple):
     norm: bool = True
     activation: str = "swish"
     dilation: int = 1
-    expansion: int = 6
-    size: int = 5
+    expansion: int = 0
+    size: int = 0
     groups: int = 0
 
 
@@ -85,9 +86,9 @@ class ConvOp(nn.Module):
 
     op: Op
     features: int
-    stride: int = 1
-    upsample: bool = False
-    dtype: Dtype = None
+    stride: int
+    upsample: bool
+    dtype: Dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -116,37 +117,28 @@ class InvertedResidual(nn.Module):
 
     op: Op
     features: int
-    stride: int = 1
-    upsample: bool = False
-    dtype: Dtype = None
+    stride: int
+    upsample: bool
+    dtype: Dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        hidden = round(x.shape[-1] * self.op.expansion)
+        hidden = x.shape[-1] * self.op.expansion
 
-        def conv(name, features, size=1, stride=1, groups=1):
-            return layers.Conv(
-                features,
-                size=size,
-                stride=stride,
-                groups=groups,
-                use_bias=False,
-                weight_norm=False,
-                dtype=self.dtype,
-                name=name,
-            )
+        conv = partial(layers.Conv, use_bias=False, weight_norm=False, dtype=self.dtype)
 
         def norm(name, x, copies=1):
             return layers.BatchNorm(copies=copies, name=name)(x, train)
 
         copies = 4 if self.upsample else 1
-        x = conv("expand", hidden)(norm("norm_in", x, copies))
+        x = conv(hidden, size=1, name="expand")(norm("norm_in", x, copies))
         x = nn.swish(norm("norm_expand", x, copies))
         if self.upsample:
             x = layers.upsample_nearest(x)
-        x = conv("spatial", hidden, self.op.size, self.stride, self.op.groups or hidden)(x)
+        groups = self.op.groups or hidden
+        x = conv(hidden, self.op.size, self.stride, groups=groups, name="spatial")(x)
         x = nn.swish(norm("norm_spatial", x))
-        return norm("norm_out", conv("project", self.features)(x))
+        return norm("norm_out", conv(self.features, size=1, name="project")(x))
 
 
 class Cell(nn.Module):
@@ -157,10 +149,10 @@ class Cell(nn.Module):
     """
 
     ops: tuple[Op, ...]
-    kind: str = "normal"
-    squeeze_excitation: bool = True
-    branch_scale: float = 0.1
-    dtype: Dtype = None
+    kind: str
+    squeeze_excitation: bool
+    branch_scale: float
+    dtype: Dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:

@@ -106,15 +106,15 @@ class LatentGroup(nn.Module):
     latents: int
     cells: int
     ops: tuple[Op, ...]
+    squeeze_excitation: bool
+    branch_scale: float
+    residual: bool
+    flows: int
+    clamp: float
+    sigma_floor: float
+    dtype: Dtype
     first: bool = False
     merge: str = "concat"
-    squeeze_excitation: bool = True
-    branch_scale: float = 0.1
-    residual: bool = True
-    flows: int = 0
-    clamp: float = 5.0
-    sigma_floor: float = 0.01
-    dtype: Dtype = None
 
     @nn.compact
     def __call__(self, s: jax.Array, inputs: GroupInput, train: bool):

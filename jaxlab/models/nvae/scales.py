@@ -29,7 +29,7 @@ class EncoderGroup(nn.Module):
     ops: tuple[Op, ...]
     squeeze_excitation: bool
     branch_scale: float
-    dtype: Dtype = None
+    dtype: Dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool):

@@ -23,9 +23,23 @@ def log_normal(z, mean, sigma):
     return -0.5 * ((z - mean) / sigma) ** 2 - np.log(sigma) - 0.5 * np.log(2 * np.pi)
 
 
+GROUP = {
+    "latents": 2,
+    "cells": 0,
+    "ops": (),
+    "squeeze_excitation": False,
+    "branch_scale": 1.0,
+    "residual": True,
+    "flows": 0,
+    "clamp": CLAMP,
+    "sigma_floor": FLOOR,
+    "dtype": None,
+}
+
+
 def run(inputs, **kwargs):
     """The group's output, and its parameters in float64; biases are large enough to be clamped."""
-    group = LatentGroup(latents=2, cells=0, ops=(), **kwargs)
+    group = LatentGroup(**{**GROUP, **kwargs})
     params = group.init(jax.random.key(0), ZERO, inputs, False)["params"]
     scaled = lambda path, p: 30 * p if "'bias'" in str(path) else p
     params = jax.tree_util.tree_map_with_path(scaled, params)
