@@ -69,7 +69,8 @@ def repeated(
         length: Number of blocks.
         scan: One loop on the device; otherwise unrolled.
         remat: Name in `REMAT`.
-        in_axes: 0 for an input that is stacked, one entry a block, else `flax.linen.broadcast`.
+        in_axes: Of each input and of train: 0 where it is stacked, one entry a block, else
+            `flax.linen.broadcast`.
         **kwargs: Arguments of the block.
     """
     loop = is_loop(length, scan)

@@ -1,14 +1,13 @@
 """Layers against convolutions of the backend, NumPy, and the definition of the operation."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy_layers
 import pytest
 
-from jaxlab import mesh as mesh_lib
-from jaxlab.models.depthwise import depthwise_conv
 from jaxlab.models.nvae import layers
+from jaxlab.models.nvae.layers import BatchNorm, Conv, DownSkip, SqueezeExcitation, UpSkip
 
 
 def convolve(x, kernel, stride=1, dilation=1, groups=1):
@@ -26,70 +25,6 @@ def convolve(x, kernel, stride=1, dilation=1, groups=1):
 
 def random(seed, *shape):
     return jax.random.normal(jax.random.key(seed), shape)
-
-
-@pytest.mark.parametrize("size", [3, 5])
-@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)])
-@pytest.mark.parametrize(("batch", "height"), [(2, 7), (6, 20), (5, 2), (48, 4)])
-def test_depthwise_and_its_gradients_equal_the_backends(size, stride, dilation, batch, height):
-    x, kernel = random(0, batch, height, 8, 3), random(1, size, size, 1, 3)
-    ours = lambda x, k: depthwise_conv(x, k, stride, dilation)
-    theirs = lambda x, k: convolve(x, k, stride, dilation, groups=3)
-    y, pull = jax.vjp(ours, x, kernel)
-    wanted, pull_wanted = jax.vjp(theirs, x, kernel)
-    np.testing.assert_allclose(y, wanted, atol=1e-5)
-    for a, b in zip(pull(y / y.size), pull_wanted(y / y.size), strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-6)
-
-
-def test_depthwise_of_float64_has_float64_gradients():
-    with jax.enable_x64(True):
-        x, kernel = (
-            jnp.asarray(random(*a), jnp.float64) for a in ((0, 2, 5, 4, 3), (1, 3, 3, 1, 3))
-        )
-        y, pull = jax.vjp(depthwise_conv, x, kernel)
-        wanted, pull_wanted = jax.vjp(lambda x, k: convolve(x, k, groups=3), x, kernel)
-        np.testing.assert_allclose(y, wanted, rtol=1e-12, atol=1e-12)
-        for a, b in zip(pull(y), pull_wanted(y), strict=True):
-            assert a.dtype == jnp.float64
-            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
-
-
-def test_shifted_views_of_depthwise_are_not_kept_in_memory():
-    """Between normalisations and activations too, where the compiler would like to share them."""
-
-    def normalised(x):
-        mean = x.mean((0, 1, 2))
-        return nn.silu((x - mean) * jax.lax.rsqrt(jnp.mean((x - mean) ** 2, (0, 1, 2)) + 1e-5))
-
-    def loss(x, kernel):
-        return jnp.mean(normalised(depthwise_conv(normalised(x), kernel)) ** 3)
-
-    x, kernel = random(0, 16, 16, 16, 32), random(1, 5, 5, 1, 32)
-    compiled = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernel).compile()
-    assert compiled.memory_analysis().temp_size_in_bytes < 12 * x.nbytes
-
-
-def test_depthwise_on_many_devices_gathers_no_images():
-    mesh = mesh_lib.make_mesh()
-    x, kernel = random(0, 6 * mesh.size, 4, 4, 3), random(1, 3, 3, 1, 3)
-    loss = lambda x, k: jnp.mean(depthwise_conv(x, k) ** 2)
-    step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
-    placed = (
-        jax.device_put(x, mesh_lib.split(mesh)),
-        jax.device_put(kernel, mesh_lib.replicated(mesh)),
-    )
-    compiled = step.lower(*placed).compile()
-    assert mesh.size > 1
-    assert "all-gather" not in compiled.as_text()
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), compiled(*placed), step(x, kernel)
-    )
-
-
-def test_depthwise_refuses_a_kernel_of_other_channels():
-    with pytest.raises(ValueError, match=r"needs \(k, k, 1, 3\)"):
-        depthwise_conv(jnp.zeros((1, 4, 4, 3)), jnp.zeros((3, 3, 1, 2)))
 
 
 def test_conv_normalises_each_output_channel():
@@ -207,3 +142,118 @@ def test_down_skip_takes_the_four_phases_in_order():
         np.testing.assert_allclose(
             skip.apply(variables, x_moved)[..., part], y[..., part], atol=1e-6
         )
+
+
+X = np.random.default_rng(0).normal(size=(2, 4, 6, 5)).astype(np.float32)
+
+
+def compared(module, restated, *args):
+    """A module with random variables against its restatement in NumPy."""
+    variables = numpy_layers.random_variables(module, X, *args)
+    found = jax.jit(lambda v: module.apply(v, X, *args))(variables)
+    want = restated(np.float64(X), jax.tree.map(np.float64, variables["params"]))
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)
+    return variables["params"]
+
+
+def test_squeeze_excitation_is_the_stated_gate():
+    compared(SqueezeExcitation(), numpy_layers.squeeze_excitation)
+    for channels, hidden in ((5, 4), (79, 4), (80, 5), (160, 10)):
+        x = jnp.zeros((1, 2, 2, channels))
+        made = SqueezeExcitation()
+        params = jax.eval_shape(made.init, jax.random.key(0), x)["params"]
+        assert params["squeeze"]["kernel"].shape == (channels, hidden)
+        assert params["excite"]["kernel"].shape == (hidden, channels)
+    params = jax.jit(made.init)(jax.random.key(0), x)["params"]
+    for name, fan_in in (("squeeze", 160), ("excite", 10)):
+        for leaf in params[name].values():
+            assert 0.7 < np.abs(leaf).max() * np.sqrt(fan_in) <= 1
+    half = jnp.zeros((1, 2, 2, 5), jnp.bfloat16)
+    shape = jax.eval_shape(lambda: made.init_with_output(jax.random.key(0), half)[0])
+    assert shape.dtype == jnp.bfloat16
+
+
+def test_skips_that_resize_are_their_restatements():
+    params = compared(DownSkip(10), numpy_layers.down_skip)
+    assert [params[f"phase_{i}"]["kernel"].shape for i in range(4)] == [
+        *[(1, 1, 5, 2)] * 3,
+        (1, 1, 5, 4),
+    ]
+    assert "bias" in params["phase_3"]
+    assert set(compared(UpSkip(3), numpy_layers.up_skip)["conv"]) == {"kernel", "g"}
+    for module in (DownSkip(4, dtype=jnp.bfloat16), UpSkip(4, dtype=jnp.bfloat16)):
+        made = lambda module=module: module.init_with_output(jax.random.key(0), X)[0]
+        assert jax.eval_shape(made).dtype == jnp.bfloat16
+
+
+def test_nearest_upsampling_repeats_rows_and_columns():
+    found = layers.upsample_nearest(jnp.arange(4.0).reshape(1, 2, 2, 1))[0, :, :, 0]
+    assert found.tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"size": 5, "groups": 5, "weight_norm": False, "use_bias": False},
+        {"size": 3, "dilation": 2, "stride": 2},
+        {"size": 1, "use_bias": False},
+        {"weight_norm": False},
+    ],
+    ids=str,
+)
+def test_every_kind_of_convolution(kwargs):
+    conv, features = Conv(10, **kwargs), 10
+
+    def restated(x, params):
+        normed = kwargs.get("weight_norm", True)
+        kernel = numpy_layers.gained(params) if normed else params["kernel"]
+        stride, dilation, groups = (kwargs.get(k, 1) for k in ("stride", "dilation", "groups"))
+        assert kernel.shape[-1] == features
+        return numpy_layers.conv(x, kernel, stride, dilation, groups) + params.get("bias", 0)
+
+    params = compared(conv, restated)
+    want = {"kernel"} | ({"bias"} if kwargs.get("use_bias", True) else set())
+    assert set(params) == want | ({"g"} if kwargs.get("weight_norm", True) else set())
+
+
+def test_a_mask_and_a_gain():
+    """What is masked neither counts for the norm nor passes; the gain is added to g at first."""
+    mask = np.ones((3, 3, 1, 1), np.float32)
+    mask[1, 2:] = mask[2] = 0
+    variables = Conv(4, mask=mask, log_gain=0.5).init(jax.random.key(1), X)
+    params = variables["params"]
+    masked = np.float64(params["kernel"]) * mask
+    norms = np.sqrt((masked**2).sum((0, 1, 2)))
+    np.testing.assert_allclose(params["g"], np.log(norms + 0.01) + 0.5, rtol=1e-5)
+    found = Conv(4, mask=mask, log_gain=0.5).apply({"params": params}, X)
+    want = numpy_layers.conv(np.float64(X), numpy_layers.gained({**params, "kernel": masked}))
+    np.testing.assert_allclose(found, want + params["bias"], rtol=1e-4, atol=1e-5)
+
+
+def test_data_dependent_values_are_those_of_the_first_response():
+    """A g and a bias as the formula says, with the standard deviation over n - 1."""
+    params = Conv(3, data_init=True).init(jax.random.key(1), X)["params"]
+    kernel = np.float64(params["kernel"])
+    unit = kernel / (np.sqrt((kernel**2).sum((0, 1, 2))) + 1e-5)
+    response = numpy_layers.conv(np.float64(X), unit).reshape(-1, 3)
+    spread = 5 * response.std(0, ddof=1) + 1e-5
+    np.testing.assert_allclose(params["g"], -np.log(spread), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(params["bias"], -response.mean(0) / spread, rtol=1e-3, atol=1e-4)
+    flat = Conv(3, data_init=True).init(jax.random.key(1), np.zeros_like(X))["params"]
+    np.testing.assert_allclose(flat["g"], -np.log(1e-5), rtol=1e-5)
+
+
+def test_batch_norm_of_one_value_and_at_the_start():
+    norm = BatchNorm()
+    one = jnp.full((1, 1, 1, 2), 3.0)
+    variables = norm.init(jax.random.key(0), one, True)
+    assert variables["batch_stats"]["mean"].tolist() == [0, 0]
+    assert variables["batch_stats"]["var"].tolist() == [1, 1]
+    y, after = norm.apply(variables, one, True, mutable=["batch_stats"])
+    assert y.ravel().tolist() == [0, 0]
+    np.testing.assert_allclose(after["batch_stats"]["mean"], 0.05 * 3, rtol=1e-5)
+    np.testing.assert_allclose(after["batch_stats"]["var"], 0.95, rtol=1e-6)
+    tiny = jnp.array([1e-3, -1e-3]).reshape(2, 1, 1, 1)
+    variables = norm.init(jax.random.key(0), tiny, True)
+    y, _ = norm.apply(variables, tiny, True, mutable=["batch_stats"])
+    np.testing.assert_allclose(y.ravel(), 1e-3 / np.sqrt(1.1e-5) * np.array([1, -1]), rtol=1e-3)

@@ -14,12 +14,6 @@ from jaxlab.models.nvae.objective import (
     kl_coefficient,
     penalty_coefficient,
 )
-from jaxlab.models.nvae.regularization import (
-    batch_norm_penalty,
-    init_spectral,
-    spectral_penalty,
-    stack_matrices,
-)
 
 
 @pytest.mark.parametrize("total", [1000, 60000])
@@ -81,51 +75,6 @@ def test_a_penalty_starts_above_zero(initial):
         make_loss(NVAE(8), total_steps=1, penalty_init=initial)
     traced = jax.jit(lambda i: penalty_coefficient(0.5, final=0.01, initial=i))(1.0)
     assert float(traced) == pytest.approx(0.1)
-
-
-def test_spectral_penalty_is_the_sum_of_largest_singular_values():
-    kernels = {
-        "a": jax.random.normal(jax.random.key(0), (3, 3, 4, 8)),
-        "b": {"c": jax.random.normal(jax.random.key(1), (3, 3, 4, 8))},
-        "depthwise": jax.random.normal(jax.random.key(2), (5, 5, 1, 6)),
-    }
-    assert {k: v.shape for k, v in stack_matrices(kernels).items()} == {
-        "25x6": (1, 25, 6),
-        "36x8": (2, 36, 8),
-    }
-    vectors = init_spectral(kernels, jax.random.key(3), iterations=300)
-    value, gradient = jax.value_and_grad(lambda k: spectral_penalty(k, vectors)[0])(kernels)
-    total = 0.0
-    for kernel, slope in zip(jax.tree.leaves(kernels), jax.tree.leaves(gradient), strict=True):
-        u, s, v = np.linalg.svd(np.asarray(kernel, np.float64).reshape(-1, kernel.shape[-1]))
-        total += s[0]
-        np.testing.assert_allclose(
-            slope.reshape(-1, kernel.shape[-1]), np.outer(u[:, 0], v[0]), atol=2e-3
-        )
-    np.testing.assert_allclose(value, total, rtol=1e-4)
-
-
-@pytest.mark.slow
-def test_spectral_vectors_go_on_from_where_they_were():
-    kernels = {"a": jax.random.normal(jax.random.key(0), (3, 3, 4, 8))}
-    vectors = init_spectral(kernels, jax.random.key(3), iterations=1)
-    before = spectral_penalty(kernels, vectors, iterations=0)[0]
-    for _ in range(30):
-        value, vectors = spectral_penalty(kernels, vectors)
-    top = np.linalg.svd(np.asarray(kernels["a"]).reshape(-1, 8))[1][0]
-    assert float(before) < float(value)
-    np.testing.assert_allclose(value, top, rtol=1e-4)
-    with pytest.raises(ValueError, match="differ in the matrix shapes"):
-        spectral_penalty({"b": jnp.ones((1, 1, 2, 2))}, vectors)
-
-
-def test_batch_norm_penalty_counts_the_norms_at_the_start(small):
-    _, variables, _ = small
-    leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
-    scales = [leaf.size // leaf.shape[-1] for path, leaf in leaves if "scale" in str(path[-1])]
-    assert float(batch_norm_penalty(variables["params"])) == sum(scales) > len(scales)
-    bent = {"n": {"scale": jnp.array([1.0, -3.0])}, "m": {"scale": jnp.array([2.0])}}
-    assert float(batch_norm_penalty(bent)) == 5
 
 
 def test_loss_is_the_stated_sum(small):

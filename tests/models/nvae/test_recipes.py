@@ -94,14 +94,3 @@ def test_latent_dimensions_of_the_large_models():
     of = lambda name: nvae.for_images(RECIPES[name][0], **read_config(name).model)
     assert dims(of("mnist")) == 14_400
     assert dims(of("ffhq256")) == 6_005_760
-
-
-def test_summary_names_the_parts_and_counts_every_parameter():
-    model = nvae.for_images(MNIST, **SMALL)
-    text = nvae.summary(model)
-    lines = text.splitlines()
-    assert "z_1" in lines[1]
-    assert "z_2..z_3" in lines[2]
-    assert "top-down: trainable tensor h (h)" in text
-    counts = [int(line.split()[-1].replace(",", "")) for line in lines[4:]]
-    assert counts[-1] == 1_281_510 == sum(counts[:-1])
