@@ -23,6 +23,7 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxlab import mesh as mesh_lib
 from jaxlab import positions
+from jaxlab.checks import check_count
 from jaxlab.errors import InputError, UserError
 from jaxlab.files import lock, read_json
 from jaxlab.orbax_faults import check_name, fault_of_the_disk, quiet
@@ -92,8 +93,7 @@ class Checkpointer:
         read_only: bool = False,
         notes: Callable[[], Any] | None = None,
     ):
-        if keep_latest < 1:
-            raise InputError(f"keep_latest is {keep_latest}, must be at least 1")
+        check_count("keep_latest", keep_latest)
         if best_mode not in ("min", "max"):
             raise InputError(f"best_mode is {best_mode!r}, must be 'min' or 'max'")
         name = os.fspath(directory)

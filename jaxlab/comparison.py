@@ -13,7 +13,7 @@ from scipy import stats
 
 from jaxlab.checks import check_count, check_scalar
 from jaxlab.errors import InputError
-from jaxlab.files import append_line, write_atomically
+from jaxlab.files import append_line, to_json, write_atomically
 
 RESULTS = "results.jsonl"
 STOPS = ("last", "best")
@@ -87,7 +87,7 @@ def read_records(workdir: epath.PathLike) -> dict[str, Record]:
 def append_record(workdir: epath.PathLike, key: str, entry: Record) -> Record:
     """Adds a record to the results, and returns it."""
     path = epath.Path(workdir) / RESULTS
-    append_line(path, json.dumps({"key": key, **entry}))
+    append_line(path, to_json({"key": key, **entry}))
     return entry
 
 

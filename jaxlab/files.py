@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import socket
@@ -26,11 +27,13 @@ except ImportError:  # not on Windows
 __all__ = [
     "Lock",
     "append_line",
+    "check_output",
     "lock",
     "parse_json",
     "read_json",
     "replacing",
     "sweep",
+    "to_json",
     "write_atomically",
 ]
 
@@ -142,6 +145,52 @@ def append_line(path: epath.PathLike, line: str) -> None:
             file.seek(-1, os.SEEK_END)
             line = line if file.read() == b"\n" else "\n" + line
         file.write(line.encode() + b"\n")
+
+
+def check_output(path: epath.PathLike) -> None:
+    """Raises unless a file can be written at `path`: before the work, not after it.
+
+    Raises:
+      ValueError: its folder is missing or cannot be written to, or it is a folder itself.
+
+    Example:
+      >>> check_output("missing/a.png")
+      Traceback (most recent call last):
+      jaxlab.errors.InputError: missing/a.png cannot be written: there is no folder missing
+    """
+    if _in_bucket(path):
+        return
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} cannot be written: it is a folder, must be a file")
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"{path} cannot be written: no permission")
+
+
+def to_json(value: Any, **kwargs: Any) -> str:
+    """`json.dumps` of values that JSON may not hold: what is not finite becomes null.
+
+    Args:
+      value: dicts, lists, texts and numbers, also NumPy's.
+      **kwargs: of `json.dumps`.
+
+    Example:
+      >>> to_json({"mean": float("nan"), "sizes": (1, 2.5)})
+      '{"mean": null, "sizes": [1, 2.5]}'
+    """
+    return json.dumps(_plain(value), allow_nan=False, **kwargs)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(x) for key, x in value.items()}
+    if hasattr(value, "tolist"):  # of NumPy and JAX
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sweep(folder: epath.PathLike) -> None:

@@ -3,14 +3,13 @@
 A stage without that file is trained, or goes on from its checkpoint; one with it is left as it is.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 
 from jaxlab.errors import InputError
-from jaxlab.files import read_json, write_atomically
+from jaxlab.files import read_json, to_json, write_atomically
 
 __all__ = ["finish", "finished"]
 
@@ -61,5 +60,5 @@ def finish(folder: epath.PathLike, num_steps: int, figures: Mapping[str, Any]) -
       num_steps: that it took.
       figures: what else to keep, as JSON takes it.
     """
-    text = json.dumps({"num_steps": num_steps, **figures}, indent=2) + "\n"
+    text = to_json({"num_steps": num_steps, **figures}, indent=2) + "\n"
     write_atomically(epath.Path(folder) / _FILE, text)  # half a file would count as done

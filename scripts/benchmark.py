@@ -17,7 +17,6 @@ seconds are not to be believed.
 """
 
 import ast
-import json
 import os
 import pathlib
 import re
@@ -33,7 +32,7 @@ from absl import flags
 from jaxlab import launch, planning, plots
 from jaxlab import mesh as mesh_lib
 from jaxlab.errors import InputError
-from jaxlab.files import write_atomically
+from jaxlab.files import check_output, to_json, write_atomically
 
 SCRIPT = flags.DEFINE_string("script", "train_nvae", "Training script, without folder and ending.")
 VARIANTS = flags.DEFINE_string("variants", "", "Changes of the config, separated by semicolons.")
@@ -271,6 +270,8 @@ def main(config, workdir):
     module = planning.load_script(SCRIPT.value, pathlib.Path(__file__).parent)
     if SCRIPT.value != SCRIPT.default and not flags.FLAGS["config"].present:
         raise launch.UsageError(f"--config=FILE is required with --script={SCRIPT.value}")
+    if OUT.value:
+        check_output(OUT.value)
     wanted = read_variants()
     data_dir = launch.options().data_dir
     variants = [Variant(module, config, label, changes, data_dir) for label, changes, _ in wanted]
@@ -281,7 +282,7 @@ def main(config, workdir):
         record["sweep"] = {"x": x, "exponent": float(np.polyfit(np.log(x), np.log(times), 1)[0])}
     if OUT.value:
         path = pathlib.Path(OUT.value)
-        write_atomically(path, json.dumps(record, indent=1) + "\n")
+        write_atomically(path, to_json(record, indent=1) + "\n")
         if len(x) > 1:
             draw(record, x, path)
     print(table(record))

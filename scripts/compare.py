@@ -7,6 +7,20 @@ reported on test data, beside the baseline. The seeds of a candidate train in on
 then holds results.jsonl (a line a candidate), table.md, comparison.png, curves.png and a picture of
 every swept number. The same command goes on with the candidates that are missing; with other steps,
 seeds or figures to report (--allow_config_change) all of them are.
+
+Keys of a study, all checked before anything trains:
+  seeds, seeds_in_program   one run each; "vmap" or "map", see jaxlab.sweep.Program
+  base                      sections data, model, objective, optimizer, adaptive; num_steps,
+                            batch_size, eval_every
+  arms.NAME.set, .grid      what differs from base: values of sections, and tuples of values
+  arms.NAME.read, .stop     figures to choose among (or read); "last", or "best": early stopping
+  order, baseline           arms of the table in their order; what the others are compared with
+  read                      validation figure that chooses, whose test figure is reported
+  select                    validation figure that early stopping looks at, only for stop = "best"
+  average_last              evaluations averaged at the end
+  columns                   further figures of the table, such as test/tail_error
+  report                    of jaxlab.classification.make_program: taus, norms, epsilons, ...
+  curves, tradeoff, layer_curves, sweeps    pictures (may be left out)
 """
 
 import itertools
@@ -20,12 +34,11 @@ from absl import logging
 
 from jaxlab import classification, comparison, data, launch, losses, plots
 from jaxlab import mesh as mesh_lib
-from jaxlab.errors import InputError
 from jaxlab.files import write_atomically
 from jaxlab.models import classifiers
 
 # Entries of `config.base` that arms may change; the others are the same for all candidates.
-SECTIONS = ("data", "model", "objective", "optimizer", "adaptive")
+SECTIONS = tuple(classification.SECTIONS)
 
 KNOWN = {  # what they may hold
     "data": launch.keywords(data.load_classification, but=("data_dir", "seed")),
@@ -46,17 +59,8 @@ KNOWN = {  # what they may hold
 
 def check(config):
     """Raises for what would otherwise be told after candidates have trained."""
-    if not config.order:
-        raise InputError("order is (), must name at least one arm")
-    if config.baseline not in config.order:
-        raise InputError(f"baseline is {config.baseline!r}, the arms are {', '.join(config.order)}")
+    classification.check_study(config, candidates)
     for name, arm in arms_of(config).items():
-        for part in ("set", "grid"):
-            for section in arm.get(part, {}):
-                if section not in SECTIONS:
-                    raise InputError(
-                        f"arm {name!r} has {part}.{section}, must be one of {', '.join(SECTIONS)}"
-                    )
         for setting, _ in candidates(config, arm):
             for section, values in setting.items():
                 launch.check_section(f"arms.{name}.{section}", values, KNOWN[section])
@@ -181,6 +185,11 @@ def main(config, workdir):
         )
         for name, arm in arms_of(config).items()
     }
+    for name, arm in arms.items():
+        if np.isnan(arm.validation):
+            logging.warning("every candidate of %r diverged", name)
+    if len(config.seeds) == 1:
+        logging.warning("one seed: differences have no interval, so that they say little")
     table = comparison.table(
         arms, baseline=config.baseline, columns=config.columns, seeds=len(config.seeds)
     )
@@ -204,13 +213,14 @@ def draw(config, workdir, arms, runs):
         if lines:
             name = figure.replace("/", "_").replace("*", "all")
             plots.bands(lines, workdir / f"curve_{name}.png", xlabel="step", ylabel=figure)
-    if "tradeoff" in config:
+    if "tradeoff" in config and not all(np.isnan(arm.validation) for arm in arms.values()):
         x, y = config.tradeoff.x, config.tradeoff.y
         points = {
             name: [[100 * comparison.final(r, f).mean() for f in (x, y)] for r, _ in runs[name]]
             for name in config.tradeoff.arms
         }
-        lowest = min(a for pairs in points.values() for a, _ in pairs)
+        found = [a for pairs in points.values() for a, _ in pairs]
+        lowest = found[comparison.lowest(found) or 0]
         lines = {  # runs that broke down would leave the others no room
             name: np.array([pair for pair in pairs if pair[0] < 1.25 * lowest]).reshape(-1, 2).T
             for name, pairs in points.items()

@@ -27,12 +27,13 @@ from absl import logging
 
 from jaxlab import comparison, launch, plots, stages, theseus, timing, train
 from jaxlab import mesh as mesh_lib
+from jaxlab.checks import check_count, check_counts, check_scalar, check_seeds
 from jaxlab.data import data_folder
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
 from jaxlab.data.text import encode, load_text
 from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.errors import InputError
-from jaxlab.files import write_atomically
+from jaxlab.files import to_json, write_atomically
 from jaxlab.models import bert
 
 SECTIONS = {  # what those of the config may hold
@@ -52,6 +53,21 @@ class Study:
 
     def __init__(self, config, workdir, mesh, data_dir):
         self.config, self.workdir, self.mesh = config, workdir, mesh
+        if not config.arms:
+            raise InputError(f"arms is (), must hold some of {ARMS}")
+        check_seeds("seeds", config.seeds)
+        for name in ("depths", "buckets"):
+            check_counts(name, config[name])
+        for name in ("batch_size", "eval_batch_size", "latency_repeats", "log_every"):
+            check_count(name, config[name])
+        check_scalar("weight_decay", config.weight_decay, at_least=0.0)
+        for kind, stage in config.stages.items():
+            check_scalar(f"stages.{kind}.learning_rate", stage.learning_rate, above=0.0)
+            check_count(
+                f"stages.{kind}.num_steps",
+                stage.num_steps,
+                at_least=int(kind not in ("successor", "distill")),
+            )
         unknown = sorted(set(config.arms) - set(ARMS))
         if unknown:
             raise InputError(f"arms hold {unknown[0]!r}, known are {ARMS}")
@@ -296,7 +312,7 @@ class Study:
                 mesh=self.mesh,
             )
             found.append(means["accuracy"])
-        text = json.dumps({"predecessor": found[0], "swapped": found[1:]}) + "\n"
+        text = to_json({"predecessor": found[0], "swapped": found[1:]}) + "\n"
         mesh_lib.in_process_0(lambda: write_atomically(path, text))
 
     @functools.cache  # noqa: B019
@@ -362,7 +378,7 @@ def write_report(config, workdir, study):
                 [100 * (f["predecessor"] - x) for x in f["swapped"]] for f in found
             ]
     record = {"rows": rows, "latency_ms": latency, "sensitivity_points": swaps}
-    write_atomically(workdir / "report.json", json.dumps(record, indent=2) + "\n")
+    write_atomically(workdir / "report.json", to_json(record, indent=2) + "\n")
     lines = [
         f"{len(config.seeds)} seeds, {len(study.sets['train'])} training texts, "
         f"{len(study.sets['test'])} test texts; accuracies in %, mean ± standard error over seeds.",

@@ -17,7 +17,6 @@ latter:
 """
 
 import collections
-import json
 
 import jax
 import numpy as np
@@ -30,7 +29,7 @@ from jaxlab.data import qa_sets, qa_tokens
 from jaxlab.data.buckets import text_eval_batches
 from jaxlab.data.qa_scores import mean, text_scores, word_f1
 from jaxlab.data.text import TokenSet
-from jaxlab.files import write_atomically
+from jaxlab.files import to_json, write_atomically
 from jaxlab.models import bert
 from jaxlab.models.bert import asking
 from jaxlab.models.bert.generation import check_options
@@ -314,7 +313,7 @@ def main(config, workdir):
     out = epath.Path(OUT.value).expanduser() if OUT.value else workdir / "evaluation"
     out.mkdir(parents=True, exist_ok=True)
     text = as_markdown(evaluation.report, samples)
-    write_atomically(out / "report.json", json.dumps(evaluation.report, indent=2) + "\n")
+    write_atomically(out / "report.json", to_json(evaluation.report, indent=2) + "\n")
     write_atomically(out / "report.md", text)
     draw(evaluation.report["likelihood"], out / "likelihood.png")
     print(text)

@@ -11,7 +11,6 @@ WORKDIR/model, or from WORKDIR itself if it is such a folder.
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 import sys
 
@@ -20,7 +19,7 @@ from absl import flags, logging
 from jaxlab import launch
 from jaxlab.data import qa
 from jaxlab.data.plain_text import decode_text
-from jaxlab.files import replacing
+from jaxlab.files import check_output, replacing, to_json
 from jaxlab.models.bert import asking
 from jaxlab.models.bert.generation import MODES, check_options
 from jaxlab.models.bert.generator_folder import load_generator
@@ -99,8 +98,8 @@ def main(config, workdir):
         "top_p": TOP_P.value,
     }
     check_options(num_pairs=NUM_PAIRS.value, **options)
-    if OUT.value and not pathlib.Path(OUT.value).absolute().parent.is_dir():
-        raise launch.UsageError(f"--out is {OUT.value}, whose folder is not there: make it first")
+    if OUT.value:
+        check_output(OUT.value)
     texts = read_passages()
     generator = load_generator(model_folder(workdir))
     passages = asking.cut_texts(generator, texts)
@@ -132,7 +131,7 @@ def main(config, workdir):
                 continue
             for pair in pairs:
                 record = {**dataclasses.asdict(pair), "text": text, "passage": passage}
-                print(json.dumps(record, ensure_ascii=False), file=out)
+                print(to_json(record, ensure_ascii=False), file=out)
 
 
 if __name__ == "__main__":

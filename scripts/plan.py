@@ -19,7 +19,6 @@ import contextlib
 import dataclasses
 import importlib.util
 import itertools
-import json
 import os
 import pathlib
 import re
@@ -43,7 +42,7 @@ from jax.experimental import topologies
 
 from jaxlab import launch, planning
 from jaxlab import mesh as mesh_lib
-from jaxlab.files import write_atomically
+from jaxlab.files import check_output, to_json, write_atomically
 
 SCRIPT = flags.DEFINE_string("script", "train_nvae", "Training script, without folder and ending.")
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "Chip and shape: v5e:4x4, v4:2x2x2, cpu:8.")
@@ -214,6 +213,8 @@ def table(record):
 
 def main(config, workdir):
     del workdir
+    if OUT.value:
+        check_output(OUT.value)
     module = planning.load_script(SCRIPT.value, pathlib.Path(__file__).parent)
     if SCRIPT.value != SCRIPT.default and not flags.FLAGS["config"].present:
         raise launch.UsageError(f"--config=FILE is required with --script={SCRIPT.value}")
@@ -222,7 +223,7 @@ def main(config, workdir):
     logging.info("compiling for %d x %s", found.mesh.size, TOPOLOGY.value.partition(":")[0])
     record = {"script": SCRIPT.value, "topology": TOPOLOGY.value, **plan(found)}
     if OUT.value:
-        write_atomically(OUT.value, json.dumps(record, indent=1) + "\n")
+        write_atomically(OUT.value, to_json(record, indent=1) + "\n")
     print(f"{SCRIPT.value} on {TOPOLOGY.value}")
     print(table(record))
 

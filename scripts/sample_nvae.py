@@ -31,14 +31,16 @@ TEMPERATURES = flags.DEFINE_list(
 TEMPERATURE = flags.DEFINE_list(
     "temperature", ["1.0"], "Of the other pictures: one number, or one a group, coarsest first."
 )
-COLUMNS = flags.DEFINE_integer("columns", 10, "Images in a row.")
+COLUMNS = flags.DEFINE_integer("columns", 10, "Images in a row.", lower_bound=1)
 WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "Averaged or last parameters.")
 STEP = flags.DEFINE_integer("step", None, "Checkpoint of this step; default the latest.")
 BEST = flags.DEFINE_bool("best", False, "Checkpoint with the lowest held-out NELBO.")
 REESTIMATE = flags.DEFINE_integer(
     "reestimate", 0, "Measure batch statistics on so many batches of samples at each temperature."
 )
-NEIGHBOURS = flags.DEFINE_integer("neighbours", 5, "Training images beside each sample.")
+NEIGHBOURS = flags.DEFINE_integer(
+    "neighbours", 5, "Training images beside each sample.", lower_bound=1
+)
 SEED = flags.DEFINE_integer("seed", 0, "Seed.")
 
 
@@ -149,12 +151,12 @@ DRAW = {f.__name__: f for f in (temperatures, interpolation, resampled, neighbou
 
 
 def positive(text):
-    """A number of at least 0."""
+    """A finite number of at least 0."""
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not value >= 0:
+    if not 0 <= value < float("inf"):
         raise InputError(f"temperature is {text!r}, it must be a number of at least 0")
     return value
 
@@ -172,8 +174,11 @@ def main(config, workdir):
     unknown = set(PICTURES.value) - set(DRAW)
     if unknown:
         raise InputError(f"--pictures has {sorted(unknown)}, known are {sorted(DRAW)}")
-    painter = Painter(workdir)
+    for text in (*TEMPERATURES.value, *TEMPERATURE.value):
+        positive(text)
     out = epath.Path(OUT.value) if OUT.value else workdir / "samples"
+    out.mkdir(parents=True, exist_ok=True)  # fails now, not after the work
+    painter = Painter(workdir)
     for name in PICTURES.value:
         DRAW[name](painter, out / f"{name}.png")
         logging.info("step %d: %s", painter.step, out / f"{name}.png")

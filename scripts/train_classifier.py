@@ -9,7 +9,6 @@ with the best validation figure. `scripts/compare.py` compares settings over see
 """
 
 import functools
-import json
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,8 @@ from absl import logging
 from jaxlab import classification, data, launch, losses, plots, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.comparison import lowest
-from jaxlab.files import write_atomically
+from jaxlab.errors import InputError
+from jaxlab.files import to_json, write_atomically
 from jaxlab.metrics import read_evaluations
 from jaxlab.models import classifiers
 
@@ -120,6 +120,9 @@ def flood_levels(config, contexts):
 
 
 def main(config, workdir):
+    known = classification.figure_names(config.report.taus)
+    if config.select not in known:
+        raise InputError(f"select is {config.select!r}, must be one of {', '.join(known)}")
     options = launch.options()
     mesh = mesh_lib.make_mesh()
     sets = data.load_classification(**config.data, data_dir=options.data_dir, seed=config.seed)
@@ -171,9 +174,11 @@ def conclude(config, workdir, model, state, sets):
     """Writes report.json and the pictures."""
     rows, evaluated = read_evaluations(workdir, f"validation/{config.select}", step=int(state.step))
     which = lowest([row[f"validation/{config.select}"] for row in evaluated])
+    if which is None:
+        logging.warning("validation %s is finite at no step: the last one counts", config.select)
     best = evaluated[-1 if which is None else which]
     report = {"last": evaluated[-1], "best_by_validation": best}
-    write_atomically(workdir / "report.json", json.dumps(report, indent=1))
+    write_atomically(workdir / "report.json", to_json(report, indent=1) + "\n")
     names = ["objective", "*/cross_entropy", "*/error", "*/balanced_error"]
     names += ["flooded"] if "flooded" in rows[0] else []
     plots.curves(rows, workdir / "curves.png", names)
@@ -184,7 +189,7 @@ def conclude(config, workdir, model, state, sets):
         logits.argmax(-1), jnp.asarray(sets.test["label"]), sets.num_classes
     )
     plots.bars(
-        np.asarray(wrong.per_class),
+        np.where(wrong.present, wrong.per_class, np.nan),
         workdir / "class_errors.png",
         xlabel="class",
         ylabel="test error",

@@ -12,7 +12,6 @@ metrics.jsonl, checkpoints/, vectors.txt (word2vec's text format), neighbours.tx
 import dataclasses
 import functools
 import itertools
-import json
 import math
 import time
 
@@ -23,14 +22,14 @@ import optax
 from absl import logging
 from matplotlib.figure import Figure
 
+from jaxlab import comparison, launch, train
 from jaxlab import embedding_dim as ed
-from jaxlab import launch, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.checks import check_count, check_counts, check_scalar
 from jaxlab.data import corpus as corpora
 from jaxlab.data.skipgram import SkipgramBlocks, skipgram_pipeline
 from jaxlab.errors import InputError
-from jaxlab.files import replacing, write_atomically
+from jaxlab.files import replacing, to_json, write_atomically
 from jaxlab.metrics import MetricsWriter, read_metrics
 from jaxlab.models import skipgram, word_vectors
 
@@ -126,7 +125,8 @@ def fit_cell(config, vocab_size, dim, data, words, pairs):
     for seed in range(config.seeds):
         curve = found["held_out"][seed]
         every = config.fit.num_steps // len(curve)
-        best = int(curve.argmin())
+        best = comparison.lowest(curve)
+        best = len(curve) - 1 if best is None else best
         yield {
             "vocab_size": vocab_size,
             "dim": dim,
@@ -152,7 +152,14 @@ def cell_of(row):
 
 
 def optimum(dims, values):
-    """Dimension of the lowest value: the vertex of a parabola in log n through the three lowest."""
+    """Dimension of the lowest value: the vertex of a parabola in log n through the three lowest.
+
+    Values that are not finite do not count; NaN where none is.
+    """
+    finite = np.isfinite(values)
+    dims, values = np.asarray(dims)[finite], np.asarray(values)[finite]
+    if not len(dims):
+        return math.nan
     best = int(np.argmin(values))
     if best in (0, len(dims) - 1):
         return float(dims[best])
@@ -176,7 +183,7 @@ def summarize(config, rows):
             # Whole seeds are drawn again: each has its own text, start and curve.
             draws = rng.integers(config.seeds, size=(1000, config.seeds))
             spread = np.quantile([optimum(dims, grid[:, d].mean(1)) for d in draws], [0.025, 0.975])
-            lost = grid - grid.min(axis=0)
+            lost = grid - np.where(np.isfinite(grid), grid, np.inf).min(axis=0)
             # Seeds differ by their text more than by anything else: bars show what is left of that.
             own = grid - grid.mean(axis=0)
             entry[column] = {
@@ -287,7 +294,7 @@ def sweep(config, workdir, data_dir):
             *(mean("norm_ratio"), mean("entropy"), seconds),
         )
     table = summarize(config, read_metrics(workdir))
-    write_atomically(workdir / "summary.json", json.dumps(table, indent=2) + "\n")
+    write_atomically(workdir / "summary.json", to_json(table, indent=2) + "\n")
     draw_sweep(config, table, workdir / "held_out.png")
     for entry in table:
         last, best = entry["held_out"], entry["held_out_best"]

@@ -17,6 +17,7 @@ from absl import flags, logging
 
 from jaxlab import data, launch, optim, plots, train
 from jaxlab import mesh as mesh_lib
+from jaxlab.checks import check_count, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.metrics import read_evaluations
 from jaxlab.models import nvae
@@ -35,10 +36,15 @@ SUMMARY = flags.DEFINE_bool("summary", False, "Print the model's parts and sizes
 
 def make_optimizer(config) -> optax.GradientTransformation:
     """Adamax as NVAE uses it, with warm-up and cosine decay; steps with huge gradients skipped."""
-    if not 0 <= config.warmup_steps < config.num_steps:
+    check_count("num_steps", config.num_steps)
+    check_count("warmup_steps", config.warmup_steps, at_least=0)
+    if config.warmup_steps >= config.num_steps:
         raise InputError(
             f"warmup_steps is {config.warmup_steps}, must be below num_steps {config.num_steps}"
         )
+    check_scalar("learning_rate", config.learning_rate, above=0.0)
+    check_scalar("final_learning_rate", config.final_learning_rate, at_least=0.0)
+    check_scalar("weight_decay", config.weight_decay, at_least=0.0)
     schedule = optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=config.learning_rate,
@@ -188,7 +194,10 @@ def conclude(workdir, state):
     """Draws the curves and tells the last held-out figure."""
     rows, evaluated = read_evaluations(workdir, "eval/nelbo", step=int(state.step))
     plots.curves(rows, workdir / "curves.png", ["nelbo", "eval/nelbo", "kl", "reconstruction"])
-    logging.info("held-out NELBO %.2f nats; pictures in %s", evaluated[-1]["eval/nelbo"], workdir)
+    logging.info(
+        "held-out NELBO %.2f nats, %.4f bits/dim; pictures in %s",
+        *(evaluated[-1]["eval/nelbo"], evaluated[-1]["eval/bits_per_dim"], workdir),
+    )
 
 
 if __name__ == "__main__":

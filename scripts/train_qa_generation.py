@@ -12,7 +12,6 @@ with head, tokenizer and kept tokens, for generate_qa.py and evaluate_qa_generat
 
 import collections
 import functools
-import json
 from typing import Any
 
 import jax
@@ -27,7 +26,7 @@ from jaxlab.data import data_folder, qa, qa_sets, qa_tokens
 from jaxlab.data.buckets import text_eval_batches, text_pipeline
 from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.errors import InputError
-from jaxlab.files import write_atomically
+from jaxlab.files import to_json, write_atomically
 from jaxlab.metrics import read_metrics
 from jaxlab.models import bert
 from jaxlab.models.bert.generator_folder import Generator, make_layout, save_generator
@@ -62,6 +61,11 @@ class Study:
 
     def __init__(self, config, workdir, mesh, data_dir):
         self.config, self.workdir, self.mesh = config, workdir, mesh
+        check_scalar("weight_decay", config.weight_decay, at_least=0.0)
+        for name, stage in config.stages.items():
+            check_counts(f"stages.{name}.buckets", stage.buckets)
+            check_scalar(f"stages.{name}.learning_rate", stage.learning_rate, above=0.0)
+            check_count(f"stages.{name}.num_steps", stage.num_steps, at_least=int(name != "mlm"))
         self.limits = qa_tokens.Limits(**config.limits)
         check_numbers(config)
         for stage, longest in (("mlm", self.limits.passage + 2), ("seq2seq", self.limits.total)):
@@ -159,7 +163,7 @@ class Study:
         found["questions_left_out"] = dict(sorted(self.unanswered.items()))
         for split in self.sets:
             logging.info("%s: %s", split, found[split])
-        text = json.dumps(found, indent=2) + "\n"
+        text = to_json(found, indent=2) + "\n"
         mesh_lib.in_process_0(lambda: write_atomically(self.workdir / "data.json", text))
 
     def objective(self, name):

@@ -10,7 +10,8 @@ import pytest
 from processes import ROOT
 from scipy import stats
 
-from jaxlab import comparison
+from jaxlab import classification, comparison
+from jaxlab.errors import InputError
 
 
 def entry(validation, test, last=None):
@@ -248,6 +249,82 @@ def test_a_candidate_is_known_by_all_that_it_depends_on(compare):
     ):
         changed = keys(lambda config, change=change: config.update_from_flattened_dict(change))
         assert not plain & changed, change
+
+
+@pytest.mark.parametrize(
+    "path", ["long_tail.py:tiny", "flooding.py:tiny", "weissi.py:tiny", "long_tail.py:cifar100"]
+)
+def test_studies_that_ship_are_sound(compare, path):
+    file, preset = path.split(":")
+    config = load(f"configs/studies/{file}").get_config(preset)
+    classification.check_study(config, compare.candidates)
+
+
+BAD_STUDIES = [
+    ({"select": "accuracy"}, "select is 'accuracy', must be one of balanced_error, cross"),
+    ({"read": "foo"}, "read of arm 'cross-entropy' is 'foo', must be one of .*posthoc_1"),
+    ({"baseline": "foo"}, "baseline is 'foo', must be one of cross-entropy, post-hoc"),
+    ({"order": ("foo",)}, "order is 'foo', must be one of"),
+    ({"order": ()}, r"order is \(\), must name arms"),
+    ({"order": ("LDAM", "LDAM")}, "must name arms, each once"),
+    ({"seeds": ()}, "seeds is"),
+    ({"seeds": (1, 1)}, "seeds must differ"),
+    ({"seeds_in_program": "both"}, "seeds_in_program is 'both', must be one of vmap, map"),
+    ({"average_last": 0}, "average_last is 0"),
+    ({"average_last": 9}, "average_last is 9, there are 3 evaluations"),
+    *(({f"base.{key}": 0}, f"base.{key} is 0") for key in ("num_steps", "batch_size")),
+    ({"base.eval_every": 4}, "base.num_steps must be a multiple of base.eval_every"),
+    ({"base.data.nmae": "x"}, "data has 'nmae', must be one of: name"),
+    ({"base.model.features": ()}, "features is"),
+    ({"base.optimizer.l2": -1.0}, "l2 is -1.0"),
+    ({"report.taus": (float("nan"),)}, "taus is nan"),
+    ({"report.tau": (1.0,)}, "report has 'tau', must be one of: taus"),
+    ({"arms.LDAM.stop": "first"}, "stop of arm 'LDAM' is 'first'"),
+    ({"arms.LDAM.red": ("error",)}, "arm 'LDAM' is 'red', must be one of set, grid, read, stop"),
+    ({"arms.LDAM.read": ("normalized_1",)}, "read of arm 'LDAM' is 'normalized_1'"),
+    ({"arms.LDAM.grid.optimizer.learning_rate": ()}, "grid of optimizer.learning_rate is"),
+    ({"arms.LDAM.grid.optimizer.learning_rate": 0.1}, "is 0.1, must hold values"),
+    ({"arms.LDAM.grid.optimizer.learning_rate": (float("nan"),)}, "learning_rate is nan"),
+    ({"arms.LDAM.grid.optimiser.rate": (0.1,)}, "grid of arm 'LDAM' is 'optimiser'"),
+    ({"arms.LDAM.set.objective.label_smothing": 0.1}, "objective has 'label_smothing'"),
+    ({"arms.LDAM.set.objective.objective": "focal"}, "max_margin is 0.3, objective 'focal' takes"),
+    ({"arms.LDAM.set.model.head": "linear"}, "objective 'ldam' needs a model with head='cosine'"),
+    ({"curves.arms": ("foo",)}, "curves is 'foo', must be one of"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_STUDIES)
+def test_a_study_is_checked_before_its_first_candidate(compare, change, message):
+    config = load("configs/studies/long_tail.py").get_config("tiny")
+    config.unlock()
+    for path, value in change.items():
+        *parents, key = path.split(".")
+        holder = config
+        for name in parents:
+            if name not in holder:
+                holder[name] = {}
+            holder = holder[name]
+        with holder.ignore_type():
+            holder[key] = value
+    with pytest.raises(InputError, match=message):
+        classification.check_study(config, compare.candidates)
+
+
+@pytest.mark.parametrize("key", ["order", "base", "select", "arms", "columns"])
+def test_a_study_without_a_key_says_which_it_needs(compare, key):
+    config = load("configs/studies/long_tail.py").get_config("tiny")
+    del config[key]
+    with pytest.raises(InputError, match=f"config has no '{key}', a study needs seeds, "):
+        classification.check_study(config, compare.candidates)
+
+
+def test_records_are_json_even_where_a_run_diverged(tmp_path):
+    comparison.append_record(tmp_path, "a", WORN)
+    text = (tmp_path / "results.jsonl").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    (found,) = comparison.read_records(tmp_path).values()
+    assert choose([(found, {})], stop="best").validation == 0.1
+    assert np.isnan(choose([(found, {})]).validation)
 
 
 def test_flood_levels_are_those_of_the_candidates_own_data(compare, monkeypatch):

@@ -1,16 +1,19 @@
 """Files written whole, JSON that is not, and folders that one process holds."""
 
 import contextlib
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from processes import ROOT
 
 from jaxlab import files
+from jaxlab.errors import InputError
 
 
 @pytest.mark.parametrize("old", ["before", None])
@@ -141,3 +144,28 @@ def test_folders_that_cannot_be_locked(tmp_path, monkeypatch):
     assert files.lock(tmp_path) is None
     assert files.lock("gs://bucket/run") is None
     assert [text.rpartition(": ")[2] for text in warned] == ["start no second run in it"] * 2
+
+
+def test_json_is_valid_whatever_the_numbers():
+    value = {"a": [np.float32(1.5), float("inf")], "b": np.array([[1.0, np.nan]]), "c": (1, None)}
+    text = files.to_json(value)
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(name)) == {
+        "a": [1.5, None],
+        "b": [[1.0, None]],
+        "c": [1, None],
+    }
+
+
+def test_an_output_is_looked_at_before_the_work(tmp_path):
+    files.check_output(tmp_path / "a.png")
+    files.check_output("a.png")
+    files.check_output("gs://bucket/folder/a.png")
+    (tmp_path / "file").write_text("")
+    files.check_output(tmp_path / "file")
+    for path, rule in (
+        (tmp_path, "it is a folder"),
+        (tmp_path / "missing" / "a.png", "there is no folder"),
+        (tmp_path / "file" / "a.png", "there is no folder"),
+    ):
+        with pytest.raises(InputError, match=rule):
+            files.check_output(path)

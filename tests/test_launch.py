@@ -35,7 +35,7 @@ WRONG = {
     "no cluster": (["--workdir={here}/a", "--distributed"], "no cluster detected"),
     "wrong value": (
         ["--workdir={here}/a", "--config.log_every=0"],
-        "log_every is 0, must be at least 1",
+        "log_every is 0, must be a whole number of at least 1",
     ),
     "learning rate too high": (
         ["--workdir={here}/a", "--config.learning_rate=1e38", "--config.log_every=100"],

@@ -13,19 +13,26 @@ from jaxlab.classification.objectives import (
 )
 from jaxlab.classification.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer, make_training
 from jaxlab.classification.reports import (
+    figure_names,
     layer_log_norms,
     predict,
     report,
     tau_normalized_logits,
 )
 from jaxlab.classification.runs import held_out_losses, make_contexts, make_program, split_numbers
+from jaxlab.classification.settings import SECTIONS, check_setting, setting_figures
+from jaxlab.classification.study import check_study
 
 __all__ = [
     "FLOODING",
     "OBJECTIVES",
     "OPTIMIZERS",
     "SCHEDULES",
+    "SECTIONS",
+    "check_setting",
+    "check_study",
     "example_losses",
+    "figure_names",
     "held_out_losses",
     "layer_log_norms",
     "make_contexts",
@@ -36,6 +43,7 @@ __all__ = [
     "predict",
     "prepare",
     "report",
+    "setting_figures",
     "split_numbers",
     "tau_normalized_logits",
 ]

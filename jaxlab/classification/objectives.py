@@ -190,6 +190,8 @@ def make_loss(
     if flooding not in ("batch", "example") and not absent(level):
         own = ": every example has its own" if flooding == "adaptive" else ""
         raise InputError(f"level is {level}, flooding {flooding!r} takes none{own}; set level to 0")
+    if objective == "ldam" and getattr(model, "head", "cosine") != "cosine":
+        raise InputError(f"objective 'ldam' needs a model with head='cosine', it is {model.head!r}")
     if gradient_penalty is not None:
         check_scalar("gradient_penalty", gradient_penalty, at_least=0.0)
     given = {"objective": objective, **objective_args}

@@ -80,6 +80,21 @@ def report(
     return {name: nan_unless_sound(logits, value) for name, value in figures.items()}
 
 
+def figure_names(taus: Sequence[float] = ()) -> tuple[str, ...]:
+    """Names of the figures of `report`.
+
+    >>> figure_names(taus=(0.5,))[-1]
+    'posthoc_0.5'
+    """
+    shape = jax.ShapeDtypeStruct
+    shown = jax.eval_shape(
+        lambda logits, labels, counts: report(logits, labels, class_counts=counts, taus=taus),
+        *(shape((1, 2), jnp.float32), shape((1,), jnp.int32), shape((2,), jnp.float32)),
+    )
+    plain = [name for name in shown if not name.startswith("posthoc_")]
+    return (*plain, *(name for name in shown if name not in plain))
+
+
 def nan_unless_sound(logits: jax.Array, value: jax.Array) -> jax.Array:
     """Returns `value`, or NaN where a logit is NaN.
 

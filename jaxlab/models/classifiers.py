@@ -94,8 +94,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        check_count("num_classes", self.num_classes)
-        check_counts("features", self.features)
+        check(self)
         x = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.features):
             x = nn.Dense(
@@ -166,9 +165,7 @@ class ResNet(nn.Module):
             raise InputError(
                 f"x has shape {x.shape}, ResNet needs [batch, height, width, channels]"
             )
-        check_counts("widths", self.widths)
-        for name in ("num_classes", "blocks", "stem_stride"):
-            check_count(name, getattr(self, name))
+        check(self)
         x = Conv(self.widths[0], stride=self.stem_stride, name="stem")(x)
         x = nn.relu(Norm(self.norm, name="stem_norm")(x, train))
         for stage, width in enumerate(self.widths):
@@ -186,8 +183,7 @@ def make_classifier(kind: str, num_classes: int, **kwargs: Any) -> MLP | ResNet:
     """Returns `MLP` (kind "mlp") or `ResNet` ("resnet") with the given fields.
 
     Raises:
-      ValueError: an unknown kind, or a field that it does not have; when it is first used, a field
-        out of range.
+      ValueError: an unknown kind, a field that it does not have, or one out of range.
 
     >>> make_classifier("mlp", 10, features=(32,)).features
     (32,)
@@ -196,7 +192,23 @@ def make_classifier(kind: str, num_classes: int, **kwargs: Any) -> MLP | ResNet:
         raise InputError(f"model is {kind!r}, must be one of {tuple(MODELS)}")
     given = ("num_classes", "parent", "name")
     check_arguments(f"model {kind!r}", MODELS[kind], kwargs, given=given)
-    return MODELS[kind](num_classes=num_classes, **kwargs)
+    model = MODELS[kind](num_classes=num_classes, **kwargs)
+    check(model)
+    return model
+
+
+def check(model: MLP | ResNet) -> None:
+    """Raises `ValueError` for fields that make no sense."""
+    check_count("num_classes", model.num_classes)
+    for name, known in (("norm", NORMS), ("head", HEADS)):
+        if getattr(model, name) not in known:
+            raise InputError(f"{name} is {getattr(model, name)!r}, must be one of {known}")
+    if isinstance(model, MLP):
+        check_counts("features", model.features)
+        return
+    check_counts("widths", model.widths)
+    for name in ("blocks", "stem_stride"):
+        check_count(name, getattr(model, name))
 
 
 def init_variables(model: MLP | ResNet, key: jax.Array, x: jax.Array) -> tuple[Any, Any]:

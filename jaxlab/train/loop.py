@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from jaxlab import mesh as mesh_lib
 from jaxlab.checkpoints import Checkpointer
+from jaxlab.checks import check_count
 from jaxlab.errors import DivergedError, InputError
 from jaxlab.metrics import MetricsWriter
 from jaxlab.signals import Interrupted, StopFlag
@@ -125,8 +126,11 @@ def fit(
       TooManySkipsError: see `max_skipped_in_a_row`.
       ValueError: an argument is out of range, or `data` ended early.
     """
-    if log_every < 1:
-        raise InputError(f"log_every is {log_every}, must be at least 1")
+    check_count("num_steps", num_steps)
+    check_count("log_every", log_every)
+    for name, every in (("eval_every", eval_every), ("checkpoint_every", checkpoint_every)):
+        check_count(name, every, at_least=0)
+    check_count("max_skipped_in_a_row", max_skipped_in_a_row, at_least=0)
     start = int(state.step)
     if start >= num_steps:
         logging.info("already at step %d of %d: nothing to train", start, num_steps)

@@ -11,7 +11,7 @@ from optax import contrib
 
 from jaxlab import mesh as mesh_lib
 from jaxlab import optim
-from jaxlab.checks import at_least_float32
+from jaxlab.checks import at_least_float32, check_count, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.train.state import TrainState
 
@@ -76,12 +76,10 @@ def make_train_step(
     >>> float(metrics["loss"]), float(metrics["grad_norm"]), float(state.params)
     (4.0, 4.0, 1.0)
     """
-    if not 0 <= ema_decay < 1:
-        raise InputError(f"ema_decay is {ema_decay}, must be in [0, 1)")
-    if accumulate < 1:
-        raise InputError(f"accumulate is {accumulate}, must be at least 1")
-    if clip_norm is not None and not clip_norm > 0:
-        raise InputError(f"clip_norm is {clip_norm}, must be above 0")
+    check_scalar("ema_decay", ema_decay, at_least=0.0, below=1.0)
+    check_count("accumulate", accumulate)
+    if clip_norm is not None:
+        check_scalar("clip_norm", clip_norm, above=0.0)
     reason = getattr(loss_fn, "whole_batch", None)
     if accumulate > 1 and reason:
         raise InputError(

@@ -17,6 +17,7 @@ PRIOR = COUNTS / 100
 LOGITS = jnp.asarray(np.random.default_rng(0).normal(size=(6, 3)), jnp.float32)
 LABELS = jnp.array([0, 1, 2, 2, 1, 0])
 MODEL = classifiers.MLP(3, (4,))
+COSINE = classifiers.MLP(3, (4,), head="cosine")
 BATCH = {
     "x": jnp.asarray(np.random.default_rng(1).integers(0, 256, (6, 2, 2)), jnp.uint8),
     "label": LABELS,
@@ -245,7 +246,9 @@ BAD_OBJECTIVES = [
 @pytest.mark.parametrize(("arguments", "message"), BAD_OBJECTIVES)
 def test_numbers_of_a_loss_are_its_own_and_in_range(arguments, message):
     with pytest.raises(InputError, match=message.replace("()", r"\(\)")):
-        classification.make_loss(MODEL, class_counts=COUNTS, **arguments)
+        classification.make_loss(COSINE, class_counts=COUNTS, **arguments)
+    with pytest.raises(InputError, match=r"'ldam' needs a model with head='cosine'"):
+        classification.make_loss(MODEL, class_counts=COUNTS, objective="ldam")
 
 
 def test_none_and_zero_are_no_numbers():

@@ -22,6 +22,19 @@ NEGATIVE_ARGS = [NEGATIVE, TEXT, "--config.min_count=3", "--config.blocks.steps=
 NEGATIVE_ARGS += ["--config.epochs=2"]
 
 
+def test_a_dimension_that_diverged_is_not_the_best():
+    path = ROOT / "scripts/train_embeddings.py"
+    spec = importlib.util.spec_from_file_location("train_embeddings", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    nan = float("nan")
+    assert module.optimum((2, 4, 8), [nan, 3.0, 5.0]) == 4
+    assert module.optimum((2, 4, 8), [3.0, 5.0, -np.inf]) == 2
+    assert np.isnan(module.optimum((2, 4), [nan, nan]))
+    want = module.optimum((2, 4, 8), [2.0, 1.0, 3.0])
+    assert module.optimum((1, 2, 4, 8), [nan, 2.0, 1.0, 3.0]) == want
+
+
 @pytest.fixture(scope="module")
 def swept(run, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("sweep") / "run"

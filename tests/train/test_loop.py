@@ -217,6 +217,12 @@ def test_wrong_arguments():
     state, step = make()
     with pytest.raises(ValueError, match="log_every is 0"):
         train.fit(state, step, Counter(), num_steps=5, log_every=0)
+    for name, value in (
+        *((name, value) for name in ("num_steps", "log_every") for value in (0, -1, 2.5)),
+        *((name, value) for name in ("eval_every", "checkpoint_every") for value in (-1, 2.5)),
+    ):
+        with pytest.raises(ValueError, match=f"{name} is {value}, must be a whole number"):
+            train.fit(state, step, Counter(), **({"num_steps": 5} | {name: value}))
 
 
 def test_resume_drops_later_rows_and_restores_the_position(tmp_path):

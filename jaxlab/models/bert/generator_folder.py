@@ -1,6 +1,5 @@
 """A trained generator on disk: a Hugging Face folder, and what its sequences look like."""
 
-import json
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -8,7 +7,7 @@ from etils import epath
 from jaxlab.data.qa_tokens import ORDERS, Limits
 from jaxlab.data.wordpiece import load_tokenizer
 from jaxlab.errors import InputError
-from jaxlab.files import read_json, write_atomically
+from jaxlab.files import read_json, to_json, write_atomically
 from jaxlab.models.bert.generation_loss import TargetLayout
 from jaxlab.models.bert.heads import MaskedLMHead
 from jaxlab.models.bert.model import Bert
@@ -93,7 +92,7 @@ def save_generator(
         },
         "keep_tokens": None if keep_tokens is None else [int(i) for i in keep_tokens],
     }
-    text = json.dumps(settings) + "\n"
+    text = to_json(settings) + "\n"
     write_atomically(epath.Path(directory) / SETTINGS_FILE, text)
 
 

@@ -264,6 +264,8 @@ def make_loss(
         check_scalar("penalty_init", penalty_init, above=0.0)
     alphas = None if balancing is None else balance_alphas(model.groups, balancing)
 
+    dims = (model.image_size - 2 * model.crop) ** 2 * model.channels
+
     def loss_fn(params, model_state, batch, *, key, step):
         binary, noise = jax.random.split(key)
         x = prepare_images(model, batch["image"], binary, static=static_binarization)
@@ -287,6 +289,7 @@ def make_loss(
         kl = jnp.sum(terms.kl, axis=1)
         metrics = {
             "nelbo": jnp.mean(terms.nats + kl),
+            "bits_per_dim": jnp.mean(terms.nats + kl) / (np.log(2) * dims),
             "reconstruction": jnp.mean(terms.nats),
             "kl": jnp.mean(kl),
             "kl_coefficient": beta,
