@@ -148,7 +148,7 @@ def example_losses(
                 f"{', '.join(taken) or 'the counts of the classes'}"
             )
     given = {name: x for name, x in numbers.items() if name in taken and x is not None}
-    return make(jnp.asarray(class_counts), **given)
+    return make(class_counts, **given)
 
 
 def make_loss(

@@ -97,6 +97,12 @@ def _histogram(labels, num_classes, where):
     return jnp.bincount(kept, length=num_classes).astype(jnp.float32)
 
 
+def _float_counts(counts):
+    """Counts as float32; on the host where they are known, since JAX would wrap above 2^31."""
+    values = concrete(counts)
+    return jnp.asarray(counts if values is None else values.astype(np.float64), jnp.float32)
+
+
 def class_prior_from_counts(counts: ArrayLike, *, smoothing: float = 0.0) -> jax.Array:
     r"""Class prior of class counts, :math:`(n_y + s) / (N + K s)`.
 
@@ -118,9 +124,10 @@ def class_prior_from_counts(counts: ArrayLike, *, smoothing: float = 0.0) -> jax
     if len(np.shape(counts)) != 1:
         raise InputError(f"counts has shape {np.shape(counts)}, must have shape (K,)")
     values = concrete(counts)
-    if values is not None and not (values >= 0).all():
-        raise InputError(f"counts has value {values.min()}, must be at least 0")
-    smoothed = jnp.asarray(counts).astype(jnp.float32) + smoothing
+    if values is not None and not (np.isfinite(values) & (values >= 0)).all():
+        bad = values[~(np.isfinite(values) & (values >= 0))][0]
+        raise InputError(f"counts has value {bad}, must be finite and at least 0")
+    smoothed = _float_counts(counts) + smoothing
     total = smoothed.sum()
     share = smoothed / jnp.where(total > 0, total, 1.0)
     return jnp.where(total > 0, share, 1.0 / smoothed.size)
@@ -306,10 +313,10 @@ def class_balanced_weights(counts: ArrayLike, *, beta: ArrayLike = 0.999) -> jax
     if len(np.shape(counts)) != 1:
         raise InputError(f"counts has shape {np.shape(counts)}, must have shape (K,)")
     values = concrete(counts)
-    if values is not None and not (values > 0).all():
-        k = int((values <= 0).argmax())
-        raise InputError(f"counts is {values[k]} for class {k}, must be positive")
-    counts = jnp.asarray(counts).astype(jnp.float32)
+    if values is not None and not (np.isfinite(values) & (values > 0)).all():
+        k = int((~(np.isfinite(values) & (values > 0))).argmax())
+        raise InputError(f"counts is {values[k]} for class {k}, must be positive and finite")
+    counts = _float_counts(counts)
     # expm1 keeps the difference from 1 that beta ** n loses for beta near 1.
     log_beta = math.log(known) if known else -math.inf if known == 0 else jnp.log(beta)
     inverse = -1 / jnp.expm1(counts * log_beta)

@@ -83,3 +83,21 @@ def test_narrow_labels_are_as_good_as_wide_ones(dtype, num_labels, num_classes):
     *others, per_class, present = results
     assert all(np.isfinite(values).all() for values in others)
     np.testing.assert_array_equal(np.isfinite(per_class), present)  # NaN for classes without rows
+
+
+@pytest.mark.parametrize("kind", [list, np.int64, np.uint64, np.float64])
+def test_counts_above_two_to_the_31(kind):
+    counts = [6_000_000_000, 2_000_000_000, 0]
+    given = counts if kind is list else np.array(counts, kind)
+    np.testing.assert_allclose(losses.class_prior_from_counts(given), [0.75, 0.25, 0.0], rtol=1e-6)
+    weights = losses.class_balanced_weights(given[:2], beta=0.0)
+    np.testing.assert_allclose(weights, [1.0, 1.0], rtol=1e-6)
+    weights = losses.class_balanced_weights(given[:2], beta=1 - 1e-12)
+    np.testing.assert_allclose(weights[1] / weights[0], 3.0, rtol=1e-2)
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan, -1.0])
+def test_counts_that_are_no_counts(bad):
+    for function in (losses.class_prior_from_counts, losses.class_balanced_weights):
+        with pytest.raises(ValueError, match="counts"):
+            function(np.array([2.0, bad]))
