@@ -59,7 +59,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     config.fsdp = 1  # devices that share one copy of parameters and optimizer state
 
-    # Keyword arguments of jaxlab.train.make_train_step.
+    # Keyword arguments of jaxlab.train.make_train_step. With accumulate above 1 balancing of the
+    # groups, like batch norm, sees a micro-batch at a time; see docs/methods/nvae.md.
     config.step = ml_collections.ConfigDict({"ema_decay": 0.9995, "accumulate": 1})
 
     config.log_every = 100

@@ -74,7 +74,8 @@ def balance(kl: jax.Array, alphas: np.ndarray) -> jax.Array:
     ``gamma_l = (a_l / alpha_l) / mean_k (a_k / alpha_k)``, ``a_l = mean_b |KL_l| + 0.01``.
 
     Args:
-        kl: [batch, groups], the whole logical batch.
+        kl: [batch, groups], all rows of the call: where a step accumulates a micro-batch, over all
+            devices, else the whole batch. The weights of micro-batches differ a little.
         alphas: [groups] from `balance_alphas`.
 
     Returns:
