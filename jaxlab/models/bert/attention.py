@@ -163,10 +163,10 @@ class SelfAttention(nn.Module):
     """
 
     num_heads: int
-    dropout: float = 0.0
-    attention: str = "auto"
-    init_scale: float = 0.02
-    dtype: jnp.dtype | None = None
+    dropout: float
+    attention: str
+    init_scale: float
+    dtype: jnp.dtype | None
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None, *, train: bool, attend=None) -> Any:

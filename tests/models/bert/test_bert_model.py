@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 
 import jax
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from jaxlab import mesh as mesh_lib
 from jaxlab.models import bert
 from jaxlab.models.bert import attention
+from jaxlab.models.bert.model import ACTIVATIONS
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "tiny_bert.npz"
 
@@ -124,51 +125,6 @@ def test_a_query_that_sees_nothing_is_finite(toy):
         assert np.isfinite(states(other, params, ids, jnp.zeros((2, 6)))).all()
 
 
-@pytest.mark.parametrize("rows", [1, 2, 4])
-def test_ways_to_attend_agree_in_values_and_gradients(monkeypatch, rows):
-    monkeypatch.setattr(attention, "BLOCK", rows * 75)
-    rng = np.random.default_rng(0)
-    q, k, v, w = (jnp.asarray(rng.normal(size=(4, 5, 3, 4)), jnp.float32) for _ in range(4))
-    mask = jnp.asarray(rng.random((4, 1, 5, 5)) < 0.7).at[:, :, :, 0].set(True)
-    for seen in (mask, mask[:, :, :1], None):
-        plain = lambda *x, seen=seen: jnp.sum(w * bert.einsum_attention(*x, seen))
-        a, da = jax.jit(jax.value_and_grad(plain, (0, 1, 2)))(q, k, v)
-        for how in ("auto", "fused"):
-            other = lambda *x, seen=seen, how=how: jnp.sum(
-                w * bert.dot_attention(*x, seen, how=how)
-            )
-            b, db = jax.jit(jax.value_and_grad(other, (0, 1, 2)))(q, k, v)
-            np.testing.assert_allclose(a, b, rtol=1e-5)
-            for x, y in zip(da, db, strict=True):
-                np.testing.assert_allclose(x, y, atol=1e-5)
-
-
-def test_attention_on_many_devices_gathers_no_sequences(monkeypatch):
-    mesh = mesh_lib.make_mesh()
-    monkeypatch.setattr(attention, "BLOCK", 2 * 75)  # two rows at a time
-    rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(3, 6 * mesh.size, 5, 3, 4)), jnp.float32)
-    mask = jnp.asarray(rng.random((6 * mesh.size, 1, 5, 5)) < 0.7)
-    loss = lambda x, mask: jnp.sum(bert.blocked_attention(*x, mask) ** 2)
-    step = jax.jit(jax.value_and_grad(loss))
-    placed = jax.device_put((list(x), mask), mesh_lib.split(mesh))
-    compiled = step.lower(*placed).compile()
-    assert mesh.size > 1
-    assert "all-gather" not in compiled.as_text()
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-        compiled(*placed),
-        step(list(x), mask),
-    )
-
-
-def test_dropped_weights_are_those_of_the_plain_way():
-    x = jnp.ones((1, 2, 1, 4))
-    none = lambda weights: 0 * weights
-    for how in attention.ATTENTIONS:
-        assert not bert.dot_attention(x, x, x, None, how=how, drop=none).any()
-
-
 def test_dropout_is_drawn_in_training_only(toy):
     model, params, ids = toy
     run = jax.jit(
@@ -211,22 +167,6 @@ def test_bfloat16_computes_near_float32(toy):
     assert {leaf.dtype for leaf in jax.tree.leaves(fresh)} == {jnp.dtype(jnp.float32)}
 
 
-def test_pooling():
-    x = jnp.arange(12.0).reshape(2, 3, 2)
-    output = bert.BertOutput(x, x[:, 0] + 100)
-    mask = jnp.array([[1, 1, 0], [1, 1, 1]])
-    np.testing.assert_array_equal(bert.pool(output, mask, "cls"), x[:, 0])
-    np.testing.assert_array_equal(bert.pool(output, mask, "pooler"), x[:, 0] + 100)
-    np.testing.assert_allclose(bert.pool(output, mask, "mean"), [[1, 2], [8, 9]], rtol=1e-6)
-    np.testing.assert_allclose(bert.pool(output, None, "mean"), x.mean(1), rtol=1e-6)
-
-
-def test_a_head_of_one_label_gives_one_number(toy):
-    head = bert.SequenceClassifier(1, pooling="cls")
-    output = bert.BertOutput(jnp.ones((2, 3, 4)), None)
-    assert head.init_with_output(jax.random.key(0), output)[0].shape == (2,)
-
-
 def test_errors_state_value_and_rule(toy):
     model, params, ids = toy
     apply = lambda *args, **kw: model.apply({"params": params}, *args, **kw)
@@ -261,3 +201,164 @@ def test_the_stored_activations_are_small():
     assert GOLDEN.stat().st_size < 100_000
     config = json.loads(str(np.load(GOLDEN)["config"]))
     assert config["num_hidden_layers"] == 2
+
+
+def test_activations_against_numpy():
+    x = np.linspace(-4, 4, 33)
+    erf = np.vectorize(math.erf)
+    tanh = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    for name, want in {
+        "gelu": 0.5 * x * (1 + erf(x / np.sqrt(2))),
+        "gelu_new": tanh,
+        "gelu_pytorch_tanh": tanh,
+        "relu": np.maximum(x, 0),
+        "silu": x / (1 + np.exp(-x)),
+    }.items():
+        got = ACTIVATIONS[name](jnp.asarray(x, jnp.float32))
+        np.testing.assert_allclose(got, want, atol=2e-6, err_msg=name)
+    assert len(ACTIVATIONS) == 5
+    assert ACTIVATIONS["gelu"](jnp.ones(1, jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+def test_sizes_are_those_of_bert_base():
+    model = bert.Bert(vocab_size=30522)
+    sizes = (model.hidden_size, model.num_layers, model.num_heads, model.intermediate_size)
+    assert sizes == (768, 12, 12, 3072)
+    assert (model.max_positions, model.type_vocab_size, model.norm_eps) == (512, 2, 1e-12)
+    assert (model.dropout, model.attention_dropout, model.init_scale) == (0.1, 0.1, 0.02)
+    assert (model.pooler, model.remat) == (True, False)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), int))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 109_482_240  # as published
+
+
+def test_parameters_start_as_bert_says():
+    model = bert.Bert(
+        vocab_size=300, hidden_size=64, num_layers=1, num_heads=2, intermediate_size=96,
+        max_positions=200, type_vocab_size=90, init_scale=0.3,
+    )  # fmt: skip
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), int))["params"]
+    for path, leaf in jax.tree.leaves_with_path(params):
+        name = jax.tree_util.keystr(path[-1:], simple=True)
+        if name in ("bias", "scale"):
+            assert (leaf == (name == "scale")).all()
+        else:
+            np.testing.assert_allclose(np.std(leaf), 0.3, rtol=0.06)
+
+
+def norm(x, tree, eps):
+    x = np.asarray(x, np.float64)
+    centred = x - x.mean(-1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps)
+    return scaled * tree["scale"] + tree["bias"]
+
+
+@pytest.fixture(scope="module")
+def moved(toy):
+    """The toy without dropout, with a large epsilon, and every parameter away from 0 and 1."""
+    model, params, ids = toy
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda p: p + jnp.float32(rng.normal(size=p.shape) * 0.2), params)
+    return model.clone(dropout=0.0, attention_dropout=0.0, norm_eps=0.1), params, ids
+
+
+def test_embeddings_are_summed_and_normalised(moved):
+    model, params, ids = moved
+    tables = {k: np.asarray(v["embedding"]) for k, v in params["embeddings"].items() if k != "norm"}
+    types = np.array([[0, 0, 1, 1, 1, 1], [0, 1, 1, 1, 0, 0]])
+    for kinds in (None, types):
+        x = tables["word"][ids] + tables["position"][:6]
+        x = x + tables["token_type"][np.zeros_like(types) if kinds is None else kinds]
+        got = model.apply({"params": params}, ids, kinds, method="embed")
+        np.testing.assert_allclose(got, norm(x, params["embeddings"]["norm"], 0.1), atol=1e-5)
+
+
+def test_a_layer_and_the_pooler_are_the_formulas(moved):
+    model, params, _ = moved
+    x = np.random.default_rng(1).normal(size=(2, 6, 8)).astype(np.float32)
+    tree = params["layers_0"]
+    dense = lambda x, part: np.asarray(x) @ part["kernel"] + part["bias"]
+    split = lambda name: dense(x, tree["attention"][name]).reshape(2, 6, 2, 4)
+    attended = bert.einsum_attention(*map(split, ("query", "key", "value")), None).reshape(2, 6, 8)
+    y = norm(x + dense(attended, tree["attention_output"]), tree["attention_norm"], 0.1)
+    h = ACTIVATIONS["gelu"](jnp.asarray(dense(y, tree["intermediate"]), jnp.float32))
+    want = norm(y + dense(h, tree["output"]), tree["output_norm"], 0.1)
+    got = model.apply({"params": params}, x, method="run_layers")
+    np.testing.assert_allclose(got, want, atol=1e-4)
+    pooled = model.apply({"params": params}, x, method="pool")
+    np.testing.assert_allclose(pooled, np.tanh(dense(x[:, 0], params["pooler"])), atol=1e-5)
+    assert model.clone(pooler=False).apply({"params": params}, x, method="pool") is None
+
+
+def test_layers_run_from_start_to_stop(toy):
+    model, params, ids = toy
+    deep = model.clone(num_layers=3, dropout=0.0, attention_dropout=0.0)
+    tree = {**params, **{f"layers_{i}": params["layers_0"] for i in range(3)}}
+    tree["layers_1"] = jax.tree.map(lambda p: p * 1.5, params["layers_0"])
+    run = lambda x, **span: deep.apply({"params": tree}, x, method="run_layers", **span)
+    out = deep.apply({"params": tree}, ids, all_layers=True)
+    states = out.hidden_states
+    assert len(states) == 4
+    for start, stop in ((0, 2), (1, 2), (1, None), (2, 3)):
+        got = run(states[start], start=start, stop=stop)
+        np.testing.assert_allclose(got, states[3 if stop is None else stop], atol=1e-6)
+    np.testing.assert_allclose(run(states[0]), out.last_hidden_state, atol=1e-6)
+    assert deep.apply({"params": tree}, ids).hidden_states == ()
+    np.testing.assert_array_equal(run(states[1], start=1, stop=1), states[1])
+
+
+def test_attention_of_another_kind_gets_positions_types_and_its_layer(toy):
+    model, params, ids = toy
+    plain = model.clone(dropout=0.0, attention_dropout=0.0)
+    shifted = jnp.array([[1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4, 5]])
+    types = jnp.array([[0, 1, 0, 1, 0, 1], [1, 1, 1, 0, 0, 0]])
+    attend = lambda q, k, v: (bert.einsum_attention(q, k, v, None), (q, "memory"))
+    run = lambda *args: plain.apply({"params": params}, *args, [attend], method="run_attending")
+    out, memories = run(ids, types, None)
+    want = plain.apply({"params": params}, ids, None, types).last_hidden_state
+    np.testing.assert_allclose(out, want, atol=1e-6)
+    ((query, word),) = memories
+    assert (query.shape, word) == ((2, 6, 2, 4), "memory")
+    other, _ = run(ids, types, shifted)
+    np.testing.assert_allclose(other[1], want[1], atol=1e-6)
+    longer = plain.apply(
+        {"params": params}, jnp.pad(ids, ((0, 0), (1, 0))), jnp.pad(types, ((0, 0), (1, 0))),
+        method="embed",
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        run(ids, types, shifted)[0][0],
+        plain.apply({"params": params}, longer[:1, 1:], method="run_layers")[0],
+        atol=1e-6,
+    )
+    with pytest.raises(ValueError, match="zip\\(\\)"):
+        plain.apply({"params": params}, ids, None, None, [attend] * 2, method="run_attending")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vocab_size": 0}, "vocab_size is 0"), ({"num_layers": 0}, "num_layers is 0"),
+        ({"max_positions": 0}, "max_positions is 0"), ({"type_vocab_size": 0}, "type_vocab_size"),
+        ({"dropout": 1.0}, "dropout is 1.0"), ({"dropout": -0.1}, "dropout is -0.1"),
+        ({"attention_dropout": 1.0}, "attention_dropout is 1.0"), ({"norm_eps": 0.0}, "norm_eps"),
+        ({"init_scale": -1.0}, "init_scale is -1.0"), ({"intermediate_size": 0}, "intermediate"),
+    ],
+)  # fmt: skip
+def test_attributes_out_of_range(toy, change, message):
+    model, _, ids = toy
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(model.clone(**change).init, jax.random.key(0), ids)
+    allowed = model.clone(dropout=0.0, init_scale=0.0)
+    jax.eval_shape(allowed.init, jax.random.key(0), ids)
+
+
+def test_dropout_stands_where_it_should_and_nowhere_else(toy):
+    """After the embeddings and before each sum: a rate near 1 leaves the residual alone."""
+    model, params, ids = toy
+    nearly = model.clone(dropout=1 - 1e-6, attention_dropout=0.0)
+    rngs = {"dropout": jax.random.key(0)}
+    run = lambda *args, **kw: nearly.apply({"params": params}, *args, train=True, rngs=rngs, **kw)
+    assert not run(ids, method="embed").any()
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 8)), jnp.float32)
+    tree = params["layers_0"]
+    want = norm(norm(x, tree["attention_norm"], 1e-12), tree["output_norm"], 1e-12)
+    np.testing.assert_allclose(run(x, method="run_layers"), want, atol=1e-5)
