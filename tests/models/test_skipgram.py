@@ -1,4 +1,4 @@
-"""Skip-gram losses against NumPy in float64, and the fast step against the slow sum."""
+"""`jaxlab.models.skipgram`: losses against NumPy in float64, the fast step against the slow sum."""
 
 import functools
 
