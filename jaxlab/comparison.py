@@ -13,7 +13,7 @@ from scipy import stats
 
 from jaxlab.checks import check_count, check_scalar
 from jaxlab.errors import InputError
-from jaxlab.files import append_line, to_json, write_atomically
+from jaxlab.files import append_line, parse_json, to_json, write_atomically
 
 RESULTS = "results.jsonl"
 STOPS = ("last", "best")
@@ -69,19 +69,28 @@ def read_records(workdir: epath.PathLike) -> dict[str, Record]:
     if not path.exists():
         return {}
     records = {}
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, 1):
         try:
-            entry = json.loads(line)
+            if not line and number == len(lines):
+                break
+            entry = parse_json(line, "it")
+            if not _is_record(entry):
+                raise InputError("it lacks what a record has")
             records[entry.pop("key")] = entry
-        except (ValueError, KeyError, AttributeError) as error:
-            if number == len(lines) and not line.endswith("\n"):
-                write_atomically(path, "".join(lines[:-1]))
+        except InputError as error:
+            if number == len(lines):  # without a newline: it was being written
+                write_atomically(path, b"".join(line + b"\n" for line in lines[:-1]))
                 break
             raise InputError(
                 f"{path} line {number} is no record ({error}): remove the line to train it again"
             ) from error
     return records
+
+
+def _is_record(entry: Any) -> bool:
+    kinds = {"key": str, "steps": list, "curves": dict, "last": dict}
+    return isinstance(entry, dict) and all(isinstance(entry.get(k), v) for k, v in kinds.items())
 
 
 def append_record(workdir: epath.PathLike, key: str, entry: Record) -> Record:

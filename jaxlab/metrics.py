@@ -4,9 +4,11 @@ Everything in `metrics.jsonl` is a function of the config and the seed, so a res
 same bytes as an uninterrupted one; anything that depends on the clock goes to `timing.jsonl`.
 """
 
+import itertools
 import json
 import math
 import os
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +17,7 @@ from absl import logging
 from etils import epath
 
 from jaxlab.errors import InputError
-from jaxlab.files import append_line, write_atomically
+from jaxlab.files import append_line, parse_json, write_atomically
 
 METRICS_FILE = "metrics.jsonl"
 TIMING_FILE = "timing.jsonl"
@@ -35,12 +37,12 @@ def read_metrics(path: epath.PathLike) -> list[dict[str, Any]]:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: a line other than the last is not a JSON object with "step".
+      ValueError: a line other than the last is not a JSON object with "step" and numbers.
     """
     path = epath.Path(path)
     if path.is_dir():
         path = path / METRICS_FILE
-    rows = [json.loads(line) for line in _whole_lines(path)]
+    rows = [row for _, row in _whole_lines(path)]
     return [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
 
 
@@ -69,23 +71,44 @@ def read_evaluations(
     return rows, evaluated
 
 
-def _whole_lines(path: epath.Path) -> list[str]:
-    """Returns the complete lines of a file; only the last may be torn."""
-    lines = path.read_text().split("\n")
+def _whole_lines(path: epath.Path) -> list[tuple[bytes, dict[str, Any]]]:
+    """Returns the complete lines of a file, with what they say; only the last may be torn."""
+    lines = path.read_bytes().split(b"\n")
     good = []
     for i, line in enumerate(lines):
         try:
-            if "step" not in json.loads(line):
-                raise ValueError
-            good.append(line)
-        except (ValueError, TypeError):
+            row = parse_json(line, "it")
+            if not _is_row(row):
+                raise InputError("it is another object")
+            good.append((line, row))
+        except InputError as error:
             # What follows the last newline was being written when the process died.
             if i == len(lines) - 1:
                 break
+            shown = line[:60].decode(errors="replace")
             raise InputError(
-                f"{path}, line {i + 1}: {line[:60]!r} is not an object with step"
-            ) from None
+                f"{path}, line {i + 1}: {shown!r} is not an object with step and numbers "
+                f"({error}): remove the line"
+            ) from error
     return good
+
+
+def _is_row(row: Any) -> bool:
+    def is_number(value: Any) -> bool:
+        try:
+            return isinstance(value, int | float) and math.isfinite(value)
+        except OverflowError:
+            return False
+
+    if not isinstance(row, dict) or type(row.get("step")) is not int or not is_number(row["step"]):
+        return False
+    return all(value is None or is_number(value) for value in row.values())
+
+
+def _widest_gap(steps: list[int], last: int) -> tuple[int, int]:
+    """The two steps between which most rows are missing."""
+    places = sorted({0, *steps, last})
+    return max(itertools.pairwise(places), key=lambda pair: pair[1] - pair[0])
 
 
 class MetricsWriter:
@@ -108,41 +131,90 @@ class MetricsWriter:
     def __init__(self, workdir: epath.PathLike, *, tensorboard: bool = False):
         self._workdir = epath.Path(workdir)
         self._main = jax.process_index() == 0
-        self._board = None
+        self._board: Any = None  # opened by the first row, or by `truncate`
+        self._tensorboard = tensorboard and self._main
+        self._rows: int | None = None
         if not self._main:
             return
         self._workdir.mkdir(parents=True, exist_ok=True)
         if tensorboard:
-            from tensorboardX import SummaryWriter
+            import tensorboardX as _  # noqa: F401  missing, it is reported before training
 
-            self._board = SummaryWriter(os.fspath(self._workdir / "tensorboard"))
+    def _open_board(self) -> None:
+        """Starts the event files anew from the metrics file: no step twice, and none missing."""
+        from tensorboardX import SummaryWriter
+
+        if self._board:
+            self._board.close()
+        folder, path = self._workdir / "tensorboard", self._workdir / METRICS_FILE
+        times: dict[tuple[str, int], float] = {}
+        for old in list(folder.iterdir()) if folder.exists() else ():
+            if "tfevents" in old.name:
+                times |= _wall_times(old.read_bytes())
+                old.unlink()
+        self._board = SummaryWriter(os.fspath(folder), flush_secs=10)
+        for _, row in _whole_lines(path) if path.exists() else ():
+            self._show(row["step"], {k: v for k, v in row.items() if k != "step"}, times)
+
+    def _show(self, step: int, values: Mapping[str, Any], times: Mapping = {}) -> None:
+        for name, value in values.items():
+            number = math.nan if value is None else float(value)
+            self._board.add_scalar(name, number, step, walltime=times.get((name, step)))
+
+    @property
+    def rows(self) -> int:
+        """How many rows the metrics file has."""
+        if self._rows is None:
+            path = self._workdir / METRICS_FILE
+            self._rows = len(_whole_lines(path)) if path.exists() else 0
+        return self._rows
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Appends one row of scalars; it is on disk when this returns."""
+        if self._tensorboard and not self._board:
+            self._open_board()
         self._append(METRICS_FILE, step, metrics)
-        for name, value in metrics.items() if self._board else ():
-            self._board.add_scalar(name, float(value), step)  # type: ignore[union-attr]
+        self._rows = self.rows + 1 if self._rows is not None else None
+        if self._board:
+            self._show(step, metrics)
 
     def write_timing(self, step: int, figures: Mapping[str, float]) -> None:
         """Appends one row of wall-clock figures."""
         self._append(TIMING_FILE, step, figures)
 
-    def truncate(self, step: int) -> None:
-        """Drops the rows after `step`, and a torn last line: what a resumed run writes again."""
-        for name in (METRICS_FILE, TIMING_FILE) if self._main else ():
+    def truncate(self, step: int, *, rows: int | None = None) -> None:
+        """Drops the rows after `step`, and a torn last line: what a resumed run writes again.
+
+        Args:
+          step: that the run goes on from.
+          rows: how many there must be up to `step`; fewer are a warning that says where they are
+            missing, for parameters are right without them.
+        """
+        if not self._main:
+            return
+        for name in (METRICS_FILE, TIMING_FILE):
             path = self._workdir / name
-            if not path.exists():
-                continue
-            lines = _whole_lines(path)
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            text = "".join(line + "\n" for line in kept)
-            if text == path.read_text():
+            lines = _whole_lines(path) if path.exists() else []
+            kept = [(line, row) for line, row in lines if row["step"] <= step]
+            text = b"".join(line + b"\n" for line, _ in kept)
+            if name == METRICS_FILE:
+                self._rows = len(kept)
+                if rows is not None and len(kept) < rows:
+                    first, last = _widest_gap([row["step"] for _, row in kept], step)
+                    logging.warning(
+                        "%s has %d of the %d rows up to step %d: rows between step %d and %d are "
+                        "missing, and curves have a gap there",
+                        *(path, len(kept), rows, step, first, last),
+                    )
+            if not path.exists() or text == path.read_bytes():
                 continue
             write_atomically(path, text)  # being killed here must not lose the rows before `step`
             if len(kept) < len(lines):
                 logging.info(
                     "%s: dropped %d rows after step %d", name, len(lines) - len(kept), step
                 )
+        if self._tensorboard:
+            self._open_board()
 
     def close(self) -> None:
         """Flushes TensorBoard events, if any."""
@@ -161,6 +233,22 @@ class MetricsWriter:
         row = {"step": int(step)} | {k: _number(v) for k, v in values.items()}
         # Opened anew for every row: rows are rare, and no buffer is lost when it is killed.
         append_line(self._workdir / name, json.dumps(row))
+
+
+def _wall_times(raw: bytes) -> dict[tuple[str, int], float]:
+    """When each scalar of an event file was written; what cannot be read is left out."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    times, at = {}, 0
+    while at + 12 <= len(raw):  # records: length, its checksum, the event, its checksum
+        (size,) = struct.unpack_from("<Q", raw, at)
+        try:
+            event = Event.FromString(raw[at + 12 : at + 12 + size])
+        except Exception:  # protobuf's, which tensorboardX does not export
+            break
+        times |= {(value.tag, event.step): event.wall_time for value in event.summary.value}
+        at += size + 16
+    return times
 
 
 def _number(value: Any) -> int | float | None:

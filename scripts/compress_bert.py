@@ -17,7 +17,6 @@ folder a stage (SEED/DEPTH/ARM/STAGE, each with metrics.jsonl, result.json and a
 """
 
 import functools
-import json
 import shutil
 
 import jax
@@ -33,7 +32,7 @@ from jaxlab.data.buckets import text_eval_batches, text_pipeline
 from jaxlab.data.text import encode, load_text
 from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.errors import InputError
-from jaxlab.files import to_json, write_atomically
+from jaxlab.files import read_json, to_json, write_atomically
 from jaxlab.models import bert
 
 SECTIONS = {  # what those of the config may hold
@@ -46,6 +45,14 @@ SECTIONS = {  # what those of the config may hold
 ARMS = ("direct", "distill", "truncated", "constant", "curriculum")
 REPLACING = ("constant", "curriculum")
 STARTS = ("predecessor", "pretrained")  # where a successor's layers may come from
+
+
+def is_swapped(path):
+    """Whether there is a whole sensitivity.json; one torn by an earlier version is made again."""
+    try:
+        return path.exists() and {"predecessor", "swapped"} <= set(read_json(path))
+    except (InputError, TypeError):
+        return False
 
 
 class Study:
@@ -208,7 +215,12 @@ class Study:
         folder.mkdir(parents=True, exist_ok=True)
         options = launch.options()
         state, checkpointer, writer = train.resume(
-            folder, state, data, keep_latest=2, tensorboard=options.tensorboard
+            folder,
+            state,
+            data,
+            keep_latest=2,
+            tensorboard=options.tensorboard,
+            allow_change=options.allow_change,
         )
         state = train.fit(
             state,
@@ -297,7 +309,7 @@ class Study:
     def sensitivity(self, folder, depth, predecessor, successor):
         """Test accuracy of the predecessor with one of its modules swapped for the successor's."""
         path = self.workdir / folder / "sensitivity.json"
-        if mesh_lib.in_process_0(path.exists):
+        if mesh_lib.in_process_0(lambda: is_swapped(path)):
             return
         params = self.params("replacing", successor, predecessor)
         count = bert.num_gates(params, self.models[depth])
@@ -373,7 +385,7 @@ def write_report(config, workdir, study):
                 workdir / f"seed_{seed}/depth_{depth}/{arm}/sensitivity.json"
                 for seed in config.seeds
             ]
-            found = [json.loads(file.read_text()) for file in files]
+            found = [read_json(file) for file in files]
             swaps[f"{arm}, {depth} layers"] = [
                 [100 * (f["predecessor"] - x) for x in f["swapped"]] for f in found
             ]

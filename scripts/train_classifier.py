@@ -150,6 +150,7 @@ def main(config, workdir):
         pipeline,
         best_metric=f"validation/{config.select}",
         tensorboard=options.tensorboard,
+        allow_change=options.allow_change,
     )
     eval_fn = make_eval_fn(config, model, sets, mesh)
     state = train.fit(

@@ -413,7 +413,7 @@ def negative_sampling(config, workdir, options):
     state = run.create_state()
     batches = skipgram_pipeline(blocks)
     state, checkpointer, writer = train.resume(
-        workdir, state, batches, tensorboard=options.tensorboard
+        workdir, state, batches, tensorboard=options.tensorboard, allow_change=options.allow_change
     )
     start, first = time.perf_counter(), int(state.step)
     state = train.fit(

@@ -171,7 +171,12 @@ def main(config, workdir):
         **mesh_lib.this_process(),
     )
     state, checkpointer, writer = train.resume(
-        workdir, state, pipeline, best_metric="eval/nelbo", tensorboard=options.tensorboard
+        workdir,
+        state,
+        pipeline,
+        best_metric="eval/nelbo",
+        tensorboard=options.tensorboard,
+        allow_change=options.allow_change,
     )
     state = train.fit(
         state,

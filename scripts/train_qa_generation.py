@@ -238,6 +238,7 @@ class Study:
             keep_latest=2,
             best_metric=BEST if eval_fn else None,
             tensorboard=options.tensorboard,
+            allow_change=options.allow_change,
         )
         train.fit(
             state,

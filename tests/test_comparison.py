@@ -349,3 +349,20 @@ def test_flood_levels_are_those_of_the_candidates_own_data(compare, monkeypatch)
     np.testing.assert_array_equal(level(0.1), first)
     level(0.2, gamma=0.25)  # shares the models
     assert len(computed) == 2
+
+
+def test_a_record_without_its_newline_does_not_swallow_the_next(tmp_path):
+    comparison.append_record(tmp_path, "a", GOOD)
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(path.read_bytes().removesuffix(b"\n"))
+    comparison.append_record(tmp_path, "b", POOR)
+    assert comparison.read_records(tmp_path) == {"a": GOOD, "b": POOR}
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff", b"[]", b"3", b'{"key": "a"}', b"[" * 9999, b'{"key": [1], "steps": []}']
+)
+def test_a_line_that_is_no_record_is_named(tmp_path, line):
+    (tmp_path / "results.jsonl").write_bytes(line + b"\n")
+    with pytest.raises(ValueError, match=r"results\.jsonl line 1 is no record .*remove the line"):
+        comparison.read_records(tmp_path)

@@ -1,9 +1,15 @@
+import contextlib
 import json
 import math
+import struct
 
 import jax
+import numpy as np
 import pytest
 
+from jaxlab import comparison, stages
+from jaxlab import metrics as metrics_module
+from jaxlab.errors import UserError
 from jaxlab.metrics import MetricsWriter, read_metrics
 
 
@@ -78,3 +84,129 @@ def test_tensorboard_is_optional(tmp_path):
     with MetricsWriter(tmp_path / "without") as writer:
         writer.write(1, {"loss": 1.0})
     assert not (tmp_path / "without" / "tensorboard").exists()
+
+
+def events(folder):
+    """(tag, step, value) of all event files, in order, read frame by frame."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted((folder / "tensorboard").iterdir()):
+        raw, at = path.read_bytes(), 0
+        while at < len(raw):
+            (size,) = struct.unpack_from("<Q", raw, at)
+            event = Event.FromString(raw[at + 12 : at + 12 + size])
+            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+            at += size + 16
+    return found
+
+
+def test_tensorboard_shows_what_the_metrics_file_says(tmp_path):
+    pytest.importorskip("tensorboardX")
+    killed = MetricsWriter(tmp_path, tensorboard=True)
+    for step in (1, 2, 3, 4):
+        killed.write(step, {"loss": float(step), "eval/error": 0.5})
+    killed.close()
+    times = {tag: metrics_module._wall_times(p.read_bytes()) for tag, p in files_of(tmp_path)}
+    before = next(iter(times.values()))
+    # Rows after the checkpoint are trained again, with other figures to tell them apart.
+    writer = MetricsWriter(tmp_path, tensorboard=True)
+    writer.truncate(2)
+    for step in (3, 4, 5):
+        writer.write(step, {"loss": 10.0 * step, "eval/error": 0.25})
+    writer.close()
+    want = [(1, 1.0, 0.5), (2, 2.0, 0.5), (3, 30.0, 0.25), (4, 40.0, 0.25), (5, 50.0, 0.25)]
+    assert sorted(events(tmp_path)) == sorted(
+        [("loss", step, loss) for step, loss, _ in want]
+        + [("eval/error", step, error) for step, _, error in want]
+    )
+    ((_, path),) = files_of(tmp_path)
+    after = metrics_module._wall_times(path.read_bytes())
+    assert after["loss", 1] == before["loss", 1]
+
+
+def files_of(folder):
+    return [(p.name, p) for p in (folder / "tensorboard").iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("kept", "where"),
+    [(range(0), "0 and 60"), (range(1, 3), "20 and 60"), ((1, 2, 6), "20 and 60")],
+)
+def test_missing_rows_are_named(tmp_path, monkeypatch, kept, where):
+    said = []
+    warn = lambda text, *values: said.append(text % values)
+    monkeypatch.setattr(metrics_module.logging, "warning", warn)
+    writer = MetricsWriter(tmp_path)
+    for i in range(1, 7):
+        writer.write(10 * i, {"loss": 1.0})
+    assert writer.rows == 6
+    writer.truncate(60, rows=6)
+    assert said == []
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(f'{{"step": {10 * i}, "loss": 1.0}}\n' for i in kept)
+    )
+    MetricsWriter(tmp_path).truncate(60, rows=6)
+    (line,) = said
+    assert f"has {len(kept)} of the 6 rows up to step 60" in line
+    assert f"between step {where} are missing" in line
+
+
+BROKEN = [
+    b"\xff\xfe\n",
+    b"[1, 2]\n",
+    b"7\n",
+    b"null\n",
+    b"[" * 100_000 + b"\n",
+    b'{"step": "1"}\n',
+    b'{"step": null}\n',
+    b'{"step": 1e400}\n',
+    b'{"step": 1, "loss": "low"}\n',
+    b'{"step": 1, "loss": [1.0]}\n',
+    b'{"step": 1, "loss": 1' + b"0" * 400 + b"}\n",
+    b'{"step": 1, "loss": 1' + b"0" * 5000 + b"}\n",
+]
+
+
+@pytest.mark.parametrize("line", BROKEN, ids=lambda line: line[:20].decode(errors="replace"))
+def test_a_row_that_is_none_is_named(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(line + b'{"step": 2}\n')
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 1: .* remove the line"):
+        read_metrics(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_mutated_files_give_data_or_our_own_line(tmp_path, seed):
+    """Of all small files that a run writes and reads again."""
+    check_mutants(tmp_path, seed, 500)
+
+
+def test_some_mutated_files_give_data_or_our_own_line(tmp_path):
+    check_mutants(tmp_path, 9, 40)
+
+
+def check_mutants(folder, seed, count):
+    rng = np.random.default_rng(seed)
+    record = {"steps": [0, 1], "curves": {"x": [[0.5], [0.25]]}, "last": {"x": [0.25]}}
+    for i in range(3):
+        MetricsWriter(folder).write(i, {"loss": 0.5, "count": 3})
+        comparison.append_record(folder, f"key{i}", {**record, "seconds": 1.0})
+    stages.finish(folder, 7, {"loss": 0.5})
+    readers = {
+        "metrics.jsonl": read_metrics,
+        "results.jsonl": comparison.read_records,
+        "result.json": stages.finished,
+    }
+    texts = {name: (folder / name).read_bytes() for name in readers}
+    for _ in range(count):
+        for name, read in readers.items():
+            raw = bytearray(texts[name])
+            for _ in range(rng.integers(1, 4)):
+                at = rng.integers(len(raw) + 1)
+                new = [bytes([rng.integers(256)]), b"1" * 5000, b"{", b"[" * 5000, b"", b"\n"]
+                raw[at : at + rng.integers(4)] = new[rng.integers(len(new))]
+            (folder / name).write_bytes(raw)
+            with contextlib.suppress(UserError):
+                read(folder)

@@ -8,12 +8,13 @@ same global batch of indices and gathers its own contiguous rows.
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-import grain.python as grain
 import numpy as np
 
 from jaxlab.checks import check_count, check_counts
-from jaxlab.data.pipeline import MAX_STEPS, _process_rows
+from jaxlab.data.batches import Batches, describe
+from jaxlab.data.pipeline import _process_rows
 from jaxlab.data.text import TokenSet
 from jaxlab.errors import InputError
 
@@ -30,7 +31,7 @@ def text_pipeline(
     process_count: int = 1,
     num_threads: int = 1,
     prefetch: int = 4,
-) -> grain.DatasetIterator:
+) -> Batches:
     """Endless shuffled batches of texts of like length, whose position is one number.
 
     Epoch e shuffles the texts by (seed, e), fills batches bucket by bucket in that order, and
@@ -82,15 +83,20 @@ def text_pipeline(
             left = left[full:]
         return rng.permutation(np.concatenate(batches))
 
-    def batch(step: int) -> Batch:
+    def batch(step: int, _: int) -> Batch:
         epoch, place = divmod(int(step), per_epoch)
         indices = plan(epoch)[place]
         length = sorted(buckets)[bucket_of[indices].max()]
         return _gather(token_set, indices[rows], length)
 
-    steps = grain.MapDataset.range(MAX_STEPS).map(batch)
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
-    return iter(steps.to_iter_dataset(options))
+    def of() -> dict[str, Any]:
+        arrays = {"lengths": token_set.lengths, "labels": token_set.labels}
+        arrays["tokens"] = np.concatenate([np.asarray(ids) for ids in token_set.ids])
+        order = {"seed": seed, "batch_size": batch_size, "buckets": [int(b) for b in buckets]}
+        return {"data": describe(arrays), **order}
+
+    threads = {"num_threads": num_threads, "prefetch": prefetch}
+    return Batches(batch, of=of, per_epoch=per_epoch, **threads)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -9,15 +9,14 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import grain.python as grain
 import numpy as np
 from absl import logging
 
+from jaxlab.data.batches import Batches, describe
 from jaxlab.data.image_sets import ImageSet
 from jaxlab.errors import InputError
 
 BINARIZE = (None, "fixed", "static")
-MAX_STEPS = 2**48  # "endless": grain's range needs an end
 
 # Streams of random numbers that one seed gives.
 _ORDER, _FLIP = 0, 1
@@ -33,12 +32,13 @@ def train_pipeline(
     flip: bool = False,
     num_threads: int = 2,
     prefetch: int = 4,
-) -> grain.DatasetIterator:
+) -> Batches:
     """Endless shuffled batches whose position is one number.
 
     Epoch e visits the images in the order of a permutation drawn from (seed, e); batches follow one
     another through the epochs, so one may hold the end of an epoch and the start of the next, and
-    no image is dropped. Batch k depends on (image_set, batch_size, seed, flip, k) alone.
+    no image is dropped. Batch k depends on (image_set, batch_size, seed, flip, k) alone. A position
+    of another batch size goes on at the same image; one of other images or another seed is refused.
 
     Args:
       image_set: the images.
@@ -77,7 +77,11 @@ def train_pipeline(
             images[draw] = images[draw, :, ::-1]
         return _with_labels(image_set, images, indices)
 
-    return _endless(len(image_set), batch_size, rows, seed, batch, num_threads, prefetch)
+    arrays = {"images": image_set.images}
+    if image_set.labels is not None:
+        arrays["labels"] = image_set.labels
+    size = len(image_set)
+    return _endless(arrays, size, batch_size, rows, seed, batch, num_threads, prefetch)
 
 
 def array_pipeline(
@@ -89,7 +93,7 @@ def array_pipeline(
     process_count: int = 1,
     num_threads: int = 1,
     prefetch: int = 4,
-) -> grain.DatasetIterator:
+) -> Batches:
     """Endless shuffled batches of rows of arrays, in the order of `train_pipeline`.
 
     Args:
@@ -122,7 +126,7 @@ def array_pipeline(
         return {name: values[indices] for name, values in arrays.items()}
 
     size = next(iter(sizes.values()))
-    return _endless(size, batch_size, rows, seed, batch, num_threads, prefetch)
+    return _endless(arrays, size, batch_size, rows, seed, batch, num_threads, prefetch)
 
 
 def epoch_order(size: int, first: int, count: int, *, seed: int) -> np.ndarray:
@@ -157,26 +161,30 @@ def _permutation(size: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, _ORDER, epoch)).permutation(size)
 
 
-def _endless(size, batch_size, rows, seed, batch, num_threads, prefetch) -> grain.DatasetIterator:
+def _endless(arrays, size, batch_size, rows, seed, batch, num_threads, prefetch) -> Batches:
+    """Batches `batch(step, indices)` without end."""
     if batch_size > size:
         logging.warning(
             "batch_size is %d, there are only %d examples: batches hold some of them twice",
             *(batch_size, size),
         )
-    """Batches `batch(step, indices)` without end."""
     if seed < 0:
         raise InputError(f"seed is {seed}, needs to be at least 0")
     if not size:
         raise InputError("the training set is empty, training needs at least one example")
 
-    def make(step: int) -> dict[str, np.ndarray]:
-        first = step * batch_size + rows.start
+    def make(step: int, offset: int) -> dict[str, np.ndarray]:
+        first = step * batch_size + offset + rows.start
         return batch(step, epoch_order(size, first, rows.stop - rows.start, seed=seed))
 
     # grain's own shuffle and batch call Python once an image; one call a batch is far cheaper.
-    steps = grain.MapDataset.range(MAX_STEPS).map(make)
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
-    return iter(steps.to_iter_dataset(options))
+    return Batches(
+        make,
+        of=lambda: {"data": describe(arrays), "seed": seed},
+        batch_size=batch_size,
+        num_threads=num_threads,
+        prefetch=prefetch,
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,13 +1,13 @@
 """Blocks of running text for skip-gram with negative sampling, drawn from a seed."""
 
 import functools
+from typing import Any
 
-import grain.python as grain
 import numpy as np
 
 from jaxlab.checks import check_count, check_scalar
+from jaxlab.data.batches import Batches, describe
 from jaxlab.data.corpus import Corpus, subsampling_rates
-from jaxlab.data.pipeline import MAX_STEPS
 from jaxlab.errors import InputError
 
 # Streams of random numbers that one seed gives.
@@ -74,6 +74,7 @@ class SkipgramBlocks:
         self._corpus, self._seed, self._window = corpus, seed, window
         self._shape = (steps, stretches, length)
         self._negatives, self._shuffle = negatives, shuffle
+        self._choices = (*self._shape, window, negatives, power, subsample, shuffle)
         counts = corpus.counts
         self._rates = subsampling_rates(counts, subsample)
         with np.errstate(over="ignore"):
@@ -92,6 +93,11 @@ class SkipgramBlocks:
     def words_per_batch(self) -> int:
         """Places for words in a batch, S b B."""
         return int(np.prod(self._shape))
+
+    def described(self) -> dict[str, Any]:
+        """What the batches depend on, as JSON."""
+        corpus = {"tokens": self._corpus.ids, "paragraphs": self._corpus.offsets}
+        return {"data": describe(corpus), "seed": self._seed, "blocks": list(self._choices)}
 
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens with W more at either end, and the reaches to the left and to the right."""
@@ -133,7 +139,7 @@ class SkipgramBlocks:
         }
 
 
-def skipgram_pipeline(blocks: SkipgramBlocks, *, prefetch: int = 2) -> grain.DatasetIterator:
+def skipgram_pipeline(blocks: SkipgramBlocks, *, prefetch: int = 2) -> Batches:
     """Endless batches of `blocks`, made ahead in a thread; its position is one number.
 
     Args:
@@ -150,5 +156,10 @@ def skipgram_pipeline(blocks: SkipgramBlocks, *, prefetch: int = 2) -> grain.Dat
       >>> int(next(batches)["right"].sum() > 0), int(next(batches)["left"].sum() > 0)
       (1, 1)
     """
-    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch)
-    return iter(grain.MapDataset.range(MAX_STEPS).map(blocks.__getitem__).to_iter_dataset(options))
+    return Batches(
+        lambda step, _: blocks[step],
+        of=blocks.described,
+        per_epoch=blocks.batches_per_epoch,
+        num_threads=1,
+        prefetch=prefetch,
+    )

@@ -86,11 +86,13 @@ class Options:
         loaders then choose.
       profile_dir: where `fit` shall write a trace; None without --profile.
       tensorboard: whether to write TensorBoard events too.
+      allow_change: --allow_config_change, for `train.resume`.
     """
 
     data_dir: str | None
     profile_dir: epath.Path | None
     tensorboard: bool
+    allow_change: bool
 
 
 def options() -> Options:
@@ -106,6 +108,7 @@ def options() -> Options:
         data_dir=data_dir,
         profile_dir=_workdir_path(workdir) / "profile" if value("profile") and workdir else None,
         tensorboard=bool(value("tensorboard")),
+        allow_change=bool(value("allow_config_change")),
     )
 
 

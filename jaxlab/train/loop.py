@@ -14,7 +14,7 @@ from etils import epath
 from tqdm import tqdm
 
 from jaxlab import mesh as mesh_lib
-from jaxlab.checkpoints import Checkpointer
+from jaxlab.checkpoints import Checkpointer, DataChangedError
 from jaxlab.checks import check_count
 from jaxlab.errors import DivergedError, InputError
 from jaxlab.metrics import MetricsWriter
@@ -39,6 +39,7 @@ def resume(
     best_metric: str | None = None,
     best_mode: Literal["min", "max"] = "min",
     tensorboard: bool = False,
+    allow_change: bool = False,
 ) -> tuple[TrainState, Checkpointer, MetricsWriter]:
     """Takes up the run in `workdir` where its newest usable checkpoint left it.
 
@@ -48,12 +49,16 @@ def resume(
       data: the training iterator; its position is restored in place.
       keep_latest: see `Checkpointer`, as for `best_metric` and `best_mode`.
       tensorboard: see `MetricsWriter`.
+      allow_change: go on although the checkpoint is of another seed or other data.
 
     Returns:
-      (state, checkpointer, writer), with metric rows after the state's step dropped.
+      (state, checkpointer, writer), with metric rows after the state's step dropped. Rows that are
+      missing up to that step are a warning.
 
     Raises:
       CheckpointMismatchError: there are checkpoints but none fits; nothing is changed.
+      DataChangedError: the checkpoint's seed is another than `state`'s, or `data` is an iterator of
+        `jaxlab.data` over other data.
     """
     workdir = epath.Path(workdir)
     checkpointer = Checkpointer(
@@ -61,14 +66,28 @@ def resume(
         keep_latest=keep_latest,
         best_metric=best_metric,
         best_mode=best_mode,
+        notes=lambda: {"rows": writer.rows},
     )
-    restored = checkpointer.restore_latest(state, data)
+    restored = checkpointer.restore_latest(state, data, allow_change=allow_change)
     if restored is not None:
+        if not allow_change and not _same_key(restored.key, state.key):
+            raise DataChangedError(
+                f"the checkpoint of step {int(restored.step)} in {checkpointer.directory} is of "
+                "another seed: choose another --workdir, or go on with --allow_config_change"
+            )
         state = restored
         logging.info("resumed from step %d of %s", int(state.step), checkpointer.directory)
     writer = MetricsWriter(workdir, tensorboard=tensorboard)
-    writer.truncate(int(state.step))
+    writer.truncate(int(state.step), rows=(checkpointer.notes or {}).get("rows"))
     return state, checkpointer, writer
+
+
+def _same_key(restored: Any, fresh: Any) -> bool:
+    """A state keeps its key for ever; one given by shapes alone has none to compare."""
+    if isinstance(fresh, jax.ShapeDtypeStruct):
+        return True
+    data = lambda key: np.asarray(jax.device_get(jax.random.key_data(key)))
+    return np.array_equal(data(restored), data(fresh))
 
 
 def fit(

@@ -7,8 +7,8 @@ import optax
 import pytest
 from absl import logging
 
+from jaxlab import data, optim, train
 from jaxlab import mesh as mesh_lib
-from jaxlab import optim, train
 from jaxlab.checkpoints import Checkpointer
 from jaxlab.metrics import MetricsWriter, read_metrics
 
@@ -326,3 +326,29 @@ def test_stages_of_a_run_share_one_count_for_stopping_together(monkeypatch):
             two.setattr(jax, "process_count", lambda: 2)
             train.fit(state, step, Counter(), num_steps=3)
     assert numbers == list(range(numbers[0], numbers[0] + 6))
+
+
+def test_resume_notices_another_seed_and_other_data(tmp_path):
+    rows = {"x": np.arange(24, dtype=np.float32)[:, None], "y": np.arange(24, dtype=np.float32)}
+
+    def start(seed=0, rows=rows, **kwargs):
+        state = train.create_state(
+            lambda key: ({"w": jnp.zeros(1)}, {}), optax.sgd(1e-3), key=jax.random.key(seed)
+        )
+        batches = data.array_pipeline(rows, 4, seed=0)
+        return batches, train.resume(tmp_path, state, batches, **kwargs)
+
+    batches, (state, checkpointer, writer) = start()
+    for _ in range(3):
+        next(batches)
+    writer.write(3, {"loss": 1.0})
+    checkpointer.save(state.replace(step=jnp.int32(3)), batches)
+    other = {"x": rows["x"], "y": rows["y"][::-1]}
+    for change, message in (({"seed": 1}, "another seed"), ({"rows": other}, "y has other values")):
+        with pytest.raises(ValueError, match=message):
+            start(**change)
+        again, (state, *_) = start(**change, allow_change=True)
+        assert int(state.step) == 3
+        assert again.get_state()["examples"] == 12
+    again, (state, _, writer) = start()
+    assert (int(state.step), again.get_state()["next_index"], writer.rows) == (3, 3, 1)
