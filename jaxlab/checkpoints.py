@@ -261,7 +261,22 @@ class Checkpointer:
         self, *, step: int | Literal["best"] | None = None, ema: bool = True
     ) -> tuple[int, Any, Any]:
         """Reads what a model needs and nothing else; see the function `load_params`."""
-        found = self._resolve(step)
+        found = [self._resolve(step)]
+        if step is None:
+            found = self.steps[::-1]
+        elif step == "best":
+            ranked = sorted(((self._rank(s), s) for s in self.steps), reverse=True)
+            found = [s for rank, s in ranked if rank > -np.inf]
+        for candidate in found:
+            try:
+                return candidate, *self._params(candidate, ema)
+            except _UnreadableError as error:
+                if candidate == found[-1]:
+                    raise
+                logging.warning("checkpoint %d not used, left alone: %s", candidate, error)
+        raise AssertionError("there is a last candidate")
+
+    def _params(self, found: int, ema: bool) -> tuple[Any, Any]:
         stored, _ = self._describe(found)
         field = (
             "ema_params" if ema and any(n.startswith("ema_params/") for n in stored) else "params"
@@ -271,7 +286,9 @@ class Checkpointer:
         # Read onto one device; without a tie to it they go to any mesh, of several processes too.
         leaves = {name: jnp.asarray(np.asarray(leaf)) for name, leaf in leaves.items()}
         tree = traverse_util.unflatten_dict(leaves, sep="/")
-        return found, tree[field], tree.get("model_state", {})
+        if field not in tree:
+            raise _UnreadableError("truncated or foreign: it has no parameters")
+        return tree[field], tree.get("model_state", {})
 
     def close(self) -> None:
         """Lets another process write to the folder."""
@@ -388,7 +405,7 @@ def load_params(
 
     Args:
       directory: folder of the checkpoints.
-      step: which; the latest when None, or "best" by `best_metric`.
+      step: which; the latest that can be read when None, or "best" by `best_metric`, likewise.
       ema: the averaged parameters where the run kept them, else the raw ones.
 
     Returns:
