@@ -21,6 +21,7 @@ from etils import epath
 from flax import traverse_util
 from orbax.checkpoint import v1 as ocp
 
+from jaxlab import leaves as leaves_lib
 from jaxlab import mesh as mesh_lib
 from jaxlab import positions
 from jaxlab.checks import check_count
@@ -29,7 +30,6 @@ from jaxlab.files import lock, read_json
 from jaxlab.orbax_faults import check_name, fault_of_the_disk, quiet
 
 State = TypeVar("State")
-_MOST_LISTED = 12  # leaves named in a message
 _OURS = "jaxlab"  # key in a checkpoint's metadata; a folder without it is not one of ours
 _PARTIAL = ".orbax-checkpoint-tmp"  # in the names of folders that are being written or deleted
 
@@ -152,7 +152,7 @@ class Checkpointer:
         if self._read_only:
             raise InputError(f"{self.directory} was opened read-only: it cannot be saved to")
         step = int(state["step"] if isinstance(state, Mapping) else state.step)
-        leaves, path = _flatten(state), self.directory / str(step)
+        leaves, path = leaves_lib.flatten(state), self.directory / str(step)
         kept = {
             "data": positions.gather(data),
             "metrics": {k: float(v) for k, v in (metrics or {}).items()},
@@ -178,7 +178,7 @@ class Checkpointer:
             raise SaveError(
                 f"checkpoint {path} cannot be written: {why}; the earlier ones are as they were"
             ) from error
-        lacking = _differences(stored, leaves)
+        lacking = leaves_lib.differences(stored, leaves)
         if lacking:
             raise SaveError(f"checkpoint {path} was saved, but not whole: {'; '.join(lacking)}")
         mesh_lib.only_in_process_0(
@@ -282,7 +282,7 @@ class Checkpointer:
             "ema_params" if ema and any(n.startswith("ema_params/") for n in stored) else "params"
         )
         wanted = {n: v for n, v in stored.items() if n.startswith((f"{field}/", "model_state/"))}
-        leaves = self._read(found, stored, {n: _abstract(v) for n, v in wanted.items()})
+        leaves = self._read(found, stored, {n: leaves_lib.abstract(v) for n, v in wanted.items()})
         # Read onto one device; without a tie to it they go to any mesh, of several processes too.
         leaves = {name: jnp.asarray(np.asarray(leaf)) for name, leaf in leaves.items()}
         tree = traverse_util.unflatten_dict(leaves, sep="/")
@@ -361,11 +361,11 @@ class Checkpointer:
         stored, kept = self._describe(step)
         if kept is None:
             raise _UnreadableError("truncated or foreign: its metadata are not those of a run")
-        wanted = _flatten(state)
-        differences = _differences(stored, wanted)
+        wanted = leaves_lib.flatten(state)
+        differences = leaves_lib.differences(stored, wanted)
         if differences:
             raise _MismatchError(f"does not fit this model: {'; '.join(differences)}")
-        leaves = self._read(step, stored, {n: _abstract(v) for n, v in wanted.items()})
+        leaves = self._read(step, stored, {n: leaves_lib.abstract(v) for n, v in wanted.items()})
         if data is not None:
             try:
                 positions.restore(data, kept["data"], allow_change)
@@ -423,40 +423,6 @@ def load_params(
             return saved.load_params(step=step, ema=ema)
         except _UnreadableError as error:
             raise CheckpointMismatchError(f"checkpoint in {directory}: {error}") from error
-
-
-def _flatten(tree: Any) -> dict[str, Any]:
-    """Names every leaf by its path: `params/Dense_0/kernel`; None and empty nodes have no name."""
-    leaves = jax.tree.leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-
-
-def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    sharding = getattr(leaf, "sharding", None) or mesh_lib.local_device()
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-
-def _as_stored(leaf: Any) -> jax.ShapeDtypeStruct:
-    """A typed key is stored as its key data."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.eval_shape(jax.random.key_data, leaf)
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-
-
-def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Lists leaves whose presence, shape or dtype differ."""
-    wanted = {name: _as_stored(leaf) for name, leaf in wanted.items()}
-    found = []
-    for name in sorted({*stored, *wanted}):
-        seen, want = (
-            f"{x.dtype}{list(x.shape)}" if (x := leaves.get(name)) is not None else "absent"
-            for leaves in (stored, wanted)
-        )
-        if seen != want:
-            found.append(f"{name} seen {seen}, wanted {want}")
-    if len(found) > _MOST_LISTED:
-        found[_MOST_LISTED:] = [f"and {len(found) - _MOST_LISTED} more"]
-    return found
 
 
 def _checksum(kept: Any) -> int:

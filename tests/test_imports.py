@@ -16,7 +16,7 @@ LEVELS = {
     **dict.fromkeys(("losses", "regularizers", "distributions", "embedding_dim"), 0),
     **dict.fromkeys(("attacks", "mesh", "metrics", "stages", "data", "orbax_faults"), 0),
     **dict.fromkeys(("optim", "checkpoints", "plots", "theseus", "decoding"), 1),
-    "positions": 0.5,
+    **dict.fromkeys(("leaves", "positions"), 0.5),
     "models": 2,
     "train": 2,
     **dict.fromkeys(("launch", "sweep", "comparison"), 3),

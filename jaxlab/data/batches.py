@@ -105,7 +105,7 @@ def describe(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
     Example:
       >>> describe({"label": np.arange(4)})
-      {'label': {'dtype': 'int64', 'shape': [4], 'crc32': 2509616393}}
+      {'label': {'dtype': 'int64', 'shape': [4], 'crc32': 2432700938}}
     """
     return {name: _described(np.asarray(values)) for name, values in arrays.items()}
 
