@@ -6,10 +6,8 @@ be read without the optimizer that made them. The iterator's position is plain J
 which lets a run that was saved by one process go on with two.
 """
 
-import json
 import os
 import re
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
@@ -27,7 +25,7 @@ from jaxlab import positions
 from jaxlab.checks import check_count
 from jaxlab.errors import InputError, UserError
 from jaxlab.files import lock, read_json
-from jaxlab.orbax_faults import check_name, fault_of_the_disk, quiet
+from jaxlab.orbax_faults import check_name, fault_of_the_disk, is_changed, quiet, write_sums
 
 State = TypeVar("State")
 _OURS = "jaxlab"  # key in a checkpoint's metadata; a folder without it is not one of ours
@@ -165,7 +163,7 @@ class Checkpointer:
                     path,
                     {"state": leaves},
                     overwrite=path.exists(),
-                    custom_metadata={_OURS: {**kept, "crc32": _checksum(kept)}},
+                    custom_metadata={_OURS: kept},
                 )
             # What was written counts, not what the library says: it may have left out a part.
             stored, _ = self._describe(step)
@@ -182,11 +180,12 @@ class Checkpointer:
         if lacking:
             raise SaveError(f"checkpoint {path} was saved, but not whole: {'; '.join(lacking)}")
         mesh_lib.only_in_process_0(
-            self._drop_old, f"checkpoints of {self.directory} cannot be dropped"
+            lambda: self._finish(path), f"checkpoint {path} cannot be finished"
         )
 
-    def _drop_old(self) -> None:
-        """Deletes what is neither among the latest nor the best."""
+    def _finish(self, path: epath.Path) -> None:
+        """Keeps checksums, and deletes what is neither among the latest nor the best."""
+        write_sums(path)
         steps = self.steps
         keep = {*steps[-self._keep_latest :], self.best_step}
         for step in [step for step in steps if step not in keep]:
@@ -342,12 +341,12 @@ class Checkpointer:
         kept = custom.get(_OURS) if isinstance(custom, Mapping) else None
         if not isinstance(kept, dict) or "data" not in kept:
             return stored, None
-        # Earlier versions kept no checksum.
-        sum_ = kept.pop("crc32", None)
-        return stored, kept if sum_ in (None, _checksum(kept)) else None
+        return stored, kept
 
     def _read(self, step: int, stored: Mapping, wanted: Mapping) -> dict[str, jax.Array]:
         """Reads the leaves `wanted` out of those `stored`."""
+        if is_changed(self.directory / str(step)):
+            raise _UnreadableError("truncated or damaged: its files are not as they were written")
         ask = {n: wanted.get(n, ocp.PLACEHOLDER) for n in stored}
         try:
             with quiet():
@@ -423,7 +422,3 @@ def load_params(
             return saved.load_params(step=step, ema=ema)
         except _UnreadableError as error:
             raise CheckpointMismatchError(f"checkpoint in {directory}: {error}") from error
-
-
-def _checksum(kept: Any) -> int:
-    return zlib.crc32(json.dumps(kept, sort_keys=True).encode())

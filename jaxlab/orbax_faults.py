@@ -1,18 +1,25 @@
-"""What the checkpoint library does not do: names it cannot take, full disks, pages of messages."""
+"""What the checkpoint library does not do: names it cannot take, changed bits, full disks, pages of
+messages."""
 
 import contextlib
 import gc
 import inspect
+import json
+import os
 import re
 import sys
 import time
 import traceback
+import zlib
 from collections.abc import Iterator
 
 from absl import logging
 from etils import epath
 
 from jaxlab.errors import InputError
+from jaxlab.files import read_json, write_atomically
+
+SUMS_FILE = "sums.json"
 
 
 def check_name(directory: epath.Path) -> None:
@@ -44,6 +51,37 @@ def fault_of_the_disk(error: BaseException) -> str | None:
         seen += getattr(found, "exceptions", ())
         seen += [e for e in (found.__cause__, found.__context__) if e is not None and e not in seen]
     return None
+
+
+def write_sums(folder: epath.Path) -> None:
+    """Writes a checksum of each file of a checkpoint, for orbax keeps none of larger arrays.
+
+    A bucket keeps its own.
+    """
+    if "://" not in os.fspath(folder):
+        write_atomically(folder / SUMS_FILE, json.dumps(_sums(folder), indent=0) + "\n")
+
+
+def is_changed(folder: epath.Path) -> bool:
+    """Whether a file of a checkpoint is not as it was written; False where no sums were kept."""
+    if "://" in os.fspath(folder) or not (folder / SUMS_FILE).exists():
+        return False
+    try:
+        return read_json(folder / SUMS_FILE) != _sums(folder)
+    except (InputError, OSError):
+        return True
+
+
+def _sums(folder: epath.Path) -> dict[str, int]:
+    root, found = os.fspath(folder), {}
+    for place, _, names in os.walk(root):
+        for name in set(names) - {SUMS_FILE}:
+            path, crc = os.path.join(place, name), 0
+            with open(path, "rb") as file:
+                while part := file.read(2**24):
+                    crc = zlib.crc32(part, crc)
+            found[os.path.relpath(path, root)] = crc
+    return dict(sorted(found.items()))
 
 
 @contextlib.contextmanager

@@ -294,7 +294,7 @@ def test_wrong_arguments(tmp_path, kwargs, message):
 FILES = sorted(  # of a checkpoint; the names of data files are random
     {"state/d/*", "state/ocdbt.process_0/d/*", "state/manifest.ocdbt", "state/_METADATA",
      "state/ocdbt.process_0/manifest.ocdbt", "state/_sharding", "state/array_metadatas/process_0",
-     "_CHECKPOINT_METADATA", "commit_success.txt", "orbax.checkpoint"}
+     "_CHECKPOINT_METADATA", "commit_success.txt", "orbax.checkpoint", "sums.json"}
 )  # fmt: skip
 DAMAGE = {
     "emptied": lambda raw: b"",
@@ -388,7 +388,28 @@ def test_a_changed_position_is_found_by_its_checksum(tmp_path, whole, warnings):
     assert '"next_index": 30' in text
     path.write_text(text.replace('"next_index": 30', '"next_index": 31'))
     check_damaged(tmp_path, 30, warnings)
-    assert any("its metadata are not those of a run" in line for line in warnings())
+    assert any("30 not used" in line and "not as they were written" in line for line in warnings())
+
+
+def test_a_flipped_bit_of_a_large_array_is_found(tmp_path, whole, warnings):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    path = max((tmp_path / "30" / "state" / "ocdbt.process_0" / "d").iterdir(), key=size_of)
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    check_damaged(tmp_path, 30, warnings)
+    assert load_params(tmp_path)[0] == 40
+
+
+def size_of(path):
+    return path.stat().st_size
+
+
+def test_checkpoints_without_sums_are_read(tmp_path, whole):
+    """Of earlier versions, and of a process killed just before it wrote them."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "30" / "sums.json").unlink()
+    assert int(Checkpointer(tmp_path).restore_latest(make_state()).step) == 30
 
 
 def test_a_position_of_another_form_is_passed_over(tmp_path, warnings):
