@@ -10,6 +10,7 @@ from jaxlab.data import (
     sinusoid,
     split_indices,
 )
+from jaxlab.data.labels import class_gap
 
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10, dtype=np.int32), 600))
 
@@ -222,3 +223,82 @@ def test_without_strata_the_parts_vary():
 def test_wrong_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- Every draw, from its seed --------------------------------------------------------------------
+
+
+def test_each_choice_has_its_own_stream_of_numbers():
+    """Tail 10, flips 11, points 12, splits 13: what a seed gives stays what it is."""
+    labels = np.array([1, 0, 0, 1, 2, 0, 1, 0, 2, 0], np.int16)
+    rows = long_tail_indices(labels, ratio=5, seed=4)
+    want = []
+    for k, count in ((0, 5), (1, 2), (2, 1)):
+        want += (
+            np.random.default_rng((4, 10, k)).permutation(np.where(labels == k)[0])[:count].tolist()
+        )
+    assert rows.tolist() == sorted(want)
+    assert rows.dtype == np.int64
+    few = long_tail_indices(labels, ratio=1.0, seed=4, largest=2, permute_classes=True)
+    assert np.bincount(labels[few]).tolist() == [2, 2, 2]
+    order = np.random.default_rng((4, 10)).permutation(3)
+    drawn = long_tail_indices(np.repeat([0, 1, 2], 9), ratio=9.0, seed=4, permute_classes=True)
+    assert np.bincount(np.repeat([0, 1, 2], 9)[drawn])[order].tolist() == [9, 3, 1]
+
+    rng = np.random.default_rng((6, 11))
+    chosen = rng.permutation(10)[:5]
+    shift = rng.integers(1, 3, 10)
+    flipped = labels.astype(int)
+    for i in chosen:
+        flipped[i] = (flipped[i] + shift[i]) % 3
+    found = flip_labels(labels, rate=0.5, num_classes=3, seed=6)
+    assert found.tolist() == flipped.tolist()
+    assert found.dtype == np.int16
+
+    rng = np.random.default_rng((7, 12))
+    radius, angle = 2 * rng.random(6) ** 0.5, 2 * np.pi * rng.random(6)
+    x, y = sinusoid(6, noise=0.0, seed=7)
+    np.testing.assert_allclose(x, np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1),
+                               rtol=1e-6)  # fmt: skip
+    assert y.tolist() == [int(a * 1.5 > -np.sin(1.5 * b)) for a, b in x]
+    noisy = sinusoid(40, seed=7)[1]  # a tenth by default, flipped with the same seed
+    clean = sinusoid(40, seed=7, noise=0.0)[1]
+    assert noisy.tolist() == flip_labels(clean, rate=0.1, num_classes=2, seed=7).tolist()
+    assert (noisy != clean).sum() == 4
+
+    order = np.random.default_rng((8, 13)).permutation(10)
+    for options, rest in (
+        ({"stratified": False}, order.tolist()),
+        ({}, sorted(order.tolist(), key=lambda i: labels[i])),
+    ):
+        want = []
+        for size in (4, 3):
+            taken = [i for n, i in enumerate(rest)
+                     if (n + 1) * size // len(rest) > n * size // len(rest)]  # fmt: skip
+            rest = [i for i in rest if i not in taken]
+            want.append(sorted(taken))
+        found = split_indices(labels, sizes=(4, 3), seed=8, **options)
+        assert [part.tolist() for part in found] == want
+        assert found[0].dtype == np.int64
+    assert (
+        split_indices(10, sizes=(4, 3), seed=8)[0].tolist()
+        == split_indices(labels, sizes=(4, 3), seed=8, stratified=False)[0].tolist()
+    )
+    assert [len(part) for part in split_indices(0, sizes=(0, 0), seed=8)] == [0, 0]
+    assert [len(part) for part in split_indices(7, sizes=(0.25, 0.25, 0.5), seed=0)] == [2, 2, 3]
+
+
+def test_steps_and_single_classes():
+    assert long_tail_counts(5, 90, 9, profile="step").tolist() == [90, 90, 10, 10, 10]
+    assert long_tail_counts(1, 90, 9, profile="step").tolist() == [90]
+    assert long_tail_counts(1, 90, 9).tolist() == [90]
+    assert long_tail_counts(2, 10, 10).tolist() == [10, 1]
+    assert long_tail_counts(3, 1000, 1000**0.5 * 1000**0.5)[-1] == 1  # not 0 by rounding
+    assert long_tail_counts(3, 7, 1).tolist() == [7, 7, 7]
+
+
+@pytest.mark.parametrize(
+    ("labels", "gap"), [([0], None), ([1], 0), ([0, 2], 1), ([2, 0, 1, 4, 6], 3), ([1, 0, 1], None)]
+)
+def test_the_lowest_class_without_a_label(labels, gap):
+    assert class_gap(np.array(labels)) == gap

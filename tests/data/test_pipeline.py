@@ -202,3 +202,66 @@ def test_arguments_out_of_range_are_named():
         data.train_pipeline(images, 2, seed=-1)
     with pytest.raises(ValueError, match="binarize is 'random', needs to be one of"):
         data.eval_batches(images, 2, binarize="random")
+
+
+def test_every_number_follows_from_the_seed():
+    """Orders of (seed, 0, epoch), mirror images of (seed, 1, step), pixels of (seed, image)."""
+    images = image_set(5, size=3)
+    order = [int(i) for e in range(4) for i in np.random.default_rng((9, 0, e)).permutation(5)]
+    for options in ({}, {"flip": True}):
+        for step, batch in enumerate(take(data.train_pipeline(images, 4, seed=9, **options), 5)):
+            rows = order[4 * step : 4 * step + 4]
+            assert batch["label"].tolist() == rows
+            mirrored = np.random.default_rng((9, 1, step)).random(4) < 0.5
+            for image, i, turn in zip(batch["image"], rows, mirrored, strict=True):
+                want = images.images[i]
+                turned = turn and bool(options)
+                np.testing.assert_array_equal(image, want[:, ::-1] if turned else want)
+    assert data.epoch_order(5, 3, 9, seed=9).tolist() == order[3:12]
+    assert data.epoch_order(5, 5, 5, seed=9).tolist() == order[5:10]
+    found = np.concatenate(
+        [b["image"] for b in data.eval_batches(images, 2, binarize="fixed", seed=3)]
+    )
+    for i in range(5):
+        draws = np.random.default_rng((3, i)).random((3, 3, 1), np.float32)
+        want = np.where(draws * np.float32(255) < images.images[i], 255, 0)
+        np.testing.assert_array_equal(found[i], want)
+    default = next(iter(data.eval_batches(images, 5, binarize="fixed")))["image"]
+    zero = next(iter(data.eval_batches(images, 5, binarize="fixed", seed=0)))["image"]
+    np.testing.assert_array_equal(default, zero)
+    plain = next(iter(data.eval_batches(images, 5)))  # grey values by default
+    np.testing.assert_array_equal(plain["image"], images.images)
+    assert plain["mask"].dtype == np.float32
+    assert zero.dtype == np.uint8
+
+
+def test_a_threshold_in_the_middle_of_the_greys():
+    spec = data.ImageSpec("x", image_size=2)
+    images = data.ImageSet(np.array([[[[0], [127]], [[128], [255]]]], np.uint8), None, spec)
+    found = next(iter(data.eval_batches(images, 1, binarize="static")))["image"]
+    assert found.ravel().tolist() == [0, 0, 255, 255]
+    assert found.dtype == np.uint8
+
+
+def test_the_last_batch_of_every_process_is_as_long():
+    images = image_set(5, size=2)
+    for index, masks, labels in [(0, [1, 1, 1, 0], [0, 1, 4, 0]), (1, [1, 1, 0, 0], [2, 3, 0, 0])]:
+        batches = data.eval_batches(images, 4, process_index=index, process_count=2)
+        got = list(batches)
+        assert len(batches) == len(got) == 2
+        assert np.concatenate([b["mask"] for b in got]).tolist() == masks
+        assert np.concatenate([b["label"] for b in got]).tolist() == labels
+    arrays = {"x": np.arange(6), "label": np.arange(6) * 10}
+    order = data.epoch_order(6, 0, 12, seed=2)
+    halves = [data.array_pipeline(arrays, 4, seed=2, process_index=i, process_count=2)
+              for i in range(2)]  # fmt: skip
+    for step in range(3):
+        joined = np.concatenate([next(half)["x"] for half in halves])
+        assert joined.tolist() == order[4 * step : 4 * step + 4].tolist()
+
+
+def test_a_batch_of_all_examples_is_no_warning(caplog):
+    next(data.train_pipeline(image_set(4, size=2), 4, seed=0))
+    assert not caplog.text
+    next(data.train_pipeline(image_set(4, size=2), 5, seed=0))
+    assert "batch_size is 5, there are only 4 examples" in caplog.text

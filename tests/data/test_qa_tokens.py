@@ -135,6 +135,7 @@ def test_words_of_tokens(tokenizer):
         "文",
     ]
     assert qa_tokens.words([], tokenizer) == []
+    assert qa_tokens.detokenize(row, tokenizer) == "##b ada lovelacea [UNK]中文"
 
 
 @pytest.mark.parametrize(

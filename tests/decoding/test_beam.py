@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from chain import (
     VOCAB,
     log_prob,
     search,
+    start,
+    step_fn,
 )
 
 from jaxlab import decoding
@@ -78,3 +81,47 @@ def test_a_longer_output_wins_by_the_length_penalty():
     assert int(found[1.0].lengths[0, 0]) == 4
     assert found[0.0].tokens[0, 0].tolist() == [0, -1, -1, -1, -1, -1]
     assert float(found[0.0].scores[0, 0]) == pytest.approx(np.log(0.5))
+
+
+def beam_by_hand(row, size, count, alpha, min_length=1):
+    """The rule written down in Python: (score, tokens) of ended outputs, then of beginnings."""
+    live, ended = [(0.0, ())], []
+    for step in range(LENGTH):
+        grown = [
+            (log_prob(row, (*tokens, token)), (*tokens, token))
+            for _, tokens in live
+            for token in range(VOCAB)
+            if token != EOS or step >= min_length
+        ]
+        grown.sort(reverse=True)
+        best = grown[:size]
+        ended += [(p / len(t) ** alpha, t) for p, t in best if t[-1] == EOS]
+        ended = sorted(ended, reverse=True)[:size]
+        live = [(p, t) for p, t in grown[: 2 * size] if t[-1] != EOS][:size]
+        hope = live[0][0] / LENGTH**alpha if live else -np.inf
+        if len(ended) >= count and ended[count - 1][0] >= hope:
+            break
+    return (ended + [(p / len(t) ** alpha, t) for p, t in live])[:count], len(ended)
+
+
+@pytest.mark.parametrize(("size", "count", "alpha"), [(3, 2, 1.0), (4, None, 0.5)])
+def test_narrow_beams_keep_what_the_rule_keeps(size, count, alpha):
+    found = search(beam_size=size, num_results=count, length_penalty=alpha)
+    for row in range(3):
+        want, ended = beam_by_hand(row, size, count or size, alpha)
+        assert found.tokens.shape == (3, count or size, LENGTH)
+        got = [t[:n].tolist() for t, n in zip(found.tokens[row], found.lengths[row], strict=True)]
+        assert got == [list(tokens) for _, tokens in want]
+        np.testing.assert_allclose(found.scores[row], [score for score, _ in want], rtol=1e-4)
+        logs = [log_prob(row, tokens) for _, tokens in want]
+        np.testing.assert_allclose(found.log_probs[row], logs, rtol=1e-4)
+        assert found.ended[row].tolist() == [i < ended for i in range(len(want))]
+
+
+def test_a_beam_as_it_is_by_default():
+    options = {"beam_size": 2, "max_length": LENGTH, "eos_id": EOS}
+    found = jax.jit(lambda s, x: decoding.beam_search(step_fn, s, x, **options))(*start())
+    for row in range(3):
+        want, _ = beam_by_hand(row, 2, 2, 0.0)
+        rows = [list(tokens) + [0] * (LENGTH - len(tokens)) for _, tokens in want]
+        assert found.tokens[row].tolist() == rows

@@ -12,6 +12,7 @@ from chain import (
 )
 
 from jaxlab import decoding
+from jaxlab.decoding import constraints
 
 
 def runs(row, starts=None, ends=None):
@@ -62,3 +63,63 @@ def test_sampled_spans_are_runs_of_the_passage():
     for row in range(2):
         assert seen[row] <= runs(row)
         assert len(seen[row]) > 3
+
+
+def mask(step, allowed=None, *, eos_id=1, min_length=2, forbid=()):
+    """Which of four tokens may come."""
+    log_probs = jnp.array([[-1.0, -2.0, -3.0, -4.0]])
+    allowed = None if allowed is None else jnp.array([allowed], bool)
+    found = constraints.mask_logits(
+        log_probs, step, allowed, eos_id=eos_id, min_length=min_length, forbid=forbid
+    )[0]
+    kept = np.isfinite(found)
+    np.testing.assert_array_equal(found[kept], log_probs[0][kept])
+    return "".join("01"[int(x)] for x in kept)
+
+
+def test_what_may_come_where():
+    assert [mask(step) for step in (0, 1, 2, 3)] == ["1011", "1011", "1111", "1111"]
+    assert mask(0, min_length=0) == "1111"
+    assert mask(0, forbid=(0, 3)) == "0010"
+    assert mask(5, forbid=(0, 3)) == "0110"
+    assert mask(0, forbid=(0, 2, 3)) == "0100"  # nothing else is left
+    assert mask(9, forbid=(1,)) == "1111"  # the end can always come
+    everything = [1, 1, 1, 1]
+    assert [mask(step, everything) for step in (1, 2)] == ["1011", "1111"]
+    assert mask(2, [1, 0, 1, 0]) == "1010"  # no end where the constraint has none
+    assert mask(2, [1, 1, 1, 0], forbid=(0,)) == "0110"
+    assert mask(0, [0, 1, 0, 0]) == mask(0, [0, 0, 0, 0]) == "0100"
+    assert mask(0, [1, 0, 0, 0], forbid=(0,)) == "0100"
+    assert mask(1, [0, 0, 0, 1], eos_id=3, forbid=()) == "0001"
+
+
+def test_a_span_step_by_step():
+    ids = [[5, 6, 5, 7, 6], [5, 5, 6, 0, 0]]
+    inside = [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    starts = [[1, 0, 1, 1, 1], [0, 1, 1, 1, 1]]
+    ends = [[0, 1, 1, 0, 1], [1, 0, 1, 1, 1]]
+    made = constraints.span_constraint(
+        ids, inside, vocab_size=9, eos_id=8, starts=starts, ends=ends
+    )
+    tokens = lambda state: [np.flatnonzero(row).tolist() for row in made.allowed(state)]
+    assert tokens(made.state) == [[5, 6, 7], [5, 6]]  # no end before the first token
+    one = made.advance(made.state, jnp.array([5, 5]))
+    assert tokens(one) == [[6, 7, 8], [6]]  # places 0 and 2, of which 2 may end; place 1
+    two = made.advance(one, jnp.array([7, 6]))
+    assert tokens(two) == [[6], [8]]
+    assert tokens(made.advance(two, jnp.array([6, 0]))) == [[8], []]
+    assert tokens(made.advance(one, jnp.array([4, 4]))) == [[], []]
+    free = constraints.span_constraint(ids, inside, vocab_size=9, eos_id=8)
+    one = free.advance(free.state, jnp.array([6, 6]))
+    assert [np.flatnonzero(row).tolist() for row in free.allowed(one)] == [[5, 8], [8]]
+    with pytest.raises(ValueError, match=r"ids has shape \(2,\), ids of shape \(2,\) must be"):
+        constraints.span_constraint([1, 2], [1, 1], vocab_size=9, eos_id=8)
+
+
+def test_lengths_at_their_bounds():
+    logits = np.zeros((2, 4))
+    for max_length, min_length, eos_id in ((1, 0, 0), (2, 1, 3)):
+        constraints.check_lengths(logits, max_length, min_length, eos_id)
+    for wrong in ((0, 0, 0), (2, 2, 0), (2, -1, 0), (2, 0, 4), (2, 0, -1)):
+        with pytest.raises(ValueError, match="must be"):
+            constraints.check_lengths(logits, *wrong)

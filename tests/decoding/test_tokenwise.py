@@ -133,3 +133,59 @@ def test_wrong_arguments_state_value_and_rule():
         decoding.greedy(step_fn, state, logits[0], max_length=2, eos_id=0)
     with pytest.raises(ValueError, match=r"inside has shape \(2, 3\)"):
         decoding.span_constraint(PASSAGE, INSIDE[:, :3], vocab_size=10, eos_id=3)
+
+
+def counter(n, token):
+    """After n tokens: 2, then 1 for good, then the end, 0."""
+    table = jnp.array([[0.0, 1.0, 3.0], [0.0, 2.0, 1.0], [4.0, 1.0, 0.0]])
+    return table[jnp.minimum(n, 2)], n + 1
+
+
+def test_tokens_lengths_and_probabilities_by_hand():
+    """Rows start 1 and 0 tokens in; the first token is chosen from the logits beside the state."""
+    first = jnp.array([[0.0, 5.0, 0.0], [0.0, 0.0, 5.0]])
+    state = jnp.array([1, 0])
+    found = decoding.greedy(counter, state, first, max_length=5, eos_id=0)
+    assert found.tokens.tolist() == [[1, 1, 0, 0, 0], [2, 2, 1, 0, 0]]
+    assert found.lengths.tolist() == [3, 4]
+    assert found.ended.tolist() == [True, True]
+    logs = [jax.nn.log_softmax(x) for x in np.array(
+        [[0, 5, 0], [0, 1, 3], [0, 2, 1], [4, 1, 0]], np.float32)]  # fmt: skip
+    one = float(logs[0][1] + logs[2][1] + logs[3][0])
+    two = float(logs[0][1] + logs[1][2] + logs[2][1] + logs[3][0])
+    np.testing.assert_allclose(found.log_probs, [one, two], rtol=1e-6)
+    assert found.tokens.dtype == found.lengths.dtype == jnp.int32
+    cut = decoding.greedy(counter, state, first, max_length=3, eos_id=0, pad_id=9)
+    assert cut.tokens.tolist() == [[1, 1, 0], [2, 2, 1]]
+    assert cut.lengths.tolist() == [3, 3]
+    assert cut.ended.tolist() == [True, False]
+    np.testing.assert_allclose(cut.log_probs[1], two - float(logs[3][0]), rtol=1e-6)
+    # An end at once is not allowed by default, and is with min_length 0.
+    ends = jnp.array([[9.0, 0.0, 1.0]] * 2)
+    assert decoding.greedy(counter, state, ends, max_length=5, eos_id=0).tokens[:, 0].tolist() == [
+        2, 2,
+    ]  # fmt: skip
+    none = decoding.greedy(counter, state, ends, max_length=5, eos_id=0, pad_id=9, min_length=0)
+    assert none.tokens.tolist() == [[0, 9, 9, 9, 9]] * 2
+    assert none.lengths.tolist() == [1, 1]
+
+
+def test_each_draw_is_that_of_its_key_and_step():
+    logits = jnp.array(np.random.default_rng(0).normal(size=(2, 6)), jnp.float32)
+    step = lambda s, token: (2 * logits, s)
+    key = jax.random.key(4)
+    log_probs = np.asarray(jax.nn.log_softmax(jnp.stack([logits, 2 * logits])))
+    pick = jax.jit(lambda key, row, i, scores: jax.random.categorical(
+        jax.random.fold_in(jax.random.fold_in(key, row), i), scores))  # fmt: skip
+    for temperature, options in ((1.0, {}), (0.7, {"temperature": 0.7})):  # 1 by default
+        options |= {"key": key, "max_length": 4, "eos_id": 5}
+        found = jax.jit(lambda x, o=options: decoding.sample(step, {}, x, **o))(logits)
+        for row in range(2):
+            total = 0.0
+            for i, token in enumerate(found.tokens[row][: int(found.lengths[row])].tolist()):
+                scores = log_probs[min(i, 1), row]
+                allowed = np.where((np.arange(6) == 5) & (i < 1), -np.inf, scores)
+                assert token == int(pick(key, row, i, np.float32(allowed / temperature)))
+                total += float(scores[token])
+            np.testing.assert_allclose(found.log_probs[row], total, rtol=1e-5)
+            assert not found.tokens[row, int(found.lengths[row]) :].any()
