@@ -81,3 +81,117 @@ def test_unknown_parts_are_named():
     model = classifiers.ResNet(3)
     with pytest.raises(ValueError, match=r"x has shape \(2, 8\)"):
         classifiers.init_variables(model, jax.random.key(0), jnp.ones((2, 8)))
+
+
+def test_the_resnet_is_its_formula_in_numpy():
+    """A stem of stride 2, two stages of two blocks, with a shortcut where shapes change."""
+    fields = {"widths": (2, 3), "blocks": 2, "stem_stride": 2, "norm": "none"}
+    model, rng = classifiers.make_classifier("resnet", 3, **fields), np.random.default_rng(1)
+    shapes = jax.eval_shape(lambda: classifiers.init_variables(model, jax.random.key(0), X)[0])
+    params = jax.tree.map(lambda p: rng.normal(size=p.shape).astype(np.float32), shapes)
+
+    def convolve(x, kernel, stride=1):
+        size = kernel.shape[0]
+        x = np.pad(np.float64(x), ((0, 0), *[(size // 2, size // 2)] * 2, (0, 0)))
+        height, width = ((n - size) // stride + 1 for n in x.shape[1:3])
+        at = lambda i, n: slice(i, i + stride * (n - 1) + 1, stride)
+        return sum(
+            x[:, at(i, height), at(j, width)] @ kernel[i, j]
+            for i in range(size)
+            for j in range(size)
+        )
+
+    relu = lambda x: np.maximum(x, 0)
+    y = relu(convolve(X, params["stem"]["kernel"], 2))
+    for stage, width in enumerate((2, 3)):
+        for block in range(2):
+            own = params[f"block_{stage}_{block}"]
+            stride = 2 if (stage, block) == (1, 0) else 1
+            branch = relu(convolve(y, own["conv_0"]["kernel"], stride))
+            branch = convolve(branch, own["conv_1"]["kernel"])
+            if stride == 2:
+                assert own["shortcut"]["kernel"].shape == (1, 1, 2, 3)
+                y = convolve(y, own["shortcut"]["kernel"], 2)
+            else:
+                assert "shortcut" not in own
+            y = relu(y + branch)
+            assert y.shape[-1] == width
+    want = y.mean((1, 2)) @ params["head"]["kernel"] + params["head"]["bias"]
+    found = jax.jit(lambda p: model.apply({"params": p}, X))(params)
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)
+
+
+def test_a_wider_first_block_has_a_shortcut_too():
+    block = classifiers.ResidualBlock(5, 1, "none")
+    shapes = jax.eval_shape(lambda: block.init(jax.random.key(0), X, True))["params"]
+    assert shapes["shortcut"]["kernel"].shape == (1, 1, 2, 5)
+
+
+@pytest.mark.parametrize(("norm", "variance"), [("none", 0.1), ("batch", 2.0), ("layer", 2.0)])
+def test_a_branch_starts_small_only_without_a_norm(norm, variance):
+    x = jnp.zeros((1, 4, 4, 32))
+    block = classifiers.ResidualBlock(32, 1, norm)
+    params = jax.jit(lambda: block.init(jax.random.key(0), x, True))()["params"]
+    for name, scale in (("conv_0", 2.0), ("conv_1", variance)):
+        kernel = np.asarray(params[name]["kernel"])
+        assert kernel.var() * 9 * 32 == pytest.approx(scale, rel=0.1)
+        assert np.abs(kernel).max() < 2.3 * np.sqrt(scale / 288)  # cut at two, then widened
+
+
+def test_norms_and_their_running_statistics():
+    x = np.asarray(X, np.float64)
+    norm = lambda kind: classifiers.Norm(kind)
+    variables = norm("batch").init(jax.random.key(0), X, True)
+    y, after = norm("batch").apply(variables, X, True, mutable=["batch_stats"])
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    np.testing.assert_allclose(y, (x - mean) / np.sqrt(var + 1e-5), rtol=1e-3, atol=1e-4)
+    (stats,) = after["batch_stats"].values()
+    np.testing.assert_allclose(stats["mean"], 0.1 * mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * var, rtol=1e-4)
+    fixed = norm("batch").apply({**variables, **after}, X, False)
+    want = (x - stats["mean"]) / np.sqrt(stats["var"] + 1e-5)
+    np.testing.assert_allclose(fixed, want, rtol=1e-3, atol=1e-4)
+    y = norm("layer").apply(norm("layer").init(jax.random.key(0), X, True), X, True)
+    spread = np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(y, (x - x.mean(-1, keepdims=True)) / spread, rtol=1e-3, atol=1e-4)
+    assert norm("none").apply({}, X, True) is X
+
+
+def test_layers_without_biases_and_with_a_norm():
+    model, params, _ = make("mlp", features=(5,), use_bias=False, norm="layer")
+    assert set(params["layer_0"]) == set(params["head"]) == {"kernel"}
+    assert "norm_0" in params
+    h = X.reshape(4, -1) @ params["layer_0"]["kernel"]
+    h = (h - h.mean(-1, keepdims=True)) / np.sqrt(h.var(-1, keepdims=True) + 1e-6)
+    want = np.maximum(h, 0) @ params["head"]["kernel"]
+    np.testing.assert_allclose(model.apply({"params": params}, X), want, rtol=1e-3, atol=1e-4)
+    fields = lambda kind: {
+        name: getattr(classifiers.make_classifier(kind, 3), name)
+        for name in classifiers.MODELS[kind].__dataclass_fields__
+        if name not in ("parent", "name")
+    }
+    plain = {"num_classes": 3, "head": "linear"}
+    assert fields("mlp") == {**plain, "features": (128, 128), "norm": "none", "use_bias": True}
+    resnet = {"widths": (16, 32, 64), "blocks": 1, "stem_stride": 1, "norm": "batch"}
+    assert fields("resnet") == {**plain, **resnet}
+
+
+def test_initial_spreads_of_dense_layers():
+    """He's for layers before a ReLU, LeCun's for the head; biases are 0."""
+    model = classifiers.MLP(64, (256,))
+    params, _ = classifiers.init_variables(model, jax.random.key(0), jnp.zeros((1, 128)))
+    spread = lambda name, fan_in: float(np.var(params[name]["kernel"])) * fan_in
+    assert spread("layer_0", 128) == pytest.approx(2, rel=0.05)
+    assert spread("head", 256) == pytest.approx(1, rel=0.05)
+    assert not any(np.any(params[name]["bias"]) for name in params)
+
+
+def test_biases_are_scaled_by_all_gains_up_to_theirs():
+    _, params, _ = make("mlp", features=(5, 4))
+    params = jax.tree.map(jnp.ones_like, params)
+    scaled = classifiers.scale_kernels(params, (2.0, 3.0, 5.0))
+    for name, kernel, bias in (("layer_0", 2, 2), ("layer_1", 3, 6), ("head", 5, 30)):
+        np.testing.assert_allclose(scaled[name]["kernel"], kernel)
+        np.testing.assert_allclose(scaled[name]["bias"], bias)
+    with pytest.raises(ValueError, match="gains is 0"):
+        classifiers.scale_kernels(params, (2.0, 0.0, 5.0))

@@ -146,7 +146,7 @@ def test_training_moves_only_running_statistics(small):
     ("change", "message"),
     [
         ({"image_size": 10}, "image_size is 10"),
-        ({"groups": (0, 1)}, "every scale needs at least 1"),
+        ({"groups": (0, 1)}, r"groups\[0\] is 0, must be a whole number of at least 1"),
         ({"arch": "res_mbcon"}, "arch is 'res_mbcon', known are res_mbconv"),
         ({"likelihood": "poisson"}, "likelihood is 'poisson'"),
         ({"latents": 0}, "latents is 0"),
