@@ -82,7 +82,7 @@ def soft_cross_entropy(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
     # Chosen before softmax and product, or the gradients would be 0 * NaN.
     x = jnp.where((t == 0).all(-1, keepdims=True), 0.0, x)
     log_p = jax.nn.log_softmax(x)
-    return -jnp.sum(t * jnp.where((t == 0) & jnp.isneginf(log_p), 0.0, log_p), axis=-1)
+    return jnp.sum(t * jnp.where((t == 0) & jnp.isneginf(log_p), 0.0, -log_p), axis=-1)
 
 
 def logit_adjusted_cross_entropy(
