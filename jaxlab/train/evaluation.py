@@ -162,7 +162,7 @@ def evaluate_state(
     >>> step = make_eval_step(lambda params, model_state, batch, *, key: {"x": batch["x"] * params})
     >>> state = create_state(lambda key: (jnp.float32(2.0), {}), optax.sgd(1.0),
     ...                      key=jax.random.key(0)).replace(ema_params=jnp.float32(1.0))
-    >>> means = evaluate_state(step, state, [{"x": np.ones(3)}], key=jax.random.key(0), raw=["x"])
+    >>> means = evaluate_state(step, state, [{"x": jnp.ones(3)}], key=jax.random.key(0), raw=["x"])
     >>> means["x"], means["x_raw"]
     (1.0, 2.0)
     """
