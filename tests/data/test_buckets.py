@@ -147,3 +147,9 @@ def test_evaluation_goes_from_short_to_long_and_fills_up():
     assert [b["index"].tolist() for b in second] == [[3], [0], [0]]
     assert [b["mask"].tolist() for b in second] == [[1], [1], [0]]
     assert second[2]["input_ids"].shape == (1, 3)
+
+
+def test_texts_of_one_length_keep_their_order(tokens):
+    batches = buckets.text_eval_batches(tokens, 103, buckets=(20,))
+    order = sorted(range(103), key=lambda i: (tokens.lengths[i], i))
+    assert next(iter(batches))["index"].tolist() == order

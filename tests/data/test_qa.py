@@ -401,3 +401,123 @@ def test_answers_are_found_as_written(tokenizer):
     assert starts.tolist() == ends.tolist() == [[False, True, False, False, False]]
     text = qa_tokens.detokenize(qa_tokens.token_ids("伦敦在哪里？", tokenizer), tokenizer)
     assert text == "伦敦在哪里？"
+
+
+# --- By hand --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "parts"),
+    [
+        ("abcdefghij", 4, ["abc", "def", "ghij"]),  # thirds, rounded down
+        ("abcde", 4, ["ab", "cde"]),
+        ("abc", 1, ["a", "b", "c"]),
+        ("a b c d", 3, ["a", "b", "c d"]),  # the space behind a word counts
+        ("a b c d", 7, ["a b c d"]),
+        ("One. Two! Three?", 10, ["One. Two!", "Three?"]),
+        ("a; b: c", 4, ["a;", "b: c"]),
+        ("aa, bb, cc; dd", 7, ["aa,", "bb,", "cc; dd"]),
+        ("一二，三四；五", 4, ["一二，", "三四；五"]),
+        ("ab\n\ncd", 100, ["ab", "cd"]),
+        ("  ab  ", 2, ["ab"]),
+        ("a", 1, ["a"]),
+        (" \n ", 3, []),
+    ],
+)
+def test_segments_written_down(text, limit, parts):
+    found = qa.segment(text, limit)
+    assert [part for _, part in found] == parts
+    assert all(text.startswith(part, start) for start, part in found)
+    starts = [start for start, _ in found]
+    assert starts == sorted(set(starts))
+
+
+def test_segments_measured_otherwise():
+    words = lambda part: len(part.split())
+    assert [p for _, p in qa.segment("a b c. d e f. g", 4, length=words)] == ["a b c.", "d e f. g"]
+    # Where a character is longer than the limit, it stands alone.
+    assert qa.segment("ab", 4, length=lambda part: 3 * len(part)) == [(0, "a"), (1, "b")]
+
+
+def test_sides_by_hand():
+    """Test articles are drawn first, and one goes over where more than half of it belongs there."""
+    sizes = [1, 4, 2, 7, 3, 1, 5, 2, 6, 3, 4, 2]
+    records = [
+        qa.Record(f"a{a}", f"p {a}", f"q{i}", ("p",), (0,))
+        for i in range(7)
+        for a, size in enumerate(sizes)
+        if i < size
+    ]
+    for shares, seed in (((0.1, 0.1), 0), ((0.3, 0.15), 3), ((0.0, 0.5), 1), ((0.25, 0.0), 2)):
+        order = [int(i) for i in np.random.default_rng(seed).permutation(len(sizes))]
+        names = [r.article for r in records]
+        order = [list(dict.fromkeys(names))[i] for i in order]
+        want = dict.fromkeys(order, 0)
+        for which, share in ((2, shares[1]), (1, shares[0])):
+            missing = share * len(records)
+            for name in [n for n in order if want[n] == 0]:
+                if 2 * missing > names.count(name):
+                    want[name] = which
+                    missing -= names.count(name)
+        options = {} if seed == 0 else {"shares": shares, "seed": seed}
+        found = qa.split_records(records, **options)
+        assert list(found) == [[r for r in records if want[r.article] == w] for w in range(3)]
+
+
+def test_articles_that_share_a_passage_are_one():
+    make = lambda article, passage: qa.Record(article, passage, "q", ("x",), (0,))
+    chain = [make("a", "one"), make("b", "ONE"), make("b", "two"), make("c", " Two "),
+             make("d", "three")]  # fmt: skip
+    for seed in range(6):
+        sides = qa.split_records(chain, shares=(0.0, 0.4), seed=seed)
+        assert {frozenset(r.article for r in side) for side in sides if side} in (
+            {frozenset("abc"), frozenset("d")}, {frozenset("abcd")},
+        )  # fmt: skip
+
+
+def test_records_of_a_file_by_hand(tmp_path):
+    answers = [{"text": " b ", "answer_start": 2}, {"text": "c", "answer_start": 9},
+               {"text": "c"}, {"text": "", "answer_start": 0}, {"text": "a", "answer_start": 0},
+               {"text": "a", "answer_start": 6}]  # fmt: skip
+    qas = [{"question": "q?", "answers": answers}, {"question": "r?", "answers": [{"text": " "}]}]
+    paragraph = {"context": "a b c a c", "qas": qas}
+    tree = {"data": [{"paragraphs": []}, {"paragraphs": [paragraph], "title": ""}]}
+    (tmp_path / "x.json").write_text(json.dumps(tree))
+    first, second = qa.read_squad(tmp_path / "x.json")
+    # 9 is next to 8; of places that the file gives for one answer the first known one counts.
+    want = ("x.json:1", "a b c a c", "q?", ("c", "a", "b"), (8, 0, 2))
+    assert first == qa.Record(*want)
+    assert (second.answers, second.starts) == (("",), (SILENT,))
+
+
+def test_triples_by_hand():
+    passage = "Rome is old. Oslo, Rome and Bonn are not. Rome?"
+    record = lambda answers, starts, question=" q ": qa.Record(
+        "t", passage, question, answers, starts
+    )
+    make = lambda *records, **options: qa.make_triples(records, max_length=30, **options)
+    second = passage.index("Rome", 5)
+    (triple,), skipped = make(record(("Rome", "Bonn", " Oslo ", ""), (second, -1, -1, -1)))
+    assert triple == qa.Triple(
+        "Oslo, Rome and Bonn are not.", "Rome", "q", ("Rome", "Bonn", "Oslo"), "t"
+    )
+    assert not skipped
+    last = len(passage) - 5
+    for start, part in ((-1, "Rome is old."), (0, "Rome is old."), (last, "Rome?")):
+        (triple,), _ = make(record(("Rome",), (start,)))
+        assert triple.passage == part
+    # A space before the answer belongs to the answer's place, not to the answer.
+    (triple,), _ = make(record((" Rome",), (last - 1,)))
+    assert (triple.passage, triple.answer) == ("Rome?", "Rome")
+    wrong = record(("Rome", "Bonn"), (WRONG, -1))
+    (triple,), _ = make(wrong)
+    assert triple.answer == "Bonn"
+    _, skipped = make(record(("Rome",), (WRONG,)), record(("old. Oslo",), (8,)),
+                      record(("Rome",), (0,)), record(("Rome",), (0,)),
+                      record(("Rome",), (0,), "other"))  # fmt: skip
+    assert skipped == {"answer_start is wrong": 1, "answer cut by segmentation": 1, "duplicate": 1}
+    joined, apart = (make(record(("Bonn",), (-1,)), join=join)[0][0] for join in (True, False))
+    assert joined == apart
+    long = lambda **options: qa.make_triples([record(("Rome",), (0,))], max_length=99, **options)
+    assert long()[0][0].passage == long(join=True)[0][0].passage == passage
+    assert long(join=False)[0][0].passage == "Rome is old."

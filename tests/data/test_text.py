@@ -172,3 +172,82 @@ def test_long_texts_are_cut_only_when_asked(wordpiece):
     cut = text.encode(texts, tokenizer, max_length=5, truncate=True).ids[1]
     assert tokenizer.decode(cut.tolist(), skip_special_tokens=False).endswith("good [SEP]")
     assert len(cut) == 5
+
+
+# --- Splits by hand -------------------------------------------------------------------------------
+
+
+def by_hand(groups, seed):
+    """The side of each group: tenths of the texts for test and validation, in random order."""
+    distinct, where, taken = list(dict.fromkeys(groups)), {}, 0
+    for i in np.random.default_rng((seed, 0)).permutation(len(distinct)):
+        tenth = 10 * taken / len(groups)
+        where[distinct[i]] = "test" if tenth < 1 else "validation" if tenth < 2 else "train"
+        taken += groups.count(distinct[i])
+    return [where[group] for group in groups]
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_which_headline_is_where_and_in_which_order(tmp_path, seed):
+    texts, wrong = [f"headline {i}" for i in range(57)], ["HEADLINE  3", "both", "Both"]
+    lines = [f"{i % 2}\t{t}" for i, t in enumerate(texts)]
+    lines += ["1\tHEADLINE  3", "0\tboth", "1\tBoth"]  # as the fourth; with two labels
+    gz(tmp_path / "headlines-sarcasm.tsv.gz", "\n".join(lines))
+    sides = by_hand(list(range(57)), seed)
+    options = {"split_seed": seed} if seed else {}
+    for split in text.SPLITS:
+        there = [i for i, side in enumerate(sides) if side == split]
+        order = np.random.default_rng((seed, 1)).permutation(len(there))
+        found = text.load_text("headlines", tmp_path, split, **options)
+        assert found.texts == [texts[there[k]] for k in order]
+        assert found.labels.tolist() == [there[k] % 2 for k in order]
+        assert found.label_names == ("serious", "sarcastic")
+        assert (found.labels.dtype, found.num_classes) == (np.int32, 2)
+        few = text.load_text("headlines", tmp_path, split, limit=2, **options)
+        assert few.texts == found.texts[:2]
+        assert not set(wrong) & set(found.texts)
+    assert text.load_text("headlines", tmp_path, **options).texts == text.load_text(
+        "headlines", tmp_path, "train", **options
+    ).texts  # fmt: skip
+
+
+def test_reviews_go_by_film_and_keep_their_labels(tmp_path):
+    films = [i * i % 23 for i in range(80)]
+    rows = [f"{('fresh', 'rotten')[i % 2]},text {i},film {film}" for i, film in enumerate(films)]
+    gz(tmp_path / "rotten-tomatoes-snippets.csv.gz", "\n".join(["category,text,movie_name", *rows]))
+    sides = by_hand(films, 0)
+    for split in text.SPLITS:
+        there = [i for i, side in enumerate(sides) if side == split]
+        found = text.load_text("rotten_tomatoes", tmp_path, split)
+        pairs = dict(zip(found.texts, found.labels.tolist(), strict=True))
+        assert pairs == {f"text {i}": 1 - i % 2 for i in there}  # fresh is 1
+        assert found.label_names == ("rotten", "fresh")
+
+
+def test_names_of_classes_that_lines_do_not_name(tmp_path):
+    line = lambda label, name, words: json.dumps(
+        {"label": label, "label_des": name, "sentence": words}
+    )
+    parts = {"train-few-all": line("3", "maps", "a"), "dev-few-all": line(0, "games", "b"),
+             "test-public": line("0", "play", "c")}  # fmt: skip
+    for part, content in parts.items():
+        gz(tmp_path / f"iflytek-{part}.jsonl.gz", content)
+    found = [text.load_text("iflytek", tmp_path, split) for split in text.SPLITS]
+    assert found[0].label_names == ("play", "class 1", "class 2", "maps")
+    assert [(s.texts, s.labels.tolist()) for s in found] == [
+        (["a"], [3]), (["b"], [0]), (["c"], [0]),
+    ]  # fmt: skip
+
+
+def test_cut_texts_keep_their_last_token(wordpiece):
+    tokenizer = wordpiece.train_wordpiece(WORDS * 3, 200)
+    texts = TextSet(["good film good film", "good"], np.array([1, 0]), ("a", "b"))
+    ids = tokenizer.encode(texts.texts[0]).ids
+    found = text.encode(texts, tokenizer, max_length=3, truncate=True)
+    assert [row.tolist() for row in found.ids] == [[ids[0], ids[1], ids[-1]],
+                                                  tokenizer.encode("good").ids]  # fmt: skip
+    assert found.labels.tolist() == [1, 0]
+    assert found.ids[0].dtype == np.int32
+    assert text.encode(texts, tokenizer, max_length=6).lengths.tolist() == [6, 3]
+    with pytest.raises(ValueError, match="max_length is 2, must be"):
+        text.encode(texts, tokenizer, max_length=2)
