@@ -64,7 +64,7 @@ def check_scalar(
     Example:
       >>> check_scalar("level", -1.0, at_least=0.0)
       Traceback (most recent call last):
-      jaxlab.errors.InputError: level is -1.0, must be at least 0.0
+      jaxlab.errors.ValueError: level is -1.0, must be at least 0.0
     """
     if np.shape(value) != ():
         raise InputError(f"{name} has shape {np.shape(value)}, must be a scalar")
@@ -95,7 +95,7 @@ def check_count(name: str, value: Any, *, at_least: int = 1) -> None:
     Example:
       >>> check_count("num_steps", 2.5)
       Traceback (most recent call last):
-      jaxlab.errors.InputError: num_steps is 2.5, must be a whole number of at least 1
+      jaxlab.errors.ValueError: num_steps is 2.5, must be a whole number of at least 1
     """
     try:
         if isinstance(value, bool | np.bool_) or operator.index(value) < at_least:
@@ -112,7 +112,7 @@ def check_counts(name: str, values: Sequence[Any], *, at_least: int = 1) -> None
     Example:
       >>> check_counts("features", ())
       Traceback (most recent call last):
-      jaxlab.errors.InputError: features is (), must hold one whole number or more
+      jaxlab.errors.ValueError: features is (), must hold one whole number or more
     """
     if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str) or not len(values):
         raise InputError(f"{name} is {values!r}, must hold one whole number or more")
@@ -126,7 +126,7 @@ def check_seeds(name: str, seeds: Sequence[Any]) -> None:
     Example:
       >>> check_seeds("seeds", (3, 3))
       Traceback (most recent call last):
-      jaxlab.errors.InputError: seeds is (3, 3), seeds must differ
+      jaxlab.errors.ValueError: seeds is (3, 3), seeds must differ
     """
     seeds = seeds if isinstance(seeds, str) else tuple(seeds)
     check_counts(name, seeds, at_least=0)
@@ -157,7 +157,7 @@ def check_arguments(
     Example:
       >>> check_arguments("step", lambda *, accumulate=1: None, {"acumulate": 2})
       Traceback (most recent call last):
-      jaxlab.errors.InputError: step has 'acumulate', must be one of: accumulate
+      jaxlab.errors.ValueError: step has 'acumulate', must be one of: accumulate
     """
     parameters = inspect.signature(function).parameters.values()
     plain = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

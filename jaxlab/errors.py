@@ -24,10 +24,15 @@ class InputError(UserError, ValueError):
     Example:
       >>> raise InputError("level is -1.0, must be at least 0.0")
       Traceback (most recent call last):
-      jaxlab.errors.InputError: level is -1.0, must be at least 0.0
+      jaxlab.errors.ValueError: level is -1.0, must be at least 0.0
       >>> issubclass(InputError, ValueError)
       True
     """
+
+
+# What a traceback or a log shows is what documentation names and `except` catches.
+InputError.__name__ = InputError.__qualname__ = "ValueError"
+ValueError = InputError  # where pickle looks for it
 
 
 class InputTypeError(UserError, TypeError):

@@ -156,7 +156,7 @@ def check_output(path: epath.PathLike) -> None:
     Example:
       >>> check_output("missing/a.png")
       Traceback (most recent call last):
-      jaxlab.errors.InputError: missing/a.png cannot be written: there is no folder missing
+      jaxlab.errors.ValueError: missing/a.png cannot be written: there is no folder missing
     """
     if _in_bucket(path):
         return
@@ -226,7 +226,7 @@ def parse_json(text: str | bytes, name: str) -> Any:
       [1, 2]
       >>> parse_json(b"nan.", "a.json")
       Traceback (most recent call last):
-      jaxlab.errors.InputError: a.json is not JSON: Expecting value: line 1 column 1 (char 0)
+      jaxlab.errors.ValueError: a.json is not JSON: Expecting value: line 1 column 1 (char 0)
     """
     try:
         return json.loads(text.decode() if isinstance(text, bytes) else text)

@@ -93,7 +93,7 @@ def check_rate(rate: ArrayLike) -> None:
     Example:
       >>> check_rate(0.0)
       Traceback (most recent call last):
-      jaxlab.errors.InputError: rate is 0.0, must be above 0
+      jaxlab.errors.ValueError: rate is 0.0, must be above 0
     """
     check_scalar("rate", rate, above=0)
     value = concrete(rate)

@@ -133,7 +133,7 @@ def example_losses(
     [2.3026]
     >>> example_losses("focal", class_counts=counts, tau=7.0)
     Traceback (most recent call last):
-    jaxlab.errors.InputError: tau is 7.0, objective 'focal' takes none, only gamma
+    jaxlab.errors.ValueError: tau is 7.0, objective 'focal' takes none, only gamma
     """
     if not isinstance(objective, str) or objective not in OBJECTIVES:
         raise InputError(f"objective is {objective!r}, must be one of {tuple(OBJECTIVES)}")

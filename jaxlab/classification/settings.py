@@ -38,7 +38,7 @@ def check_setting(setting: Mapping[str, Mapping[str, Any]], *, num_steps: int) -
     >>> check_setting({"data": {"name": "sinusoid"}, "model": {"kind": "mlp"}, "objective": {},
     ...                "optimizer": {"name": "sgd", "learning_rate": -1.0}}, num_steps=9)
     Traceback (most recent call last):
-    jaxlab.errors.InputError: learning_rate is -1.0, must be above 0.0
+    jaxlab.errors.ValueError: learning_rate is -1.0, must be above 0.0
     """
     for section in setting:
         if section not in SECTIONS:

@@ -30,7 +30,7 @@ def check_study(config: Mapping[str, Any], candidates: Candidates) -> None:
 
     >>> check_study(dict.fromkeys(KEYS) | {"seeds": (1, 1)}, lambda config, arm: [])
     Traceback (most recent call last):
-    jaxlab.errors.InputError: seeds is (1, 1), seeds must differ
+    jaxlab.errors.ValueError: seeds is (1, 1), seeds must differ
     """
     for key in KEYS:
         if key not in config:

@@ -120,7 +120,7 @@ def check_images(source: str, images: np.ndarray) -> np.ndarray:
     Example:
       >>> check_images("a.npz, images", np.eye(2, dtype=np.uint8)[None])  # doctest: +ELLIPSIS
       Traceback (most recent call last):
-      jaxlab.errors.InputError: a.npz, images: every value is 0 or 1, which is black among...
+      jaxlab.errors.ValueError: a.npz, images: every value is 0 or 1, which is black among...
     """
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         largest = images.max(initial=0) if images.dtype.kind in "iuf" else 0
@@ -169,7 +169,7 @@ def check_labels(source: str, labels: np.ndarray, count: int | None = None) -> n
     Example:
       >>> check_labels("a.npz", np.array([0, -1]))  # doctest: +ELLIPSIS
       Traceback (most recent call last):
-      jaxlab.errors.InputError: a.npz: labels are int64 from -1 to 0, class numbers need to be...
+      jaxlab.errors.ValueError: a.npz: labels are int64 from -1 to 0, class numbers need to be...
     """
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1 or (count is not None and len(labels) != count):

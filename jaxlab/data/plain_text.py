@@ -67,7 +67,7 @@ def decode_text(raw: bytes, name: str, *, some_damage: bool = False) -> str:
       'né\\n'
       >>> decode_text("né".encode("latin-1"), "a.txt")
       Traceback (most recent call last):
-      jaxlab.errors.InputError: a.txt is not text in UTF-8: 1 of its 2 bytes cannot be read, the \
+      jaxlab.errors.ValueError: a.txt is not text in UTF-8: 1 of its 2 bytes cannot be read, the \
 first in line 1; save it as UTF-8, such as with `iconv -f LATIN1 -t UTF-8`
     """
     if raw[:2] == b"\x1f\x8b":

@@ -34,7 +34,7 @@ def check_class_prior(
     Example:
       >>> check_class_prior([0.5, 0.5, 0.0])  # doctest: +ELLIPSIS
       Traceback (most recent call last):
-      jaxlab.errors.InputError: class_prior is 0.0 for class 2, must be positive: estimate ...
+      jaxlab.errors.ValueError: class_prior is 0.0 for class 2, must be positive: estimate ...
     """
     shape = np.shape(class_prior)
     if len(shape) != 1 or (num_classes is not None and shape[0] != num_classes):
@@ -59,7 +59,7 @@ def check_labels(labels: ArrayLike, num_classes: int, *, name: str = "labels") -
     Example:
       >>> check_labels(jnp.array([0, 3]), 3)
       Traceback (most recent call last):
-      jaxlab.errors.InputError: labels has value 3, must be in [0, 3)
+      jaxlab.errors.ValueError: labels has value 3, must be in [0, 3)
     """
     dtype = getattr(labels, "dtype", None) or jnp.asarray(labels).dtype
     if not jnp.issubdtype(dtype, jnp.integer):

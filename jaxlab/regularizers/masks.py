@@ -134,7 +134,7 @@ def select(mask: Mask | None, params: Params, *, stacked: Mask = False) -> tuple
     Example:
       >>> select(None, {"b": jnp.ones(3)})
       Traceback (most recent call last):
-      jaxlab.errors.InputError: params has no leaf with two or more axes: choose leaves by mask=
+      jaxlab.errors.ValueError: params has no leaf with two or more axes: choose leaves by mask=
     """
     layered = expand_mask(stacked, params, name="stacked")
     if mask is None:

@@ -51,7 +51,7 @@ def check_options(
     Example:
       >>> check_options(temperature=0.0)
       Traceback (most recent call last):
-      jaxlab.errors.InputError: temperature is 0.0, must be above 0
+      jaxlab.errors.ValueError: temperature is 0.0, must be above 0
     """
     if mode not in MODES:
         raise InputError(f"mode is {mode!r}, known are {MODES}")
