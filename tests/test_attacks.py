@@ -173,3 +173,32 @@ def test_input_jacobian_norm():
 def test_wrong_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_start_is_uniform_in_the_ball():
+    x = np.full((4, 5000), 0.5, np.float32)
+    start = attacks.pgd(
+        lambda x: x.sum(1), x, epsilon=0.2, step_size=0.0, num_steps=1, key=jax.random.key(0)
+    )
+    share = np.sort(np.ravel((np.asarray(start) - x) / 0.2))
+    np.testing.assert_allclose(share, np.linspace(-1, 1, share.size), atol=0.03)
+
+
+def test_rounding_is_eight_units_in_the_last_place():
+    unit = np.finfo(np.float32).eps
+    call = lambda value, **box: attacks.fgsm(
+        lambda x: x.sum(1), np.full((1, 1), value, np.float32), epsilon=0.0, **box
+    )
+    for units, taken in ((8, True), (9, False)):
+        for value in (1 + units * unit, -units * unit):
+            if taken:
+                call(value)
+            else:
+                with pytest.raises(ValueError, match="must lie in"):
+                    call(value)
+    call(-4 - 32 * unit, low=-4.0)  # and they are those of the larger end
+    with pytest.raises(ValueError, match="must lie in"):
+        call(-4 - 36 * unit, low=-4.0)
+    with pytest.raises(ValueError, match="must lie in"):
+        call(-0.1 - 1e-6, low=-0.1)  # but of 1 at least
+    call(-0.1 - 8e-7, low=-0.1)

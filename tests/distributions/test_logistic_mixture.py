@@ -7,6 +7,7 @@ import pytest
 from logistic import sigmoid
 
 from jaxlab import distributions as dist
+from jaxlab.distributions import logistic_mixture
 
 
 def softplus(x):
@@ -230,3 +231,43 @@ def test_mixture_messages():
         dist.discretized_logistic_mixture_log_prob(
             jnp.zeros((4, 1)), jnp.zeros((4, 3)), num_mixtures=1, edge="rounded"
         )
+
+
+def test_log_of_one_minus_exp_is_exact_in_every_range():
+    log_w = np.linspace(-30, 6, 400)
+    want = np.log(-np.expm1(-np.exp(log_w)))
+    found = jax.jit(logistic_mixture._log1mexp)(jnp.asarray(log_w, jnp.float32))
+    np.testing.assert_allclose(found, want, rtol=4e-7, atol=4e-6)
+
+
+def test_scales_have_a_floor_and_arguments_have_defaults():
+    grid = np.arange(256, dtype=np.float32)[:, None] / 255
+    log_p = lambda log_scale, **kwargs: dist.discretized_logistic_mixture_log_prob(
+        grid, np.tile(np.float32([0.0, 0.1, log_scale]), (256, 1)), num_mixtures=1, **kwargs
+    )
+    np.testing.assert_array_equal(log_p(-9.0), log_p(-7.0))
+    assert np.abs(log_p(-6.9) - log_p(-7.0)).max() > 1e-3
+    np.testing.assert_array_equal(log_p(-2.0), log_p(-2.0, bits=8, edge="exact"))
+    params = random_mixture(0, (3,), 3, 10)
+    key, x = jax.random.key(0), np.full((3, 3), 7 / 255, np.float32)
+    for function, inputs, options in (
+        (dist.discretized_logistic_mixture_log_prob, (x, params), {}),
+        (dist.discretized_logistic_mixture_sample, (key, params), {"temperature": 1.0}),
+        (dist.discretized_logistic_mixture_mean, (params,), {}),
+    ):
+        np.testing.assert_array_equal(
+            function(*inputs), function(*inputs, num_mixtures=10, **options)
+        )
+
+
+def test_a_draw_is_that_of_its_component_and_temperature():
+    """The same key moves y by the scale: halved with the temperature, for one sharp component."""
+    params = np.tile(np.float32([0.0, 0.0, -4.0]), (1000, 1))
+    draw = lambda temperature: 2 * np.asarray(
+        dist.discretized_logistic_mixture_sample(
+            jax.random.key(0), params, num_mixtures=1, temperature=temperature
+        )
+    ) - 1  # fmt: skip
+    np.testing.assert_allclose(2 * draw(0.5), draw(1.0), atol=1e-6)
+    # A logistic's standard deviation is pi / sqrt(3) times its scale.
+    assert draw(1.0).std() == pytest.approx(np.exp(-4) * np.pi / np.sqrt(3), rel=0.07)

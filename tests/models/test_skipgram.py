@@ -1,6 +1,7 @@
 """`jaxlab.models.skipgram`: losses against NumPy in float64, the fast step against the slow sum."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -222,3 +223,49 @@ def test_places_without_reach_change_nothing(case, blocks):
     for name in params:
         np.testing.assert_array_equal(found[name], params[name])
     assert float(loss) == 0
+
+
+@pytest.mark.parametrize("softmax", ["joint", "conditional"])
+def test_a_fit_is_adam_step_by_step(case, softmax):
+    """Two stretches of two steps, measured after each on both kinds of text."""
+    _, pairs, _, _ = case
+    held_out, key = pairs.T, jax.random.key(3)
+    options = {"learning_rate": 0.1, "scale": 0.3, "softmax": softmax, "every": 2}
+    params, found = skipgram.fit_counts(key, pairs, held_out, dim=3, num_steps=4, **options)
+    loss_fn = {"joint": skipgram.joint_cross_entropy, "conditional": skipgram.row_cross_entropy}
+    loss_fn = jax.jit(loss_fn[softmax])
+    want = skipgram.init_params(key, N, 3, words=0.3, contexts=0.3)
+    first = jax.tree.map(jnp.zeros_like, want)
+    second, measured = first, []
+    for step in range(1, 5):
+        slope = jax.grad(loss_fn)(want, pairs)
+        first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, slope)
+        second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, second, slope)
+        move = lambda p, m, v, step=step: (
+            p - 0.1 * (m / (1 - 0.9**step)) / (jnp.sqrt(v / (1 - 0.999**step)) + 1e-8)
+        )
+        want = jax.tree.map(move, want, first, second)
+        if step % 2 == 0:
+            measured.append([float(loss_fn(want, p)) for p in (pairs, held_out)])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-4), params, want)
+    np.testing.assert_allclose(
+        np.stack([found["train"], found["held_out"]], 1), measured, rtol=1e-4
+    )
+
+
+def test_defaults_and_the_two_tables():
+    defaults = lambda f: {
+        name: p.default
+        for name, p in inspect.signature(f).parameters.items()
+        if p.default is not p.empty
+    }
+    assert defaults(skipgram.init_params) == {"words": 0.1, "contexts": 0.1}
+    fit = {"learning_rate": 0.05, "scale": 0.1, "softmax": "joint", "every": 10}
+    assert defaults(skipgram.fit_counts) == fit
+    for function in (skipgram.block_loss, skipgram.sgd_steps):
+        assert defaults(function) == {"num_negatives": 5.0}
+    params = skipgram.init_params(jax.random.key(0), 400, 20, words=0.5, contexts=2.0)
+    assert float(params["words"].std()) == pytest.approx(0.5, rel=0.05)
+    assert float(params["contexts"].std()) == pytest.approx(2.0, rel=0.05)
+    assert abs(np.corrcoef(*(np.ravel(p) for p in params.values()))[0, 1]) < 0.05
+    skipgram.init_params(jax.random.key(0), 2, 1, words=0, contexts=0)  # the smallest

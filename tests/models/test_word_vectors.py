@@ -203,3 +203,25 @@ def test_wrong_arguments_are_named(vectors, tmp_path):
         word_vectors.save_word2vec(tmp_path / "x", ["new york"], vectors[:1])
     with pytest.raises(FileNotFoundError):
         word_vectors.load_word2vec(tmp_path / "none.txt")
+
+
+def test_five_neighbours_by_default_and_a_vector_of_zeros():
+    table = np.concatenate([np.eye(7), np.zeros((1, 7))])
+    found = word_vectors.nearest(table, list("abcdefgz"), "z")
+    assert found == [(word, 0.0) for word in "abcde"]  # ties keep their order
+    rho, count = word_vectors.rank_correlation(
+        table + 0.1, list("abcdefgz"), [("a", "z"), ("a", "b"), ("a", "a")], np.array([2, 1, 3])
+    )
+    assert (rho, count) == (1.0, 3)
+
+
+def test_a_plane_points_to_its_largest_entries():
+    """The two axes of largest variance, with the sign of the largest entry of their direction."""
+    points = np.array([[0, 4.0, 0], [0, -4, 0], [-2, 0, 0], [2, 0, 0]])
+    np.testing.assert_allclose(
+        word_vectors.plane(points), [[4, 0], [-4, 0], [0, -2], [0, 2]], atol=1e-9
+    )
+    turned = points @ np.array([[-0.6, 0.8, 0], [0.8, 0.6, 0], [0, 0, 1]])
+    np.testing.assert_allclose(
+        word_vectors.plane(turned), [[4, 0], [-4, 0], [0, -2], [0, 2]], atol=1e-9
+    )

@@ -1,5 +1,6 @@
 """Evaluation: the importance-weighted bound in closed form, active channels, statistics anew."""
 
+import inspect
 from types import SimpleNamespace
 
 import jax
@@ -138,3 +139,47 @@ def test_sampling_statistics_leave_the_encoder_alone(small):
 
 def test_a_channel_is_in_use_above_a_tenth_of_a_nat():
     assert count_active(np.array([[0.11, 0.1], [0.09, 0.0], [5.0, 0.2]])) == (2, 3)
+
+
+class Told:
+    """A model whose statistics say with what it was run."""
+
+    def apply(self, variables, first, *, key, train, mutable, temperature=0.0, method=None):
+        assert train
+        assert mutable == ["batch_stats"]
+        assert method == (None if jnp.ndim(first) else "sample")
+        size = first if method else first.sum()
+        # What is left of a statistic after one pass from zero.
+        seen = 0.05 * (size + 100 * temperature + jax.random.uniform(key))
+        names = ("enc_0", "group_0", "up_0", "post_0")
+        old = variables["batch_stats"]
+        return None, {"batch_stats": {name: old[name] + seen for name in names}}
+
+
+def test_statistics_are_means_over_batches():
+    variables = {"params": {}, "batch_stats": dict.fromkeys(("enc_0", "group_0", "up_0", "post_0"),
+                                                            jnp.float32(7.0))}  # fmt: skip
+    noise = [float(jax.random.uniform(jax.random.fold_in(KEY, i))) for i in range(100)]
+    sampled = lambda **kwargs: nvae.reestimate_sampling_statistics(
+        Told(), variables, KEY, temperature=0.5, **kwargs
+    )
+    found = sampled(batch=3, num_batches=4)
+    assert float(found["enc_0"]) == 7  # the encoder's stay
+    for name in ("group_0", "up_0", "post_0"):
+        assert float(found[name]) == pytest.approx(53 + np.mean(noise[:4]), rel=1e-5)
+    assert float(sampled()["up_0"]) == pytest.approx(66 + np.mean(noise), rel=1e-5)
+    batches = [jnp.full((2, 1), value) for value in (1.0, 3.0, 5.0)]
+    found = nvae.refresh_statistics(Told(), variables, batches, KEY)
+    keys = [jax.random.split(jax.random.fold_in(KEY, i))[1] for i in range(3)]
+    want = 6 + np.mean([float(jax.random.uniform(key)) for key in keys])
+    for value in found.values():
+        assert float(value) == pytest.approx(want, rel=1e-5)
+
+
+def test_active_channels_are_means_over_images_in_order():
+    scales = [np.arange(12.0).reshape(1, 3, 4), 100 + np.arange(24.0).reshape(2, 3, 4)]
+    output = SimpleNamespace(scales=[SimpleNamespace(kl_per_channel=s) for s in scales])
+    model = SimpleNamespace(apply=lambda variables, x, key: output)
+    found = nvae.active_channels(model)({}, jnp.zeros(3), KEY)
+    np.testing.assert_allclose(found, np.concatenate([s.mean(1) for s in scales]))
+    assert inspect.signature(importance_bound).parameters["chunk"].default == 10

@@ -1,12 +1,21 @@
 """Schedules, balancing and penalties against closed forms and NumPy."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxlab import mesh as mesh_lib
-from jaxlab.models.nvae import NVAE, init_variables, make_loss, make_metrics, prepare_images
+from jaxlab.models.nvae import (
+    NVAE,
+    init_variables,
+    make_loss,
+    make_metrics,
+    objective,
+    prepare_images,
+)
 from jaxlab.models.nvae.objective import (
     balance,
     balance_alphas,
@@ -168,3 +177,35 @@ def test_initial_values_repeat_and_depend_on_the_key():
     np.testing.assert_array_equal(a, b)
     assert not np.array_equal(a, c)
     assert 0.2 < np.abs(a).max() <= 1 / 3
+
+
+def test_defaults_of_the_objective():
+    defaults = lambda f: {
+        name: p.default
+        for name, p in inspect.signature(f).parameters.items()
+        if p.default is not p.empty
+    }
+    assert defaults(kl_coefficient) == {"portion": 0.3, "constant": 1e-4, "minimum": 1e-4}
+    assert defaults(balance_alphas) == {"kind": "square"}
+    assert defaults(make_loss) == {
+        "kl_portion": 0.3,
+        "kl_constant": 1e-4,
+        "kl_minimum": 1e-4,
+        "balancing": "square",
+        "penalty": 1e-2,
+        "penalty_init": None,
+        "spectral_iterations": 4,
+        "static_binarization": False,
+    }
+    assert defaults(objective.training_objective)["spectral_iterations"] == 4
+    assert defaults(prepare_images) == {"key": None, "static": False}
+    assert defaults(init_variables) == {"spectral": True}
+    assert objective.ACTIVE_NATS == 0.1
+
+
+def test_numbers_at_the_edge_are_taken():
+    make_loss(NVAE(8), total_steps=1, kl_portion=0.0, kl_constant=0.0, kl_minimum=1.0, penalty=0.0)
+    make_loss(NVAE(8), total_steps=1, kl_constant=1.0, kl_minimum=0.0, balancing=None)
+    assert float(kl_coefficient(0, 10, constant=0.0, minimum=0.0)) == 0
+    assert float(kl_coefficient(10, 10, constant=1.0, portion=0.5, minimum=1.0)) == 1
+    assert float(kl_coefficient(1, 10, constant=0.1, portion=0.5, minimum=0.25)) == 0.25

@@ -261,3 +261,19 @@ def test_checkpoint_round_trip(tmp_path):
     torch.save({"state_dict": weights}, tmp_path / "bare.pt")
     with pytest.raises(ValueError, match="has no 'args'"):
         reference.read_checkpoint(str(tmp_path / "bare.pt"))
+
+
+def test_errors_are_relative_and_tolerances_those_of_the_quantity():
+    assert parity.tolerance("train/grad_norm") == 1e-3
+    assert parity.tolerance("train/total") == parity.tolerance("eval/kl") == 1e-4
+    error = lambda theirs, ours: parity._error("eval/kl", np.array(theirs), np.array(ours), {})
+    assert error([1.0, -4.0], [1.5, -4.0]) == pytest.approx(0.5 / 4)
+    assert error([0.0, 0.0], [0.0, 0.0]) == 0
+    assert error([0.0], [1e-13]) == pytest.approx(0.1)
+    norms = {"train/grad_norm/a": 2000.0, "train/grad_norm/b": 0.5, "train/total": 1e9}
+    error = lambda theirs, ours: parity._error("train/grad_norm/b", theirs, ours, norms)
+    assert error(0.5, 0.75) == pytest.approx(0.25 / 2)  # a thousandth of the largest
+    assert error(-1, 0.25) == 0.25  # no gradient there
+    assert error(4.0, 5.0) == pytest.approx(0.25)
+    with pytest.raises(ValueError, match=r"eval/kl has shape \(2,\) in the file, \(1,\) here"):
+        parity._error("eval/kl", np.zeros(2), np.zeros(1), {})
