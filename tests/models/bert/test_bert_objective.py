@@ -1,5 +1,7 @@
 """Losses and stages of compression: closed forms, what each stage trains, and errors."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,15 @@ import pytest
 
 from jaxlab import theseus, train
 from jaxlab.models import bert
+from jaxlab.models.bert import objective
+from jaxlab.models.bert.objective import (
+    apply_classifier,
+    make_distillation_loss,
+    make_loss,
+    make_metrics,
+    make_replaced_metrics,
+    make_replacing_loss,
+)
 
 
 def test_losses_in_closed_form():
@@ -117,3 +128,180 @@ def test_a_replacing_stage_changes_the_successor_alone():
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), state.params, params)
     assert all(jax.tree.leaves(moved["successor"]["layers_0"]["output"]))
     assert step._cache_size() == 1
+
+
+@pytest.fixture(scope="module")
+def small():
+    """(deep, shallow, head, params of both, batch): states and logits of some size."""
+    deep = bert.Bert(
+        vocab_size=12, hidden_size=8, num_layers=2, num_heads=2, intermediate_size=8,
+        max_positions=4, init_scale=0.5, dropout=0.3, attention_dropout=0.3,
+    )  # fmt: skip
+    ids = jnp.array([[2, 5, 7], [2, 8, 0], [2, 9, 4], [2, 6, 0]])
+    batch = {
+        "input_ids": ids, "attention_mask": ids != 0, "label": jnp.array([0, 1, 2, 1]),
+        "token_type_ids": jnp.array([[0, 0, 1], [0, 1, 0], [0, 1, 1], [0, 0, 0]]),
+    }  # fmt: skip
+    tree = jax.jit(deep.init)(jax.random.key(0), ids)["params"]
+    rng = np.random.default_rng(3)
+    top = {"dense": {"kernel": jnp.float32(rng.normal(size=(8, 3))), "bias": jnp.zeros(3)}}
+    shallow = bert.make_successor(deep, 1)
+    cut = {k: v for k, v in tree.items() if k != "layers_1"}
+    head = bert.SequenceClassifier(3, pooling="mean", dropout=0.3)
+    return deep, shallow, head, {"bert": tree, "head": top}, {"bert": cut, "head": top}, batch
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def reference(model, head, params, batch, key=None):
+    """Logits by the model and the head themselves."""
+    body, top = (None, None) if key is None else jax.random.split(key)
+    rngs = lambda key: {} if key is None else {"rngs": {"dropout": key}, "train": True}
+    out = model.apply(
+        {"params": params["bert"]}, batch["input_ids"], batch["attention_mask"],
+        batch.get("token_type_ids"), **rngs(body),
+    )  # fmt: skip
+    return head.apply({"params": params["head"]}, out, batch["attention_mask"], **rngs(top))
+
+
+def crossed(logits, labels):
+    x = np.asarray(logits, np.float64)
+    return np.log(np.exp(x).sum(-1)) - x[np.arange(len(x)), labels]
+
+
+def test_a_classifier_sees_the_mask_and_the_types(small):
+    deep, _, head, params, _, batch = small
+    run = jax.jit(lambda params, fields, key: apply_classifier(deep, head, params, fields, key=key))
+    for fields in (batch, {k: v for k, v in batch.items() if k != "token_type_ids"}):
+        for key in (None, jax.random.key(4)):
+            got = run(params, fields, key)
+            np.testing.assert_allclose(got, reference(deep, head, params, fields, key), rtol=1e-6)
+    assert np.abs(run(params, batch, None) - run(params, batch, key)).max() > 0.1
+
+
+def test_metrics_are_counted_by_hand(small):
+    deep, _, head, params, _, batch = small
+    logits = np.asarray(reference(deep, head, params, batch))
+    best, worst = logits.argmax(-1), logits.argmin(-1)
+    labels = np.array([best[0], worst[1], best[2], worst[3]])
+    metrics = jax.jit(make_metrics(deep, head))
+    got = metrics(params, {}, {**batch, "label": jnp.asarray(labels)}, key=None)
+    assert set(got) == {"loss", "accuracy"}
+    assert got["accuracy"].dtype == jnp.float32
+    np.testing.assert_array_equal(got["accuracy"], [1, 0, 1, 0])
+    np.testing.assert_allclose(got["loss"], crossed(logits, labels), rtol=1e-5)
+    # A head of one number has an error and no accuracy.
+    one = head.clone(num_labels=1)
+    tree = {**params, "head": jax.tree.map(lambda p: p[..., :1], params["head"])}
+    got = jax.jit(make_metrics(deep, one))(tree, {}, {**batch, "label": jnp.arange(4.0)}, key=None)
+    assert set(got) == {"loss"}
+    np.testing.assert_allclose(got["loss"], (logits[:, 0] - np.arange(4)) ** 2, rtol=1e-5)
+
+
+def test_the_loss_of_fine_tuning_is_the_mean_with_dropout(small):
+    deep, _, head, params, _, batch = small
+    key, labels = jax.random.key(2), np.asarray(batch["label"])
+    loss_fn = make_loss(deep, head)
+    run = jax.jit(lambda p: loss_fn(p, {"a": 1}, batch, key=key, step=0))
+    loss, (state, metrics) = run(params)
+    want = crossed(reference(deep, head, params, batch, key), labels).mean()
+    np.testing.assert_allclose(loss, want, rtol=1e-5)
+    assert (state, metrics) == ({"a": 1}, {})
+    mask = jax.tree.map(lambda _: False, params)
+    mask["head"] = {"dense": {"kernel": True, "bias": False}}
+    masked = make_loss(deep, head, mask=mask)
+    grads = jax.jit(jax.grad(lambda p: masked(p, {}, batch, key=key, step=0)[0]))(params)
+    assert grads["head"]["dense"]["kernel"].any()
+    assert not grads["head"]["dense"]["bias"].any()
+    assert not any(g.any() for g in jax.tree.leaves(grads["bert"]))
+
+
+def test_the_loss_of_distillation_hears_the_teacher_without_dropout(small):
+    deep, shallow, head, params, short, batch = small
+    key, labels = jax.random.key(2), np.asarray(batch["label"])
+    both = {**short, "teacher": jax.tree.map(lambda p: p * 1.3, params)}
+    student = np.asarray(reference(shallow, head, short, batch, key), np.float64)
+    teacher = np.asarray(reference(deep, head, both["teacher"], batch), np.float64)
+    log = lambda x: x - np.log(np.exp(x).sum(-1, keepdims=True))
+    for said, temperature, soft in (({}, 2.0, 0.5), ({"temperature": 3.0, "soft": 0.8}, 3.0, 0.8)):
+        cross = -(np.exp(log(teacher / temperature)) * log(student / temperature)).sum(-1)
+        want = soft * temperature**2 * cross + (1 - soft) * crossed(student, labels)
+        loss_fn = make_distillation_loss(shallow, head, deep, **said)
+        loss, (state, metrics) = jax.jit(
+            lambda p, loss_fn=loss_fn: loss_fn(p, {"a": 1}, batch, key=key, step=0)
+        )(both)
+        np.testing.assert_allclose(loss, want.mean(), rtol=1e-4)
+        assert (state, metrics) == ({"a": 1}, {})
+    mask = {
+        **jax.tree.map(lambda _: True, both),
+        "head": jax.tree.map(lambda _: False, both["head"]),
+    }
+    loss_fn = make_distillation_loss(shallow, head, deep, mask=mask)
+    grads = jax.jit(jax.grad(lambda p: loss_fn(p, {}, batch, key=key, step=0)[0]))(both)
+    assert grads["bert"]["embeddings"]["word"]["embedding"].any()
+    assert not any(g.any() for g in jax.tree.leaves((grads["teacher"], grads["head"])))
+
+
+def test_the_loss_of_replacing_draws_at_the_rate_of_the_step(small, monkeypatch):
+    deep, shallow, head, params, short, batch = small
+    both = bert.stage_params("replacing", short, params)
+    rates, found = [], []
+
+    def record(key, rate, count):
+        rates.append((float(rate), count))
+        return jnp.array([len(rates) % 2 == 1])
+
+    monkeypatch.setattr(objective.theseus, "sample_gates", record)
+    loss_fn = make_replacing_loss(deep, shallow, head)
+    state = {"rate_base": jnp.float32(0.5), "rate_slope": jnp.float32(0.125)}
+    key, labels = jax.random.key(2), np.asarray(batch["label"])
+    for step in (0, 1, 6):
+        loss, (after, metrics) = loss_fn(both, state, batch, key=key, step=step)
+        found.append((float(loss), float(metrics["rate"]), float(metrics["replaced"])))
+        assert after is state
+    assert rates == [(0.5, 1), (0.625, 1), (1.0, 1)]
+    assert [x[1:] for x in found] == [(0.5, 1.0), (0.625, 0.0), (1.0, 1.0)]
+    # With all replaced it is the successor's own loss, drawn with the second and third key.
+    _, body, top = jax.random.split(key, 3)
+    out = shallow.apply(
+        {"params": short["bert"]}, batch["input_ids"], batch["attention_mask"],
+        batch["token_type_ids"], train=True, rngs={"dropout": body},
+    )  # fmt: skip
+    logits = head.apply(
+        {"params": short["head"]}, out, batch["attention_mask"], train=True, rngs={"dropout": top}
+    )
+    want = crossed(logits, labels).mean()
+    np.testing.assert_allclose([found[0][0], found[2][0]], want, rtol=1e-5)
+    assert abs(found[1][0] - want) > 1e-3
+    mask = jax.tree.map(lambda _: False, both)
+    frozen = make_replacing_loss(deep, shallow, head, mask=mask)
+    monkeypatch.undo()
+    grads = jax.jit(jax.grad(lambda p: frozen(p, state, batch, key=key, step=0)[0]))(both)
+    assert not any(g.any() for g in jax.tree.leaves(grads))
+
+
+def test_metrics_of_the_mixed_model_are_those_of_the_gates(small):
+    deep, shallow, head, params, short, batch = small
+    moved = {**short, "bert": jax.tree.map(lambda p: p * 1.2, short["bert"])}
+    both = bert.stage_params("replacing", moved, params)
+    metrics = jax.jit(make_replaced_metrics(deep, shallow, head))
+    # Only its layer is the successor's own: embeddings are shared.
+    mixed = {"bert": theseus.extract_successor(both), "head": params["head"]}
+    for gate, model, tree in ((False, deep, params), (True, shallow, mixed)):
+        logits = np.asarray(reference(model, head, tree, batch))
+        labels = np.where([1, 0, 0, 1], logits.argmax(-1), logits.argmin(-1))
+        state = {"gates": jnp.array([gate])}
+        got = metrics(both, state, {**batch, "label": jnp.asarray(labels)}, key=None)
+        assert set(got) == {"loss", "accuracy"}
+        np.testing.assert_array_equal(got["accuracy"], np.float32([1, 0, 0, 1]))
+        np.testing.assert_allclose(got["loss"], crossed(logits, labels), rtol=1e-4, atol=1e-6)
+
+
+def test_labels_left_out_give_no_gradient_that_is_none():
+    """The row of a label outside the head is NaN; the others and their gradients are not."""
+    logits = jnp.array([[jnp.inf, 0.0], [1.0, 2.0]])
+    run = jax.jit(lambda x, y: bert.task_loss(x, y)[1])
+    assert np.isfinite(jax.grad(run)(logits, jnp.array([2, 1]))).all()
+    with pytest.raises(ValueError, match=r"labels are -1 to 0, the head has classes \[0, 2\)"):
+        bert.task_loss(jnp.zeros((2, 2)), jnp.array([-1, 0]))
+    assert bert.task_loss(jnp.zeros((0, 2)), jnp.zeros(0, int)).shape == (0,)
+    np.testing.assert_allclose(bert.task_loss(jnp.zeros((2, 2)), [0, 1]), np.log(2), rtol=1e-6)
