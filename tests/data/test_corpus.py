@@ -233,3 +233,73 @@ def test_broken_files_are_named(tmp_path):
     path.write_text("# head\na\tb\t1.5\na b 2\n")
     with pytest.raises(ValueError, match=r"pairs.tsv, line 3: 'a b 2' is not"):
         corpora.load_word_pairs(str(path))
+
+
+# --- By hand --------------------------------------------------------------------------------------
+
+
+def numbered(*sizes):
+    """A corpus of paragraphs of these sizes, whose tokens are all different words."""
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    words = tuple(f"w{i}" for i in range(offsets[-1]))
+    return corpora.Corpus(words, np.arange(offsets[-1], dtype=np.int32), offsets)
+
+
+def test_blocks_by_hand():
+    """Blocks end with a paragraph: by its last token, so that 4 and 4 are two blocks of 4."""
+    corpus = numbered(4, 4, 3, 2, 4, 3)
+    blocks = [0, 1, 2, 3, 4, 4]  # last tokens 3, 7, 10, 12, 16, 19
+    for seed, share, count in ((0, 0.1, 1), (1, 0.5, 2), (2, 0.99, 4), (3, 0.3, 2)):
+        chosen = np.random.default_rng(seed).choice(np.arange(5), count, replace=False)
+        options = {"held_out": share, "seed": seed} if seed else {}
+        train, held_out = corpora.split_blocks(corpus, block_tokens=4, **options)
+        want = [[], []]
+        for p, block in enumerate(blocks):
+            want[block in chosen].append(corpus.ids[corpus.offsets[p] : corpus.offsets[p + 1]])
+        for part, paragraphs in zip((train, held_out), want, strict=True):
+            assert part.ids.tolist() == np.concatenate(paragraphs).tolist()
+            assert np.diff(part.offsets).tolist() == [len(p) for p in paragraphs]
+            assert part.words == corpus.words
+    # Two blocks are enough, and one of them stays for training.
+    halves = corpora.split_blocks(numbered(2, 2), held_out=0.9, block_tokens=2)
+    assert [len(part) for part in halves] == [2, 2]
+
+
+def test_only_long_paragraphs_are_cut_and_at_ends_of_blocks():
+    # 0.5 of 20 tokens to hold out: a paragraph of more than 5 is long.
+    pieces = lambda corpus, **options: sorted(
+        corpus.ids[a:b].tolist()
+        for corpus in corpora.split_blocks(corpus, held_out=0.5, **options)
+        for a, b in zip(corpus.offsets[:-1], corpus.offsets[1:], strict=True)
+    )
+    ids = np.arange(20).tolist()
+    found = pieces(numbered(5, 6, 4, 5), block_tokens=3)
+    assert found == [ids[:5], ids[5:6], ids[6:9], ids[9:11], ids[11:15], ids[15:]]
+    assert pieces(numbered(5, 5, 5, 5), block_tokens=3) == [ids[i : i + 5] for i in (0, 5, 10, 15)]
+    # No longer than a block: not cut.
+    assert pieces(numbered(7, 7, 6), block_tokens=7) == [ids[:7], ids[7:14], ids[14:]]
+
+
+def test_small_counts_by_hand(caplog, tmp_path):
+    corpus = corpora.read_texts(["a b a c b\u2029c\n \t\nb a", "One word\n\nalone"])
+    assert corpus.words == ("a", "b", "c", "one", "word")
+    assert corpus.ids.tolist() == [0, 1, 0, 2, 1, 1, 0, 3, 4]
+    assert corpus.offsets.tolist() == [0, 5, 7, 9]
+    assert corpus.counts.tolist() == [3, 3, 1, 1, 1]
+    assert (corpus.ids.dtype, corpus.paragraphs.dtype) == (np.int32, np.int32)
+    near = corpora.cooccurrence(corpus, 3, window=1)
+    assert near.tolist() == [[0, 3, 1], [3, 0, 1], [1, 1, 0]]
+    assert corpora.cooccurrence(corpus, 5)[0].tolist() == [2, 5, 2, 0, 0]  # reaches 5 by default
+    seven = numbered(7)
+    assert corpora.cooccurrence(seven, 7)[0].tolist() == [0, 1, 1, 1, 1, 1, 0]
+    few = corpora.frequent_words(corpus, 3)
+    assert (few.words, few.ids.tolist()) == (("a", "b"), [0, 1, 0, 1, 1, 0])
+    assert few.offsets.tolist() == [0, 4, 6, 6]
+    with pytest.raises(ValueError, match="no two of the 2 most frequent words are neighbours"):
+        corpora.cooccurrence(corpora.read_texts(["a x y b z a x y b z"]), 2, window=1)
+    counts = np.array([90, 9, 1, 0])
+    rates = corpora.subsampling_rates(counts, 0.1)
+    want = [(10 / 90) ** 0.5 + 10 / 90, 1, 1, 1]
+    np.testing.assert_allclose(rates, want)
+    with pytest.raises(ValueError, match="fewer than 2 words occur min_count 4 times"):
+        corpora.frequent_words(corpus, 4)

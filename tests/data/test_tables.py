@@ -142,3 +142,61 @@ def test_standardize_needs_rows_and_numbers():
         standardize(X, np.full((1, 2), np.nan))
     with pytest.raises(ValueError, match=r"rows have shape \(2,\)"):
         standardize(X[0])
+
+
+def test_scaling_by_hand():
+    train = np.array([[0.0, 5.0], [10.0, 5.0], [20.0, 5.0], [90.0, 5.0], [30.0, 5.0]])
+    found, other = standardize(train, np.array([[-50.0, 6.0], [95.0, 4.0]]), tails=0.25)
+    # Quarters at 10 and 30: 10, 10, 20, 30, 30 have mean 20 and variance 80.
+    np.testing.assert_allclose(found[:, 0], np.array([-10, -10, 0, 10, 10]) / 80**0.5, rtol=1e-6)
+    np.testing.assert_allclose(other[:, 0], np.array([-10, 10]) / 80**0.5, rtol=1e-6)
+    assert not found[:, 1].any()
+    assert not other[:, 1].any()  # what never varies in training is 0 everywhere
+    assert found.dtype == other.dtype == np.float32
+    x = np.random.default_rng(0).normal(size=(3000, 2))
+    np.testing.assert_array_equal(*(s for t in ({}, {"tails": 0.001}) for s in standardize(x, **t)))
+
+
+def test_every_kind_of_value_of_r():
+    def read(raw):
+        return tables._RReader(b"RDX2\nX\n" + number(2, 0, 0) + raw).read()
+
+    assert read(number(254)) is None
+    assert read(number(9, -1)) is None  # R's missing text
+    assert read(number(9, 2) + "é".encode()) == "é"
+    for kind in (10, 13):
+        values, attributes = read(number(kind, 3, 1, -(2**31), 0))
+        assert values.tolist() == [1, -(2**31), 0]
+        assert values.dtype == np.int64
+        assert attributes == {}
+    values, _ = read(number(14, 2) + struct.pack(">2d", 1.5, -2.0))
+    assert values.tolist() == [1.5, -2.0]
+    assert read(strings("a", "b")) == (["a", "b"], {})
+    listed, _ = read(number(19, 2) + number(13, 1, 4) + number(254))
+    assert listed[0][0].tolist() == [4]
+    assert listed[1] is None
+    # Pairs with a name, without one, with attributes of their own; a name given once is known.
+    pairs = number(0x402) + symbol("one") + number(254)
+    pairs += number(0x602) + number(254) + number(1 << 8 | 255) + number(254) + number(254)
+    assert read(pairs) == {"one": None}
+    assert read(number(2) + text("x") + number(254)) == {None: "x"}
+    two = number(0x402) + symbol("a") + text("x") + number(0x402) + symbol("b") + text("y")
+    again = number(0x402) + number(2 << 8 | 255) + text("z") + number(254)
+    assert read(two + again) == {"a": "x", "b": "z"}
+    for raw, message in [(number(3, 1), "R data of kind 3"), (number(9, 5) + b"abc", "too early"),
+                         (number(13, -1), "too early"), (b"\0\0\0", "too early")]:  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            read(raw)
+    assert read(number(9, 3) + b"abc") == "abc"  # up to the last byte
+
+
+def test_a_table_may_be_packed_or_not_and_classes_come_by_frequency(tmp_path):
+    (tmp_path / "shuttle").mkdir()
+    raw = lzma.compress(frame([3, 1, 3, 1], levels=("a", "b", "c")))
+    (tmp_path / "shuttle" / "Shuttle.rda").write_bytes(raw)
+    x, y, classes = load_table("shuttle", tmp_path)
+    assert classes == ("a", "c", "b")  # as often, in the order of the file; none at all
+    assert y.tolist() == [1, 0, 1, 0]
+    assert x.tolist() == X.tolist()
+    store(tmp_path, gzip.compress(lzma.compress(frame([1, 1, 1, 2]))))
+    assert load_table("shuttle", tmp_path)[1].tolist() == [0, 0, 0, 1]  # the packed one is first
