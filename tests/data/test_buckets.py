@@ -1,5 +1,8 @@
 """Batches of texts of like length."""
 
+import copy
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -153,3 +156,10 @@ def test_texts_of_one_length_keep_their_order(tokens):
     batches = buckets.text_eval_batches(tokens, 103, buckets=(20,))
     order = sorted(range(103), key=lambda i: (tokens.lengths[i], i))
     assert next(iter(batches))["index"].tolist() == order
+
+
+def test_a_set_equals_itself_alone_and_does_not_change(tokens):
+    for one in (buckets.text_eval_batches(tokens, 9, buckets=(20,)),):
+        assert one != copy.copy(one)  # arrays have no truth value to compare by
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(one, dataclasses.fields(one)[0].name, None)

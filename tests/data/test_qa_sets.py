@@ -1,6 +1,8 @@
 """Whole sets of questions: which record goes where, counted."""
 
 import collections
+import copy
+import dataclasses
 import json
 
 import numpy as np
@@ -10,6 +12,7 @@ pytest.importorskip("tokenizers")
 
 from jaxlab.data import qa, qa_sets, wordpiece
 from jaxlab.data.qa_tokens import Limits
+from jaxlab.data.text import TokenSet
 from jaxlab.errors import InputError
 
 
@@ -32,7 +35,12 @@ def test_files_are_joined_and_split_by_article(tmp_path):
     articles = [(f"t{i}", f"place {i} x", "what?", "x") for i in range(30)]
     write(tmp_path / "a.json", articles[:20])
     write(tmp_path / "b.json", articles[20:])
-    found = qa_sets.load_records(["a.json", "b.json"], tmp_path)
+    unanswered = {"context": "c", "qas": [{"question": "q", "answers": []}]}
+    tree = {"data": [{"title": "u", "paragraphs": [unanswered]}]}
+    (tmp_path / "c.json").write_text(json.dumps(tree))
+    skipped = collections.Counter()
+    found = qa_sets.load_records(["a.json", "b.json", "c.json"], tmp_path, skipped=skipped)
+    assert skipped == {"no answer given": 1}
     assert list(found) == list(qa_sets.SPLITS) == ["train", "validation", "test"]
     assert [len(side) for side in found.values()] == [24, 3, 3]
     records = [record for name in ("a.json", "b.json") for record in qa.read_squad(tmp_path / name)]
@@ -111,3 +119,11 @@ def test_shares_and_files_are_checked(tmp_path):
     write(tmp_path / "b.json", [])
     with pytest.raises(InputError, match=r"b\.json: no question has an answer \(\{'seen'"):
         qa_sets.load_records(["b.json"], tmp_path, skipped=skipped)
+
+
+def test_a_set_equals_itself_alone_and_does_not_change():
+    tokens = TokenSet([np.array([1])], np.array([0]))
+    for one in (qa_sets.QASet([], tokens, collections.Counter()),):
+        assert one != copy.copy(one)  # arrays have no truth value to compare by
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(one, dataclasses.fields(one)[0].name, None)

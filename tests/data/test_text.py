@@ -1,5 +1,7 @@
 """Text sets, their splits, and texts as tokens."""
 
+import copy
+import dataclasses
 import gzip
 import json
 
@@ -251,3 +253,11 @@ def test_cut_texts_keep_their_last_token(wordpiece):
     assert text.encode(texts, tokenizer, max_length=6).lengths.tolist() == [6, 3]
     with pytest.raises(ValueError, match="max_length is 2, must be"):
         text.encode(texts, tokenizer, max_length=2)
+
+
+def test_a_set_equals_itself_alone_and_does_not_change():
+    labels = np.array([0])
+    for one in (TextSet(["a"], labels, ("x",)), text.TokenSet([labels], labels)):
+        assert one != copy.copy(one)  # arrays have no truth value to compare by
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(one, dataclasses.fields(one)[0].name, None)
