@@ -293,3 +293,115 @@ def test_idx_lengths_and_values_are_checked(tmp_path, digits):
     path.write_bytes(idx_bytes(X[:, :3]))
     with pytest.raises(ValueError, match=rf"{path}: images have shape \(2, 3, 4, 1\), must be"):
         formats.read_idx_pair(path, tmp_path / "labels")
+
+
+# --- At the bounds --------------------------------------------------------------------------------
+
+
+def test_images_and_labels_at_their_bounds():
+    check = lambda images: formats.check_images("a", images)
+    for plain in ([[0, 0], [0, 0]], [[1, 1], [1, 1]], [[0, 2], [1, 0]], [[0, 255], [0, 0]]):
+        images = np.array([plain], np.uint8)
+        np.testing.assert_array_equal(check(images), images[..., None])
+    for channels in (1, 3):
+        assert check(np.full((2, 4, 4, channels), 9, np.uint8)).shape == (2, 4, 4, channels)
+    for images, advice in [
+        (np.array([[[0, 1]]]), "is needed$"),  # whole numbers up to 1 say nothing
+        (np.array([[[0, 2]]]), r"is needed: np\.round\(x\)"),
+        (np.array([[[0.0, 1.0]]]), r"is needed: np\.round\(255 \* x\)"),
+        (np.array([[[0.0, 1.5]]]), r"is needed: np\.round\(x\)"),
+        (np.zeros((0, 2, 2)), r"\(0, 2, 2\), uint8 .* is needed: np\.round\(255"),
+        (np.full((1, 2), 9, np.uint8), r"uint8 \(1, 2\) from 9 to 9, .* is needed$"),
+        (np.zeros((1, 2, 2, 1, 1), np.uint8), "is needed$"),
+    ]:
+        with pytest.raises(ValueError, match=advice):
+            check(images)
+    most = 2**31 - 1
+    assert formats.check_labels("a", np.array([0, most])).tolist() == [0, most]
+    assert formats.check_labels("a", np.zeros(0, int)).tolist() == []
+    assert formats.check_labels("a", np.array([[3]]), 1).tolist() == [3]
+    with pytest.raises(ValueError, match=f"class numbers need to be from 0 to {most}"):
+        formats.check_labels("a", np.array([0, most + 1]))
+    with pytest.raises(ValueError, match=r"a: labels have shape \(1, 2\): of one-hot"):
+        formats.check_labels("a", np.zeros((1, 2), int))
+    with pytest.raises(ValueError, match=r"a: labels have shape \(1, 1, 1\)$"):
+        formats.check_labels("a", np.zeros((1, 1, 1), int))
+
+
+def test_a_pair_of_idx_files(tmp_path):
+    (tmp_path / "i").write_bytes(idx_bytes(X))
+    (tmp_path / "l").write_bytes(idx_bytes(np.array([7, 0])))
+    images, labels = formats.read_idx_pair(tmp_path / "i", tmp_path / "l")
+    np.testing.assert_array_equal(images, X[..., None])
+    assert (labels.tolist(), labels.dtype) == ([7, 0], np.int32)
+
+
+def test_a_pack_says_what_is_wrong_with_its_places(tmp_path):
+    path = tmp_path / "pack.npz"
+    write_jpeg_pack(path, 2, size=16)
+    images, labels = formats.read_jpeg_pack(path, lambda n: np.arange(n)[::-1], image_size=16)
+    assert images.shape == (2, 16, 16, 3)
+    assert labels.tolist() == [1, 0]
+    with np.load(path) as found:
+        good = dict(found)
+    ends = good["offsets"]
+    for offsets, message in [
+        (ends + 1, "offsets of length 3 end at"), (ends[:-1], "offsets of length 2 end at"),
+        (ends - np.array([0, 0, 1]), "offsets of length 3 end at"),
+        (ends * 1.0, "offsets are float64"), (ends[None], r"offsets are int64 \(1, 3\)"),
+        (ends[:0], r"offsets are int64 \(0,\)"),
+    ]:  # fmt: skip
+        np.savez(path, **{**good, "offsets": offsets})
+        with pytest.raises(ValueError, match=message):
+            formats.read_jpeg_pack(path, np.arange, image_size=16)
+
+
+def test_which_array_is_taken(tmp_path):
+    path = tmp_path / "a.npz"
+    one = lambda value: np.full((1, 2, 2), value, np.uint8)
+    order = ["{}_images", "images_{}", "x_{}", "{}_x"]
+    names = [form.format(n) for n in ("validation", "valid", "val", "dev") for form in order]
+    names += ["images", "x"]
+    arrays = {name: one(10 + i) for i, name in enumerate(names)}
+    for i in range(len(names)):
+        np.savez(path, **{name: arrays[name] for name in reversed(names[i:])})
+        assert formats.read_npz(path, "validation")[0].flat[0] == 10 + i
+        assert formats.npz_has_split(path, "validation") == (i < len(names) - 2)
+        assert not formats.npz_has_split(path, "test")
+    # Labels of no split belong to images of no split, and to those of training.
+    cases = [("x", "test", True), ("X", "test", True), ("x_test", "test", False)]
+    for key, split, there in [*cases, ("x_train", "train", True), ("images", "validation", True)]:
+        np.savez(path, **{key: one(5), "y": [3]})
+        labels = formats.read_npz(path, split)[1]
+        assert (labels is not None) == there
+    np.savez(path, x=one(5), y=[3], labels=[4], y_test=[5])
+    assert formats.read_npz(path, "test")[1].tolist() == [5]
+    assert formats.read_npz(path, "train")[1].tolist() == [4]
+    assert formats.split_names("validation", ".npz") == (
+        "validation.npz", "valid.npz", "val.npz", "dev.npz",
+    )  # fmt: skip
+
+
+def test_five_thousand_digits(tmp_path, monkeypatch):
+    path = tmp_path / formats.MNIST5K_FILE
+    table = np.zeros((5000, 785), np.uint8)
+    table[:, 783], table[:, 0] = 255, np.arange(5000) % 200
+    table[:, 784] = np.repeat(np.arange(10), 500)
+    text = lambda: "\n".join(",".join(map(str, row)) for row in table.tolist()) + "\n"
+    path.write_bytes(gzip.compress(text().encode(), 1))
+    images, labels = formats.read_mnist5k(path)
+    np.testing.assert_array_equal(images.reshape(5000, 784), table[:, :784])
+    assert images.shape == (5000, 28, 28, 1)
+    np.testing.assert_array_equal(labels, table[:, 784])
+    table[0, 784] = 1
+    path.write_bytes(gzip.compress(text().encode(), 1))
+    with pytest.raises(ValueError, match="holds other labels than 500 of each digit"):
+        formats.read_mnist5k(path)
+    # The data folder goes before an installed package, and the set's own folder before both.
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None)
+    assert formats.find_mnist5k(tmp_path) == path
+    (tmp_path / "mnist5k").mkdir()
+    assert formats.find_mnist5k(tmp_path) == path
+    (own := tmp_path / "mnist5k" / path.name).write_bytes(b"")
+    assert formats.find_mnist5k(tmp_path) == own
+    assert formats.find_mnist5k(tmp_path / "none") is None
