@@ -1,4 +1,4 @@
-"""Cached decoding against full recomputation, and pairs against the loss; learning by heart."""
+"""Pairs against the loss, what each strategy is asked for, and learning by heart."""
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,9 @@ from jaxlab import decoding, train
 from jaxlab.data import wordpiece
 from jaxlab.data.qa_tokens import Limits
 from jaxlab.models import bert
-from jaxlab.models.bert import asking
+from jaxlab.models.bert import asking, generation
 from jaxlab.models.bert import prefix as prefix_lib
+from jaxlab.models.bert.generation import MODES, check_options
 from jaxlab.models.bert.generator_folder import Generator
 
 SEP, CLS = 3, 2
@@ -23,7 +24,6 @@ IDS = np.array(
     np.int32,
 )
 PASSAGES = np.array([[CLS, 7, 8, 9, SEP, 0], [CLS, 7, SEP, 0, 0, 0]], np.int32)
-TARGETS = np.array([[10, SEP, 11, 12, SEP, 0, 0], [10, 13, 14, SEP, 11, 12, SEP]], np.int32)
 
 
 @pytest.fixture(scope="module")
@@ -40,53 +40,11 @@ def toy():
     return model, head, {"bert": body, "head": top}
 
 
-@pytest.fixture(scope="module")
-def full(toy):
-    """Logits [2, 10, vocab] at all positions, without a cache."""
-    model, head, params = toy
-    return jax.jit(recompute, static_argnums=(0, 1))(model, head, params, IDS)
-
-
 def recompute(model, head, params, ids):
     ids = jnp.asarray(ids)
     mask, types = prefix_lib.inputs(ids, SEP)
     positions = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
     return bert.token_logits(model, head, params, ids, mask, types, positions)
-
-
-def test_cached_decoding_is_full_recomputation(toy, full):
-    """One by one as in decoding, all at once, and with pauses; two outputs share a passage."""
-    model, head, params = toy
-
-    @jax.jit
-    def one_by_one(tokens):
-        prefix, last = bert.encode_prefix(model, params, PASSAGES)
-        cache = bert.empty_cache(model, prefix, tokens.shape[1], copies=2)
-        step_fn = bert.make_step(model, head, params, prefix)
-        _, logits = jax.lax.scan(lambda c, t: step_fn(c, t)[::-1], cache, tokens.T)
-        return bert.next_logits(head, params, last), logits.swapaxes(0, 1)
-
-    @jax.jit
-    def at_once(tokens):
-        prefix, _ = bert.encode_prefix(model, params, PASSAGES)
-        cache = bert.empty_cache(model, prefix, tokens.shape[1] + 2)
-        a, cache = bert.append_tokens(
-            model, params, prefix, cache, tokens[:, :3], tokens[:, :3] != 0
-        )
-        b, _ = bert.append_tokens(model, params, prefix, cache, tokens[:, 3:], tokens[:, 3:] != 0)
-        return bert.next_logits(head, params, jnp.concatenate([a, b], axis=1))
-
-    # Rows 0, 1 belong to the first passage; the second of them is another output, with pauses.
-    other = np.array([0, 10, 0, 0, SEP, 11, 12], np.int32)
-    first, cached = one_by_one(np.stack([TARGETS[0], other, TARGETS[1], TARGETS[1]]))
-    whole = at_once(TARGETS)
-    for row, (start, count) in enumerate([(4, 5), (2, 7)]):
-        want = full[row, start : start + count + 1]
-        np.testing.assert_allclose(first[row], want[0], atol=1e-5)
-        np.testing.assert_allclose(cached[2 * row, :count], want[1:], atol=1e-5)
-        np.testing.assert_allclose(whole[row, :count], want[1:], atol=1e-5)
-    np.testing.assert_allclose(cached[1, [1, 4, 5, 6]], full[0, 5:9], atol=1e-5)
-    np.testing.assert_allclose(cached[3], cached[2], atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -305,3 +263,117 @@ def test_sixteen_triples_are_learnt_by_heart():
     found = best_questions(state.params, ids[:, :14], np.array(answers)[:, None])
     for i, question in enumerate(questions):
         assert found.tokens[i, 0, : found.lengths[i, 0]].tolist() == question
+
+
+def fake_beams(batch, count, length):
+    """Beams whose numbers say where they stand."""
+    tokens = jnp.arange(batch * count * length).reshape(batch, count, length)
+    number = jnp.arange(batch * count).reshape(batch, count)
+    return decoding.Beams(tokens, number + 1, number * 0.1, number * -1.0, number % 2 == 0)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the strategies of `decoding` were asked for; each gives numbered outputs."""
+    seen = []
+
+    def beam_search(step_fn, cache, logits, **kw):
+        seen.append(("beam", logits.shape, cache.visible.shape, kw))
+        return fake_beams(logits.shape[0], kw["num_results"], kw["max_length"])
+
+    def single(name):
+        def run(step_fn, cache, logits, **kw):
+            seen.append((name, logits.shape, cache.visible.shape, kw))
+            beams = fake_beams(logits.shape[0], 1, kw["max_length"])
+            return jax.tree.map(lambda x: x[:, 0], generation._unranked(beams))
+
+        return run
+
+    monkeypatch.setattr(decoding, "beam_search", beam_search)
+    monkeypatch.setattr(decoding, "sample", single("sample"))
+    monkeypatch.setattr(decoding, "greedy", single("greedy"))
+    return seen
+
+
+def test_each_mode_asks_for_its_strategies(shallow, asked):
+    model, head, params = shallow
+    usual = {"eos_id": SEP, "forbid": (0, CLS)}
+    run = lambda **kw: bert.generate_pairs(
+        model, head, params, PASSAGES, key=jax.random.key(0), max_answer=4, max_question=6,
+        **{**usual, "num_pairs": 2, **kw},
+    )  # fmt: skip
+    pairs = run(mode="beam", beam_size=3, length_penalty=0.5)
+    (first, shape, slots, kw), (second, shape2, slots2, kw2) = asked
+    assert (first, second) == ("beam", "beam")
+    assert (shape, slots) == ((2, 16), (2, 4))
+    assert (shape2, slots2) == ((4, 16), (4, 10))  # the answer, its end, the question less one
+    penalty = {"beam_size": 3, "length_penalty": 0.5}
+    assert kw == {**usual, **penalty, "max_length": 4, "num_results": 2, "constraint": None}
+    assert kw2 == {**usual, **penalty, "max_length": 6, "num_results": 1}
+    assert pairs.answers.tokens.shape == (2, 2, 4)
+    assert pairs.questions.tokens.shape == (2, 2, 6)
+    np.testing.assert_array_equal(pairs.answers.lengths, [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(pairs.questions.log_probs, [[0, -1], [-2, -3]])
+    assert isinstance(pairs.questions, decoding.Decoded)
+    asked.clear()
+    run(mode="beam")
+    assert [name for name, *_ in asked] == ["beam", "greedy"]
+    assert asked[0][3]["beam_size"] == 2  # not fewer than the answers
+    assert asked[0][3]["length_penalty"] == 0.0
+    assert asked[1][3] == {**usual, "max_length": 6}
+    for mode, names in (("sampled_answers", ["sample", "greedy"]), ("sampled", ["sample"] * 2)):
+        asked.clear()
+        run(mode=mode, temperature=0.5, top_k=3, top_p=0.75)
+        assert [name for name, *_ in asked] == names
+        keys = []
+        for which, (name, shape, slots, kw) in enumerate(asked):
+            assert (shape, slots) == ((4, 16), (4, 4 if which == 0 else 10))
+            if name == "sample":
+                keys.append(jax.random.key_data(kw["key"]))
+                assert (kw["temperature"], kw["top_k"], kw["top_p"]) == (0.5, 3, 0.75)
+                fold = jax.random.fold_in
+                want = [
+                    jax.random.key_data(fold(fold(fold(jax.random.key(0), b), which), i))
+                    for b in range(2)
+                    for i in range(2)
+                ]
+                np.testing.assert_array_equal(keys[-1], want)
+    asked.clear()
+    run()
+    assert (asked[0][3]["temperature"], asked[0][3]["top_k"], asked[0][3]["top_p"]) == (1.0, 0, 1.0)
+    assert asked[0][3]["constraint"] is None
+
+
+def test_options_at_their_limits():
+    assert MODES == ("sampled_answers", "sampled", "beam")
+    check_options()
+    check_options(
+        mode="beam", num_pairs=1, beam_size=1, length_penalty=0.0, temperature=1e-3, top_k=0,
+        top_p=1.0,
+    )  # fmt: skip
+
+
+def test_answers_are_bound_inside_the_passage(shallow, asked, monkeypatch):
+    """[CLS], separators and padding are outside; each draw has a state of its own."""
+    model, head, params = shallow
+    inside = (PASSAGES != 0) & (PASSAGES != SEP) & (PASSAGES != CLS)
+    seen = []
+    real = decoding.span_constraint
+
+    def record(ids, within, **kw):
+        seen.append((np.asarray(ids), np.asarray(within), kw))
+        return real(ids, within, **kw)
+
+    monkeypatch.setattr(decoding, "span_constraint", record)
+    bert.generate_pairs(
+        model, head, params, PASSAGES, key=jax.random.key(0), max_answer=4, max_question=6,
+        eos_id=SEP, num_pairs=3, spans=(inside, inside & False),
+    )  # fmt: skip
+    ((ids, within, kw),) = seen
+    np.testing.assert_array_equal(ids, PASSAGES)
+    np.testing.assert_array_equal(within, inside)
+    assert (kw["vocab_size"], kw["eos_id"]) == (16, SEP)
+    np.testing.assert_array_equal(kw["starts"], inside)
+    assert not kw["ends"].any()
+    state = asked[0][3]["constraint"].state
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(state)} == {6}  # three answers each
