@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxlab import data
+from jaxlab.data import images
 
 needs_mlxtend = pytest.mark.skipif(
     importlib.util.find_spec("mlxtend") is None, reason="mlxtend is not installed"
@@ -282,3 +283,67 @@ def test_what_models_see_is_padded_and_the_set_says_so():
     plain = data.ImageSet(pixels, None, data.ImageSpec("x", image_size=4))
     assert repr(plain) == "ImageSet('x', 3 images 4x4x1)"
     np.testing.assert_array_equal(plain.padded(), pixels)
+
+
+# --- By hand --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("split", "holdout", "limit", "total", "rows"),
+    [
+        ("train", 0, None, 9, (0, 9)), ("train", 2, None, 9, (0, 7)), ("train", 8, None, 9, (0, 1)),
+        ("train", 2, 7, 9, (0, 7)), ("train", 2, 8, 9, (0, 7)), ("train", 2, 3, 9, (0, 3)),
+        ("validation", 2, None, 9, (7, 9)), ("validation", 2, 1, 9, (7, 8)),
+        ("validation", 2, 5, 9, (7, 9)), ("validation", 0, None, 5001, (1, 5001)),
+        ("validation", 0, 3, 6000, (1000, 1003)),
+    ],
+)  # fmt: skip
+def test_rows_of_a_part(split, holdout, limit, total, rows):
+    part = images._Part(split, holdout, limit)
+    assert part.source == "train"
+    assert part.indices(total) == slice(*rows)
+    assert part.indices(total, whole=True) == slice(0, min(total, limit or total))
+    assert images._Part("test", holdout, limit).source == "test"
+
+
+def test_no_image_is_left_to_train_on():
+    for split, holdout, total in (("train", 9, 9), ("validation", 0, 5000), ("validation", 3, 3)):
+        with pytest.raises(ValueError, match=f"the training files hold {total} images"):
+            images._Part(split, holdout, None).indices(total)
+
+
+def test_specs_of_images_of_any_size():
+    spec = lambda *args, **kwargs: images.image_spec(*args, **kwargs)
+    assert spec("mnist") == data.SPECS["mnist"]
+    assert spec("mnist", pad=0) == data.ImageSpec("mnist", 1, 28, 0)
+    assert spec("mnist", pad=3) == data.ImageSpec("mnist", 1, 34, 3)
+    assert spec("folder", image_size=20) == data.ImageSpec("folder", 3, 20, 0, "mixture")
+    assert spec("npz", image_size=20, channels=1) == data.ImageSpec("npz", 1, 20, 0, "bernoulli")
+    grey = spec("npz", image_size=20, channels=1, pad=2, likelihood="normal", bits=3)
+    assert grey == data.ImageSpec("npz", 1, 24, 2, "normal", 3)
+    with pytest.raises(ValueError, match="image_size is not given, 'npz' has images of any size"):
+        spec("npz")
+    with pytest.raises(ValueError, match="data set is 'cifar', needs to be one of mnist, "):
+        spec("cifar", image_size=3)
+
+
+def test_images_of_a_folder_come_in_one_fixed_order(tmp_path):
+    for i in range(12):
+        Image.new("L", (3, 3), 10 * i + 5).save(tmp_path / f"{i:02}.png")
+    load = lambda *args, **kwargs: first_pixels(
+        data.load("folder", tmp_path, *args, channels=1, **kwargs)
+    )
+    order = (10 * np.random.default_rng(images.ORDER_SEED).permutation(12) + 5).tolist()
+    assert load() == order
+    assert load(limit=5, holdout=4) == order[:5]
+    assert load("validation", holdout=4) == order[8:]
+    assert load("validation", holdout=4, limit=1) == order[8:9]
+
+
+def test_long_lists_of_files_are_shortened(tmp_path):
+    assert images._listing(tmp_path) == "no files"
+    for name in "abcdef":
+        (tmp_path / name).touch()
+    assert images._listing(tmp_path) == "a, b, c, d, e, f"
+    (tmp_path / "g").touch()
+    assert images._listing(tmp_path) == "a, b, c, d, e, f and 1 more"
