@@ -24,3 +24,13 @@ def test_a_damaged_record_is_an_error(tmp_path, text):
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(ValueError, match=r"result.json is damaged: delete it"):
         stages.finished(tmp_path, 5)
+
+
+def test_what_a_record_looks_like(tmp_path):
+    stages.finish(tmp_path, 5, {"loss": 0.25, "name": "a"})
+    text = (tmp_path / "result.json").read_text()
+    assert text == '{\n  "num_steps": 5,\n  "loss": 0.25,\n  "name": "a"\n}\n'
+    stages.finish(tmp_path, 6, {})
+    assert stages.finished(tmp_path, 6) == {"num_steps": 6}
+    stages.finish(tmp_path, 0, {})
+    assert stages.finished(tmp_path, 0) == {"num_steps": 0}

@@ -242,3 +242,69 @@ def test_errors_state_value_and_rule(params, x):
     ]:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_only_what_is_named_is_copied_trained_and_frozen():
+    params = {"layers_0": jnp.zeros(1), "layers_1": jnp.ones(1), "pooler": jnp.ones(2) * 3}
+    tree = theseus.init_successor(params, (1, 0), own=("pooler",))
+    assert {name: float(leaf[0]) for name, leaf in tree.items()} == {
+        "layers_0": 1, "layers_1": 0, "pooler": 3,
+    }  # fmt: skip
+    assert tree["pooler"] is not params["pooler"]
+    assert set(theseus.init_successor(params, (1,))) == {"layers_0"}
+    named = {"block0": jnp.zeros(1), "block1": jnp.ones(1), "layers_0": 7}
+    assert set(theseus.init_successor(named, (1,), prefix="block")) == {"block0"}
+    extracted = theseus.extract_successor(
+        {"predecessor": named, "successor": {"block0": 5}}, prefix="block"
+    )
+    assert extracted == {"layers_0": 7, "block0": 5}
+    # A path is a whole name: "a" is not above "ab".
+    mask = theseus.trainable_mask({"a": {"b": 1}, "ab": 2, "c": 3}, ["a"])
+    assert mask == {"a": {"b": True}, "ab": False, "c": False}
+    grads = jax.grad(lambda p: sum(jax.tree.leaves(theseus.freeze(p, mask))))(
+        {"a": {"b": 1.0}, "ab": 2.0, "c": 3.0}
+    )
+    assert jax.tree.map(float, grads) == {"a": {"b": 1.0}, "ab": 0.0, "c": 0.0}
+
+
+def test_sizes_and_layers_at_their_limits():
+    assert [theseus.module_size(*sizes) for sizes in ((6, 6), (6, 1), (1, 1))] == [1, 6, 1]
+    choose = theseus.choose_layers
+    assert choose(3, 3) == choose(3, 3, "last") == choose(3, 3, "spread") == (0, 1, 2)
+    assert choose(4, 1) == (0,)
+    assert choose(4, 1, "last") == choose(4, 1, "spread") == (3,)
+    assert choose(6, 2, "spread") == (2, 5)
+    assert choose(4, 2, [0, 3]) == (0, 3)
+    for which in ((0,), (0, 4), (-1, 0)):
+        with pytest.raises(ValueError, match=r"must be 2 indices in \[0, 4\)"):
+            choose(4, 2, which)
+    theseus.check_rate(1.0)
+    for rate in (1.0001, -0.1):
+        with pytest.raises(ValueError, match="rate is"):
+            theseus.check_rate(rate)
+    rate = theseus.replacement_schedule(0.25)
+    assert float(rate(10_000)) == 0.25  # constant, and for ever
+    assert float(theseus.replacement_schedule(0.25, full_from=0)(0)) == 1
+    assert float(theseus.replacement_schedule(0.25, 0.125)(jnp.int32(2))) == 0.5
+
+
+def test_known_gates_below_the_lowest_replaced_module_have_no_backward_pass():
+    """With frozen_below, x is cut until something trained has been passed."""
+    old = [lambda x: 2 * x, lambda x: 3 * x]
+    new = [lambda x: 5 * x, lambda x: 7 * x]
+
+    def slope(gates, **kw):
+        return float(jax.grad(lambda x: theseus.forward(old, new, gates, x, **kw))(1.0))
+
+    for gates, want in (([0, 0], 6), ([1, 0], 15), ([0, 1], 14), ([1, 1], 35)):
+        assert slope(gates) == slope(jnp.array(gates)) == want
+        assert slope(gates, frozen_below=True) == 0
+        traced = jax.jit(jax.grad(lambda x, g: theseus.forward(old, new, g, x, frozen_below=True)))
+        assert float(traced(1.0, jnp.array(gates))) == 0
+    shifted = lambda w, gates: theseus.forward(
+        [lambda x: x + 0 * w, lambda x: 3 * x], [lambda x: x * w, lambda x: 7 * x], gates,
+        jnp.float32(2), frozen_below=True,
+    )  # fmt: skip
+    for gates, want in (([1, 0], 6.0), ([1, 1], 14.0)):
+        assert float(jax.grad(shifted)(1.0, gates)) == want
+        assert float(jax.jit(jax.grad(shifted))(1.0, jnp.array(gates))) == want
