@@ -114,3 +114,22 @@ def test_hidden_parts_are_not_seen(toy):
     ids[0, 1:4] = (17, 18, 15)
     a, b = (run(x, "passage")[0] for x in (IDS, ids))
     np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_windows_that_reach_beyond_the_row_or_cut_targets():
+    """By hand: targets are cut after the window's size, places beyond the row are the last."""
+    ids = jnp.array([[2, 7, SEP, 8, SEP, 9, SEP], [2, 7, SEP, 8, SEP, 9, 0]])
+    for size, parts, want in (
+        (6, 1, ([[2, 3, 4, 5, 6, 6]] * 2, [[8, 3, 9, 3, 0, 0], [8, 3, 9, 0, 0, 0]],
+                [[1, 1, 2, 2, 0, 0], [1, 1, 2, 2, 0, 0]])),
+        (2, 1, ([[2, 3]] * 2, [[8, 3]] * 2, [[1, 1]] * 2)),
+        (3, 2, ([[4, 5, 6]] * 2, [[9, 3, 0], [9, 0, 0]], [[2, 2, 0]] * 2)),
+    ):  # fmt: skip
+        for got, expected in zip(
+            prefix.target_window(ids, SEP, size, prefix_parts=parts), want, strict=True
+        ):
+            np.testing.assert_array_equal(got, expected)
+            assert got.dtype == jnp.int32
+    positions, targets, part = prefix.target_window(jnp.zeros((1, 4), int), SEP, 2)
+    assert positions.shape == targets.shape == part.shape == (1, 2)
+    assert prefix.parts(jnp.array([[SEP] * 6]), SEP).tolist() == [[0, 1, 2, 3, 3, 3]]
