@@ -174,7 +174,8 @@ class Checkpointer:
             if why is None:
                 raise
             raise SaveError(
-                f"checkpoint {path} cannot be written: {why}; the earlier ones are as they were"
+                f"checkpoint {path} cannot be written: {why}; the earlier ones are as they were, "
+                "and the same command goes on from there"
             ) from error
         lacking = leaves_lib.differences(stored, leaves)
         if lacking:

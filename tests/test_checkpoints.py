@@ -489,7 +489,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch, error):
         saved.save(make_state(20))
     assert str(caught.value) == (
         f"checkpoint {tmp_path / '20'} cannot be written: No space left on device; the earlier "
-        "ones are as they were"
+        "ones are as they were, and the same command goes on from there"
     )
     assert int(saved.restore_latest(make_state()).step) == 10
 

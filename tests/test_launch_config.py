@@ -11,6 +11,7 @@ import pytest
 from processes import ROOT
 
 from jaxlab import data, launch, train
+from jaxlab.checkpoints import SaveError
 from jaxlab.launch import config as configs
 from jaxlab.models import nvae
 
@@ -111,6 +112,8 @@ def test_what_the_machine_lacks_is_a_line():
     wrapped = ValueError("RESOURCE_EXHAUSTED: Error writing: No space left on device")
     assert launch._message(wrapped).startswith("the disk is full")
     assert launch._is_users(wrapped)
+    saving = SaveError("checkpoint /runs/a/20 cannot be written: No space left on device")
+    assert launch._message(saving) == str(saving)
     assert not launch._is_users(ValueError("a bug"))
 
 

@@ -377,6 +377,8 @@ def _is_users(error: BaseException) -> bool:
 
 def _machine(error: BaseException) -> str:
     """What the machine lacks, in our words, where a library says it in pages; "" for the others."""
+    if isinstance(error, UserError):
+        return ""  # complete as it is, such as a checkpoint's that names its folder
     text = str(error)
     if "No space left on device" in text or "Disk quota exceeded" in text:
         names = [] if not isinstance(error, OSError) else [error.filename]
