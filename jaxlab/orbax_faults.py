@@ -46,7 +46,7 @@ def fault_of_the_disk(error: BaseException) -> str | None:
         if isinstance(found, OSError):
             return found.strerror or str(found)
         # Of tensorstore: "...: Failed to write: No space left on device [OS error 28: ENOSPC".
-        if said := re.search(r"([^:\[]*) \[OS error \d+", str(found)):
+        if said := re.search(r"([^:\[]*) \[(OS error \d|os_error_code)", str(found)):
             return said[1].strip()
         seen += getattr(found, "exceptions", ())
         seen += [e for e in (found.__cause__, found.__context__) if e is not None and e not in seen]

@@ -474,6 +474,10 @@ def test_a_save_that_left_out_a_part_is_an_error(tmp_path, monkeypatch):
             "RESOURCE_EXHAUSTED: Error writing local file: Failed to write: No space left on "
             "device [OS error 28: ENOSPC No space left on device] [source locations='x.cc:1']"
         ),
+        ValueError(
+            'RESOURCE_EXHAUSTED: Error writing local file "/a/b": Failed writing: "/a/b.__lock": '
+            "Failed to write 113 bytes to file 11: No space left on device [os_error_code='28']"
+        ),
         ExceptionGroup("two", [KeyError("x"), OSError(28, "No space left on device")]),
     ],
 )
