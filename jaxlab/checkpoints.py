@@ -103,7 +103,7 @@ class Checkpointer:
         self._ranks: dict[int, float] = {}
         self._lock = None
         if not read_only:
-            mesh_lib.only_in_process_0(self._prepare, f"{self.directory} cannot be used")
+            mesh_lib.in_process_0(self._prepare)
 
     def _prepare(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -180,9 +180,7 @@ class Checkpointer:
         lacking = leaves_lib.differences(stored, leaves)
         if lacking:
             raise SaveError(f"checkpoint {path} was saved, but not whole: {'; '.join(lacking)}")
-        mesh_lib.only_in_process_0(
-            lambda: self._finish(path), f"checkpoint {path} cannot be finished"
-        )
+        mesh_lib.in_process_0(lambda: self._finish(path))
 
     def _finish(self, path: epath.Path) -> None:
         """Keeps checksums, and deletes what is neither among the latest nor the best."""

@@ -364,23 +364,6 @@ def first_in_process_0(make: Callable[[], T]) -> T:
     return found[0] if found else make()
 
 
-def only_in_process_0(do: Callable[[], None], otherwise: str) -> None:
-    """Does what touches files once, and raises in every process if that failed.
-
-    Args:
-      do: called in process 0; all processes must call this together.
-      otherwise: what cannot be done then, for the message of the other processes.
-    """
-    error = None
-    try:
-        if jax.process_index() == 0:
-            do()
-    except (UserError, OSError) as caught:
-        error = caught
-    if not all_processes(error is None):
-        raise error or InputError(f"{otherwise}: the message of process 0 says why")
-
-
 def stop_agreed(stop_here: bool) -> bool:
     """Returns whether training must stop after this step, the same answer in every process.
 

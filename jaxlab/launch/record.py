@@ -59,8 +59,7 @@ def hold(workdir: epath.Path) -> list[files.Lock | None]:
     Scripts that only read a run come without a config, and need no lock.
     """
     held: list[files.Lock | None] = []
-    take = lambda: held.append(files.lock(workdir))
-    mesh_lib.only_in_process_0(take, f"{workdir} cannot be used")
+    mesh_lib.in_process_0(lambda: held.append(files.lock(workdir)))
     return held
 
 
