@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -130,7 +131,14 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path):
     process = hold(tmp_path, fork)
     process.kill()
     process.wait()
-    files.lock(tmp_path).close()
+    for _ in range(200):  # the child may still be starting
+        try:
+            files.lock(tmp_path).close()
+            break
+        except InputError:
+            time.sleep(0.05)
+    else:
+        pytest.fail("the child keeps the lock")
     process.stdin.close()
 
 

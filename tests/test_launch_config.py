@@ -101,7 +101,9 @@ def test_log_lines_of_an_installed_package_are_shown(monkeypatch):
     assert at("/env/site-packages/jaxlab/train/loop.py")
     assert not at("/env/site-packages/orbax/x.py")
     assert at("/env/site-packages/orbax/x.py", logging.WARNING)
-    assert at(os.path.join(os.path.dirname(sys.modules["__main__"].__file__), "mine.py"))
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "/home/me/train.py", raising=False)
+    assert at("/home/me/mine.py")
+    assert not at("/home/you/mine.py")
 
 
 def test_what_the_machine_lacks_is_a_line():

@@ -10,7 +10,18 @@ import pytest
 from jaxlab import signals, train
 from jaxlab.checkpoints import Checkpointer
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT = {signal.SIGTERM: 0, signal.SIGHUP: 0, signal.SIGINT: 130}
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_terminal():
+    """A suite that was started in the background, or under nohup, ignores some of them."""
+    handlers = (signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL)
+    before = [signal.signal(s, h) for s, h in zip(SIGNALS, handlers, strict=True)]
+    yield
+    for signum, handler in zip(SIGNALS, before, strict=True):
+        signal.signal(signum, handler)
 
 
 class Batches:
