@@ -130,7 +130,7 @@ def check_seeds(name: str, seeds: Sequence[Any]) -> None:
     """
     seeds = seeds if isinstance(seeds, str) else tuple(seeds)
     check_counts(name, seeds, at_least=0)
-    if max(seeds) >= 2**32:
+    if any(int(seed) >= 2**32 for seed in seeds):
         raise InputError(f"{name} is {seeds}, seeds must be below 2**32")
     if len({*seeds}) < len(seeds):
         raise InputError(f"{name} is {seeds}, seeds must differ")

@@ -237,7 +237,7 @@ class MetricsWriter:
 
 def _wall_times(raw: bytes) -> dict[tuple[str, int], float]:
     """When each scalar of an event file was written; what cannot be read is left out."""
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
     times, at = {}, 0
     while at + 12 <= len(raw):  # records: length, its checksum, the event, its checksum

@@ -54,7 +54,7 @@ def ours(corpus, epochs, seed):
 
 def gensims(corpus, epochs, seed):
     """Returns (seconds, vectors) of gensim's Word2Vec on the same words."""
-    from gensim.models import Word2Vec
+    from gensim.models import Word2Vec  # pyright: ignore[reportMissingImports]
 
     words = np.asarray(corpus.words, object)
     parts = np.split(words[corpus.ids], corpus.offsets[1:-1])
@@ -91,7 +91,7 @@ def main(config, workdir):
     pairs = {name: corpora.load_word_pairs(name, data_dir) for name in corpora.WORD_PAIRS}
     runs = {"jaxlab": ours, "gensim": gensims}
     try:
-        import gensim  # noqa: F401
+        import gensim  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
         print("gensim is not installed (pip install gensim): only jaxlab is timed")
         del runs["gensim"]

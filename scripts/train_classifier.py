@@ -8,6 +8,7 @@ checkpoints/, curves.png, class_errors.png and report.json, the figures on test 
 with the best validation figure. `scripts/compare.py` compares settings over seeds.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -167,7 +168,9 @@ def main(config, workdir):
         mesh=mesh,
         profile_dir=options.profile_dir,
     )
-    state = jax.device_get(state.replace(key=None))  # the pictures are drawn in process 0 alone
+    state = jax.device_get(
+        dataclasses.replace(state, key=None)
+    )  # the pictures are drawn in process 0 alone
     mesh_lib.in_process_0(lambda: conclude(config, workdir, model, state, sets))
 
 

@@ -111,7 +111,8 @@ class Study:
     def make_model(self, folder, texts):
         """Sets model, head, tokenizer, kept tokens and the parameters to start from."""
         config, key = self.config, jax.random.key(self.config.seed)
-        self.keep, self.head, params = None, None, None
+        self.keep, params = None, None
+        self.head: Any = None
         if config.pretrained:
             folder = folder / config.pretrained
             model, body = bert.load_pretrained(folder, **config.model)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -222,4 +222,4 @@ def make_loss(
         loss_fn.whole_batch = "flooding 'batch' acts on the mean loss of the batch"
     if absent(gradient_penalty):
         return loss_fn
-    return regularizers.gradient_norm_penalty(loss_fn, gradient_penalty, has_aux=True)
+    return regularizers.gradient_norm_penalty(loss_fn, cast(Any, gradient_penalty), has_aux=True)

@@ -1,7 +1,7 @@
 """Optimizers with penalties, by name."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import optax
@@ -97,7 +97,7 @@ def make_optimizer(
     if not absent(spectral):
         chain.append(_add_spectral(spectral))
     if name == "momentum":
-        chain.append(optax.trace(momentum))
+        chain.append(optax.trace(cast(Any, momentum)))
     elif name == "adam":
         chain.append(optax.scale_by_adam())
     if not absent(weight_decay):
@@ -143,7 +143,7 @@ def make_training(
     loss_fn = make_loss(model, class_counts=class_counts, **objective)
     tx = make_optimizer(num_steps=num_steps, **optimizer)
     penalised = not absent(objective.get("gradient_penalty"))
-    level = objective.get("level")
+    level: Any = objective.get("level")
     if objective.get("flooding") != "batch" or penalised or absent(level):
         return loss_fn, tx
     plain = {**objective, "flooding": "none", "level": 0.0}

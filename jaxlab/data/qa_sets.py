@@ -69,7 +69,7 @@ def load_records(
         raise InputError(f"shares are {tuple(shares)}, must be two, of validation and of test")
     check_count("split_seed", split_seed, at_least=0)
     sides = qa.split_records(records, shares=(shares[0], shares[1]), seed=split_seed)
-    found = dict(zip(SPLITS, sides, strict=True))
+    found: dict[str, list[qa.Record]] = dict(zip(SPLITS, sides, strict=True))
     empty = [name for name in SPLITS if not found[name]]
     if empty:
         articles = len({record.article for record in records})

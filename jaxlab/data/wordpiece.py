@@ -270,8 +270,9 @@ def _alphabet(words: Counter[str], room: int) -> tuple[list[str], dict[str, int]
 
 def _warn_of_unknown(texts: Sequence[str], tokenizer: tokenizers.Tokenizer) -> None:
     unknown = total = 0
+    unk = tokenizer.token_to_id("[UNK]")
     for encoding in tokenizer.encode_batch(texts, add_special_tokens=False):
-        unknown += encoding.ids.count(tokenizer.token_to_id("[UNK]"))
+        unknown += sum(i == unk for i in encoding.ids)
         total += len(encoding.ids)
     if unknown:
         logging.warning(

@@ -11,11 +11,11 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import ml_collections
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import config_dict, config_flags
 
 from jaxlab.errors import UserError
 
@@ -38,9 +38,9 @@ class MissingKeyError(UsageError, AttributeError, KeyError):
 class Config(ml_collections.ConfigDict):
     """A config whose missing keys are an error of the user's, with the keys that there are."""
 
-    def __init__(self, initial: Mapping[str, Any] | None = None, **kwargs: Any):
+    def __init__(self, initial: Any = None, **kwargs: Any):
         if isinstance(initial, ml_collections.ConfigDict):
-            initial = dict(initial.items(preserve_field_references=True))
+            initial = dict(cast(Any, initial).items(preserve_field_references=True))
         sub = lambda v: Config(v) if isinstance(v, Mapping | ml_collections.ConfigDict) else v
         super().__init__({k: sub(v) for k, v in (initial or {}).items()}, **kwargs)
 
@@ -198,7 +198,7 @@ def conclude(
         if "[" in path:
             continue
         *parents, key = path.split(".")
-        holder = functools.reduce(lambda inner, part: inner[part], parents, config)
+        holder = functools.reduce(lambda inner, part: inner[part], parents, cast(Any, config))
         if path in nones:
             with holder.ignore_type():
                 holder[key] = None
@@ -219,7 +219,7 @@ def overrides() -> dict[str, Any]:
     return dict(config_flags.get_override_values(flags.FLAGS["config"]))
 
 
-def inner(config: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+def inner(config: Any, path: str) -> Any:
     """The section at "a.b"; empty where there is none."""
     for part in path.split("."):
         config = config.get(part, {})
@@ -302,7 +302,7 @@ def _find_key(config: Config, path: str, sections: Mapping[str, Mapping[str, Any
     kind = known.get(key, Any if value is None else _kind(value))
     if value is None:  # a placeholder takes what a flag gives, of its type
         with holder.ignore_type():
-            holder[key] = ml_collections.config_dict.placeholder(_plain_type(kind))
+            holder[key] = config_dict.placeholder(_plain_type(kind))
     return kind
 
 

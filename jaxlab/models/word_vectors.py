@@ -45,7 +45,7 @@ def nearest(
     others = np.array([i for word, i in number.items() if word != query], int)
     cosines = unit[others] @ unit[number[query]]
     order = np.argsort(-cosines, kind="stable")[:count].tolist()
-    return [(str(words[others[j]]), float(cosines[j])) for j in order]
+    return [(str(words[int(others[j])]), float(cosines[j])) for j in order]
 
 
 def rank_correlation(

@@ -44,7 +44,8 @@ def sharpness_aware(
 
     def sam(**extra):
         bound = optax.GradientTransformation(
-            inner.init, lambda updates, state, params: inner.update(updates, state, params, **extra)
+            inner.init,
+            lambda updates, state, params=None: inner.update(updates, state, params, **extra),
         )
         return contrib.sam(bound, ascent, sync_period=2, opaque_mode=True)
 
