@@ -190,7 +190,7 @@ def _arrays(path: epath.Path) -> dict[str, np.ndarray]:
     except package.SafetensorError as error:
         raise InputError(f"{path} is not a safetensors file: {error}") from error
     arrays = {}
-    for name, value in found:
+    for name, value in sorted(found, key=lambda one: one[0]):  # the library gives no order
         kind = value["dtype"]
         if kind not in _DTYPES:
             raise InputError(
