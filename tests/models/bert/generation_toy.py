@@ -30,3 +30,9 @@ def make_toy():
     top = generation_loss.init_head(head, jax.random.key(1), 8, 20)
     layout = generation_loss.TargetLayout(sep_id=SEP, max_targets=10)
     return model, head, {"bert": body, "head": top}, layout
+
+
+def make_nll(toy):
+    """ids [4, 12] -> (nll, part)."""
+    model, head, params, layout = toy
+    return jax.jit(lambda ids: generation_loss.target_nll(model, head, params, ids, layout))

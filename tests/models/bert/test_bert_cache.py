@@ -4,35 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from decoding_toy import IDS, PASSAGES, SEP, make_toy
 
 from jaxlab.models import bert
 from jaxlab.models.bert import prefix as prefix_lib
 from jaxlab.models.bert.cache import append_tokens, empty_cache, encode_prefix
 
-SEP, CLS = 3, 2
-IDS = np.array(
-    [
-        [CLS, 7, 8, 9, SEP, 10, SEP, 11, 12, SEP],
-        [CLS, 7, SEP, 10, 13, 14, SEP, 11, 12, SEP],
-    ],
-    np.int32,
-)
-PASSAGES = np.array([[CLS, 7, 8, 9, SEP, 0], [CLS, 7, SEP, 0, 0, 0]], np.int32)
 TARGETS = np.array([[10, SEP, 11, 12, SEP, 0, 0], [10, 13, 14, SEP, 11, 12, SEP]], np.int32)
 
 
 @pytest.fixture(scope="module")
 def toy():
-    """(model, head, params)."""
-    model = bert.Bert(
-        vocab_size=16, hidden_size=8, num_layers=2, num_heads=2, intermediate_size=12,
-        max_positions=24, init_scale=0.6, pooler=False,
-    )  # fmt: skip
-    head = bert.MaskedLMHead()
-    body = jax.jit(model.init)(jax.random.key(0), jnp.asarray(IDS))["params"]
-    top = bert.init_head(head, jax.random.key(1), 8, 16)
-    top = {**top, "bias": jnp.where(jnp.arange(16) == SEP, 2.0, 0.0)}  # so that outputs end
-    return model, head, {"bert": body, "head": top}
+    return make_toy()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from generation_toy import IDS, SEP, make_toy
+from generation_toy import IDS, SEP, make_nll, make_toy
 
 from jaxlab import mesh as mesh_lib
 from jaxlab import train
@@ -31,9 +31,7 @@ def toy():
 
 @pytest.fixture(scope="module")
 def nll(toy):
-    """ids [4, 12] -> (nll, part)."""
-    model, head, params, layout = toy
-    return jax.jit(lambda ids: generation_loss.target_nll(model, head, params, ids, layout))
+    return make_nll(toy)
 
 
 def test_the_loss_is_the_mean_over_target_tokens_of_the_batch(toy, nll):

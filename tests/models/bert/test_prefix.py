@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from generation_toy import IDS, SEP, make_toy
+from generation_toy import IDS, SEP, make_nll, make_toy
 
 from jaxlab.models.bert import generation_loss, prefix
 
@@ -66,9 +66,7 @@ def toy():
 
 @pytest.fixture(scope="module")
 def nll(toy):
-    """ids [4, 12] -> (nll, part)."""
-    model, head, params, layout = toy
-    return jax.jit(lambda ids: generation_loss.target_nll(model, head, params, ids, layout))
+    return make_nll(toy)
 
 
 def test_no_prediction_sees_its_target_or_what_follows(nll):
