@@ -1,4 +1,5 @@
-"""Attacks against models whose worst case is known, and the input Jacobian against autodiff."""
+"""`jaxlab.attacks`: attacks against models whose worst case is known, and the input Jacobian
+against autodiff."""
 
 import jax
 import jax.numpy as jnp

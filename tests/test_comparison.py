@@ -1,4 +1,5 @@
-"""Records, choice by validation, intervals, tables; candidates of compare.py."""
+"""`jaxlab.comparison`: records, choice by validation, intervals, tables; candidates of
+compare.py."""
 
 import importlib.util
 import itertools

@@ -1,4 +1,5 @@
-"""Config files and the flags that change them: what is wrong with one is a line before training."""
+"""`jaxlab.launch.config`: config files and the flags that change them: what is wrong with one is a
+line before training."""
 
 import json
 import logging

@@ -1,4 +1,5 @@
-"""A signal in a training loop: the step ends, the state is saved, and who asked hears about it."""
+"""`jaxlab.signals`: a signal in a training loop: the step ends, the state is saved, and who asked
+hears about it."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""Which stages of a run are done."""
+"""`jaxlab.stages`: which stages of a run are done."""
 
 import pytest
 

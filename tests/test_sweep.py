@@ -1,4 +1,4 @@
-"""Sweeps: seeds side by side equal seeds alone, numbers are arguments."""
+"""`jaxlab.sweep`: sweeps: seeds side by side equal seeds alone, numbers are arguments."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,5 @@
-"""Module replacing: gates, schedules, masks, and the forward pass on a plain residual stack."""
+"""`jaxlab.theseus`: module replacing: gates, schedules, masks, and the forward pass on a plain
+residual stack."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,7 @@
-"""What a study reports of a run, against the run's own parameters in NumPy and by hand."""
+"""`jaxlab.classification.runs`: what a study reports of a run, against the run's own parameters in
+NumPy and by hand."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxlab import attacks, classification
+from jaxlab.errors import InputError
 from jaxlab.models import classifiers
 
 K, SIDE = 3, 3
@@ -161,3 +165,37 @@ def test_held_out_losses_are_of_models_that_did_not_see_the_example():
     *_, last = program.train(numbers, contexts, seeds=[0], eval_every=60, **run)
     assert last.figures["train/losses"].max() < 0.1  # by heart, when seen
     assert scored.mean() > 0.7  # guesses, half of them wrong
+
+
+def test_held_out_losses_need_folds_to_train_on():
+    contexts = classification.make_contexts(
+        [0], name="sinusoid", num_train=8, num_validation=4, num_test=4
+    )
+    setting = {"model": {"kind": "mlp", "features": (4,)}, "objective": {}, "optimizer": {}}
+    run = functools.partial(
+        classification.held_out_losses, setting, contexts, seeds=[0], num_steps=2
+    )
+    for folds, batch_size in ((1, 2), (9, 2), (2, 5), (2.5, 2)):
+        with pytest.raises(InputError, match="folds is"):
+            run(folds=folds, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("seeds", [(), (3, 3), (-1,), (0.5,), (2**32,)])
+def test_seeds_of_a_study_are_distinct_whole_numbers(seeds):
+    with pytest.raises(InputError, match=r"^seeds"):
+        classification.make_contexts(seeds, name="sinusoid", num_train=8, num_validation=4)
+
+
+def test_attacks_are_for_images_only():
+    contexts = classification.make_contexts(
+        [0], name="sinusoid", num_train=8, num_validation=4, num_test=4
+    )
+    setting = {
+        "model": {"kind": "mlp", "features": (4,)},
+        "objective": {"objective": "cross_entropy"},
+        "optimizer": {"name": "sgd", "learning_rate": 0.1},
+    }
+    numbers, fixed = classification.split_numbers(setting)
+    program = classification.make_program(fixed, 2, num_steps=1, epsilons=(0.1,))
+    with pytest.raises(ValueError, match=r"epsilons is \(0\.1,\), attacks need uint8 images"):
+        next(program.train(numbers, contexts, seeds=[0], num_steps=1, batch_size=4, eval_every=1))

@@ -1,4 +1,4 @@
-"""Batches of texts of like length."""
+"""`jaxlab.data.buckets`: batches of texts of like length."""
 
 import copy
 import dataclasses

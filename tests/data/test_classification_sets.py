@@ -1,4 +1,5 @@
-"""Sets for classification: no example in two parts, tails, wrong labels, seeds."""
+"""`jaxlab.data.classification`: sets for classification: no example in two parts, tails, wrong
+labels, seeds."""
 
 import copy
 import dataclasses

@@ -1,4 +1,4 @@
-"""Corpora: words, splits, pairs, judged pairs."""
+"""`jaxlab.data.corpus`: corpora: words, splits, pairs, judged pairs."""
 
 import gzip
 import unicodedata

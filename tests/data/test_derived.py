@@ -1,4 +1,4 @@
-"""Sets out of packages that are not there: put together, checked, stored."""
+"""`jaxlab.data.derived`: sets out of packages that are not there: put together, checked, stored."""
 
 import bz2
 import dataclasses

@@ -1,4 +1,5 @@
-"""Readers: what they accept, and the one line they answer to files that are wrong."""
+"""`jaxlab.data.formats`: readers: what they accept, and the one line they answer to files that are
+wrong."""
 
 import gzip
 import io

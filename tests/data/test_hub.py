@@ -1,4 +1,5 @@
-"""Models of the hub by name: what is asked for, and one line where it does not come."""
+"""`jaxlab.data.hub`: models of the hub by name: what is asked for, and one line where it does not
+come."""
 
 import sys
 import types

@@ -1,4 +1,4 @@
-"""Named sets: splits, orders, specs, and what a missing file says."""
+"""`jaxlab.data.images`: named sets: splits, orders, specs, and what a missing file says."""
 
 import importlib.util
 import subprocess

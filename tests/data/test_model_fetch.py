@@ -1,4 +1,4 @@
-"""Model folders: stored as they are, from a package."""
+"""`jaxlab.data.fetch`: model folders: stored as they are, from a package."""
 
 import gzip
 import hashlib

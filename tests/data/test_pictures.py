@@ -1,4 +1,5 @@
-"""How a folder of pictures becomes a set: nothing lost, nothing read as something it is not."""
+"""`jaxlab.data.pictures`: how a folder of pictures becomes a set: nothing lost, nothing read as
+something it is not."""
 
 import functools
 import io

@@ -1,4 +1,4 @@
-"""Pipelines: epochs, exact restart, process shares, fixed binarisation."""
+"""`jaxlab.data.pipeline`: pipelines: epochs, exact restart, process shares, fixed binarisation."""
 
 import copy
 import dataclasses

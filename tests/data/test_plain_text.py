@@ -1,4 +1,4 @@
-"""Texts of files in every encoding, lines, half characters."""
+"""`jaxlab.data.plain_text`: texts of files in every encoding, lines, half characters."""
 
 import gzip
 

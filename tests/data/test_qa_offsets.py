@@ -1,4 +1,4 @@
-"""Where an answer starts, against a search that measures every place."""
+"""`jaxlab.data.qa_offsets`: where an answer starts, against a search that measures every place."""
 
 import math
 

@@ -1,4 +1,5 @@
-"""Scores of texts against values counted by hand, and what there is of nothing."""
+"""`jaxlab.data.qa_scores`: scores of texts against values counted by hand, and what there is of
+nothing."""
 
 import json
 import math

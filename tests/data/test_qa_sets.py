@@ -1,4 +1,4 @@
-"""Whole sets of questions: which record goes where, counted."""
+"""`jaxlab.data.qa_sets`: whole sets of questions: which record goes where, counted."""
 
 import collections
 import copy

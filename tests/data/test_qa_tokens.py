@@ -1,4 +1,5 @@
-"""Layouts, reduced vocabularies, texts of tokens and places of spans, on a vocabulary by hand."""
+"""`jaxlab.data.qa_tokens`: layouts, reduced vocabularies, texts of tokens and places of spans, on a
+vocabulary by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""Tables: R's format against bytes written here, the real table where it is there, scaling."""
+"""`jaxlab.data.tables`: tables: R's format against bytes written here, the real table where it is
+there, scaling."""
 
 import gzip
 import lzma

@@ -1,4 +1,5 @@
-"""WordPiece: trained, and in model folders as they are found: transformers' tokens, or why not."""
+"""`jaxlab.data.wordpiece`: WordPiece: trained, and in model folders as they are found:
+transformers' tokens, or why not."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Beam search on toy chains against exhaustive search."""
+"""`jaxlab.decoding.beam`: beam search on toy chains against exhaustive search."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Spans of a passage, and nothing else."""
+"""`jaxlab.decoding.constraints`: spans of a passage, and nothing else."""
 
 import itertools
 

@@ -1,4 +1,5 @@
-"""Greedy decoding and sampling on toy chains: probabilities, truncation, rows on their own."""
+"""`jaxlab.decoding.tokenwise`: greedy decoding and sampling on toy chains: probabilities,
+truncation, rows on their own."""
 
 import jax
 import jax.numpy as jnp

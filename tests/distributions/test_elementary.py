@@ -1,4 +1,4 @@
-"""Normal and Bernoulli densities against NumPy."""
+"""`jaxlab.distributions.elementary`: normal and Bernoulli densities against NumPy."""
 
 import math
 

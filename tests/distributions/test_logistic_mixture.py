@@ -1,4 +1,5 @@
-"""The discretised logistic mixture against NumPy in float64."""
+"""`jaxlab.distributions.logistic_mixture`: the discretised logistic mixture against NumPy in
+float64."""
 
 import jax
 import jax.numpy as jnp

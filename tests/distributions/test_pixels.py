@@ -1,4 +1,4 @@
-"""Pixels: binarisation, bits, the normal decoder."""
+"""`jaxlab.distributions.pixels`: pixels: binarisation, bits, the normal decoder."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Entropy of angles: reference values, closed forms, quadrature."""
+"""`jaxlab.embedding_dim.angles`: entropy of angles: reference values, closed forms, quadrature."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Checks of numbers on the host."""
+"""`jaxlab.embedding_dim.arguments`: checks of numbers on the host."""
 
 import fractions
 

@@ -1,4 +1,5 @@
-"""How wide an embedding must be: the table, the post's numbers, roots, simulated vectors."""
+"""`jaxlab.embedding_dim.estimates`: how wide an embedding must be: the table, the post's numbers,
+roots, simulated vectors."""
 
 import math
 

@@ -1,4 +1,5 @@
-"""Next to the estimates: Johnson-Lindenstrauss, attention's scale, entropy of counts."""
+"""`jaxlab.embedding_dim.related`: next to the estimates: Johnson-Lindenstrauss, attention's scale,
+entropy of counts."""
 
 import math
 

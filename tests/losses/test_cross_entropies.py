@@ -1,4 +1,4 @@
-"""Logit adjustment and its family."""
+"""`jaxlab.losses.cross_entropies`: logit adjustment and its family."""
 
 import jax
 import jax.numpy as jnp

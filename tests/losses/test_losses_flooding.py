@@ -1,4 +1,4 @@
-"""Flooding."""
+"""`jaxlab.losses.flooding`: flooding."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Balanced error and errors by frequency."""
+"""`jaxlab.losses.reports`: balanced error and errors by frequency."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Priors, weights, other losses and reports."""
+"""`jaxlab.losses.priors`: priors, weights, other losses and reports."""
 
 import jax
 import jax.numpy as jnp

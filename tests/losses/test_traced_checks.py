@@ -1,4 +1,5 @@
-"""Priors and labels that are wrong inside `jit`, found by checkify and let through without it."""
+"""`jaxlab.losses.traced`: priors and labels that are wrong inside `jit`, found by checkify and let
+through without it."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,5 @@
-"""Classifiers: shapes, heads, norms, and gains that leave the function alone."""
+"""`jaxlab.models.classifiers`: classifiers: shapes, heads, norms, and gains that leave the function
+alone."""
 
 import jax
 import jax.numpy as jnp

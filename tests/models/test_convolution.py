@@ -1,4 +1,5 @@
-"""Convolution as a product of patches equals the backend's own, with gradients."""
+"""`jaxlab.models.convolution`: convolution as a product of patches equals the backend's own, with
+gradients."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,5 @@
-"""Word vectors on the host: neighbours, correlation, a plane, and the text format."""
+"""`jaxlab.models.word_vectors`: word vectors on the host: neighbours, correlation, a plane, and the
+text format."""
 
 import gzip
 

@@ -1,4 +1,5 @@
-"""Flooding in the optimizer: equal to flooding the loss, also over devices and micro-batches."""
+"""`jaxlab.optim.flooding`: flooding in the optimizer: equal to flooding the loss, also over devices
+and micro-batches."""
 
 import chex
 import jax

@@ -1,4 +1,5 @@
-"""Penalties as transformations: a step in closed form, and inside other transformations."""
+"""`jaxlab.optim.penalties`: penalties as transformations: a step in closed form, and inside other
+transformations."""
 
 import chex
 import jax

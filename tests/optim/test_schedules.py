@@ -1,4 +1,4 @@
-"""The schedule of BERT against its formula, step by step."""
+"""`jaxlab.optim.schedules`: the schedule of BERT against its formula, step by step."""
 
 import numpy as np
 import pytest

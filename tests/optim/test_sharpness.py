@@ -1,3 +1,5 @@
+"""`jaxlab.optim.sharpness`: sharpness-aware minimisation."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,3 +1,5 @@
+"""`jaxlab.optim.skipping`: large and broken updates are skipped."""
+
 import chex
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,5 @@
-"""Path norm and spectral norm: closed forms, invariances, gradients."""
+"""`jaxlab.regularizers.baselines`: path norm and spectral norm: closed forms, invariances,
+gradients."""
 
 import itertools
 

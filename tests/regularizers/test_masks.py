@@ -1,4 +1,4 @@
-"""Which leaves a regularizer sees."""
+"""`jaxlab.regularizers.masks`: which leaves a regularizer sees."""
 
 import jax
 import numpy as np

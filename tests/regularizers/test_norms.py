@@ -1,4 +1,5 @@
-"""L2, WEISSI and the norm of gradients against NumPy: values, gradients, extremes, stacks."""
+"""`jaxlab.regularizers.norms`: L2, WEISSI and the norm of gradients against NumPy: values,
+gradients, extremes, stacks."""
 
 import jax
 import jax.numpy as jnp

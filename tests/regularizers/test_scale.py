@@ -1,4 +1,4 @@
-"""Rescaling of layers, and what it leaves as it was."""
+"""`jaxlab.regularizers.scale`: rescaling of layers, and what it leaves as it was."""
 
 import jax
 import jax.numpy as jnp

@@ -1,3 +1,5 @@
+"""`jaxlab.train.evaluation`: means over sets."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np

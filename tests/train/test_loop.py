@@ -1,3 +1,5 @@
+"""`jaxlab.train.loop`: the training loop, step by step."""
+
 import sys
 
 import jax

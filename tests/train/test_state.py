@@ -1,4 +1,4 @@
-"""A state that starts from parameters at hand."""
+"""`jaxlab.train.state`: a state that starts from parameters at hand."""
 
 import jax
 import jax.numpy as jnp

@@ -1,3 +1,5 @@
+"""`jaxlab.train.step`: one training step: gradients, accumulation, EMA, skips, devices."""
+
 import chex
 import jax
 import jax.numpy as jnp

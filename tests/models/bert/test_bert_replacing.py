@@ -1,4 +1,5 @@
-"""Module replacing in BERT: shared or own embeddings, export, and a whole small compression."""
+"""`jaxlab.models.bert.replacing`: module replacing in BERT: shared or own embeddings, export, and a
+whole small compression."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,5 @@
-"""The prefix mask by brute force, what can and cannot reach a prediction of the loss."""
+"""`jaxlab.models.bert.prefix`: the prefix mask by brute force, what can and cannot reach a
+prediction of the loss."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,5 @@
-"""Agreement with the reference: stored arrays, and an independent restatement in PyTorch."""
+"""`jaxlab.models.nvae.parity`: agreement with the reference: stored arrays, and an independent
+restatement in PyTorch."""
 
 import argparse
 import importlib
