@@ -1,18 +1,15 @@
-"""`jaxlab.comparison`: records, choice by validation, intervals, tables; candidates of
-compare.py."""
+"""`jaxlab.comparison`: records, choice by validation, intervals, tables."""
 
-import importlib.util
+import dataclasses
+import hashlib
 import itertools
 import json
-import pathlib
 
 import numpy as np
 import pytest
-from processes import ROOT
 from scipy import stats
 
-from jaxlab import classification, comparison
-from jaxlab.errors import InputError
+from jaxlab import comparison, sweep
 
 
 def entry(validation, test, last=None):
@@ -209,116 +206,6 @@ def test_sweep_line_reads_taus_off_one_record():
     np.testing.assert_allclose(values, [[0.2, 0.2], [0.3, 0.3]])
 
 
-def load(path):
-    """A script or config file as a module."""
-    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def compare():
-    return load("scripts/compare.py")
-
-
-def test_a_candidate_is_known_by_all_that_it_depends_on(compare):
-    def keys(change=lambda config: None):
-        config = load("configs/studies/long_tail.py").get_config("tiny")
-        change(config)
-        arms = compare.arms_of(config).values()
-        return {
-            compare.key_of(config, s) for arm in arms for s, _ in compare.candidates(config, arm)
-        }
-
-    def add_arm(config):
-        config.arms["focal"] = {"set": {"objective": {"objective": "focal"}}}
-        config.order += ("focal",)
-
-    plain = keys()
-    assert keys() == plain
-    added = keys(add_arm)
-    assert added > plain
-    assert len(added) == len(plain) + 1
-    for change in (
-        {"base.num_steps": 9},
-        {"base.batch_size": 4},
-        {"base.eval_every": 2},
-        {"base.data.imbalance": 5.0},
-        {"seeds": (0, 2)},
-        {"report.taus": (0.0, 1.0, 2.0)},
-    ):
-        changed = keys(lambda config, change=change: config.update_from_flattened_dict(change))
-        assert not plain & changed, change
-
-
-@pytest.mark.parametrize(
-    "path", ["long_tail.py:tiny", "flooding.py:tiny", "weissi.py:tiny", "long_tail.py:cifar100"]
-)
-def test_studies_that_ship_are_sound(compare, path):
-    file, preset = path.split(":")
-    config = load(f"configs/studies/{file}").get_config(preset)
-    classification.check_study(config, compare.candidates)
-
-
-BAD_STUDIES = [
-    ({"select": "accuracy"}, "select is 'accuracy', must be one of balanced_error, cross"),
-    ({"read": "foo"}, "read of arm 'cross-entropy' is 'foo', must be one of .*posthoc_1"),
-    ({"baseline": "foo"}, "baseline is 'foo', must be one of cross-entropy, post-hoc"),
-    ({"order": ("foo",)}, "order is 'foo', must be one of"),
-    ({"order": ()}, r"order is \(\), must name arms"),
-    ({"order": ("LDAM", "LDAM")}, "must name arms, each once"),
-    ({"seeds": ()}, "seeds is"),
-    ({"seeds": (1, 1)}, "seeds must differ"),
-    ({"seeds_in_program": "both"}, "seeds_in_program is 'both', must be one of vmap, map"),
-    ({"average_last": 0}, "average_last is 0"),
-    ({"average_last": 9}, "average_last is 9, there are 3 evaluations"),
-    *(({f"base.{key}": 0}, f"base.{key} is 0") for key in ("num_steps", "batch_size")),
-    ({"base.eval_every": 4}, "base.num_steps must be a multiple of base.eval_every"),
-    ({"base.data.nmae": "x"}, "data has 'nmae', must be one of: name"),
-    ({"base.model.features": ()}, "features is"),
-    ({"base.optimizer.l2": -1.0}, "l2 is -1.0"),
-    ({"report.taus": (float("nan"),)}, "taus is nan"),
-    ({"report.tau": (1.0,)}, "report has 'tau', must be one of: taus"),
-    ({"arms.LDAM.stop": "first"}, "stop of arm 'LDAM' is 'first'"),
-    ({"arms.LDAM.red": ("error",)}, "arm 'LDAM' is 'red', must be one of set, grid, read, stop"),
-    ({"arms.LDAM.read": ("normalized_1",)}, "read of arm 'LDAM' is 'normalized_1'"),
-    ({"arms.LDAM.grid.optimizer.learning_rate": ()}, "grid of optimizer.learning_rate is"),
-    ({"arms.LDAM.grid.optimizer.learning_rate": 0.1}, "is 0.1, must hold values"),
-    ({"arms.LDAM.grid.optimizer.learning_rate": (float("nan"),)}, "learning_rate is nan"),
-    ({"arms.LDAM.grid.optimiser.rate": (0.1,)}, "grid of arm 'LDAM' is 'optimiser'"),
-    ({"arms.LDAM.set.objective.label_smothing": 0.1}, "objective has 'label_smothing'"),
-    ({"arms.LDAM.set.objective.objective": "focal"}, "max_margin is 0.3, objective 'focal' takes"),
-    ({"arms.LDAM.set.model.head": "linear"}, "objective 'ldam' needs a model with head='cosine'"),
-    ({"curves.arms": ("foo",)}, "curves is 'foo', must be one of"),
-]
-
-
-@pytest.mark.parametrize(("change", "message"), BAD_STUDIES)
-def test_a_study_is_checked_before_its_first_candidate(compare, change, message):
-    config = load("configs/studies/long_tail.py").get_config("tiny")
-    config.unlock()
-    for path, value in change.items():
-        *parents, key = path.split(".")
-        holder = config
-        for name in parents:
-            if name not in holder:
-                holder[name] = {}
-            holder = holder[name]
-        with holder.ignore_type():
-            holder[key] = value
-    with pytest.raises(InputError, match=message):
-        classification.check_study(config, compare.candidates)
-
-
-@pytest.mark.parametrize("key", ["order", "base", "select", "arms", "columns"])
-def test_a_study_without_a_key_says_which_it_needs(compare, key):
-    config = load("configs/studies/long_tail.py").get_config("tiny")
-    del config[key]
-    with pytest.raises(InputError, match=f"config has no '{key}', a study needs seeds, "):
-        classification.check_study(config, compare.candidates)
-
-
 def test_records_are_json_even_where_a_run_diverged(tmp_path):
     comparison.append_record(tmp_path, "a", WORN)
     text = (tmp_path / "results.jsonl").read_text()
@@ -326,30 +213,6 @@ def test_records_are_json_even_where_a_run_diverged(tmp_path):
     (found,) = comparison.read_records(tmp_path).values()
     assert choose([(found, {})], stop="best").validation == 0.1
     assert np.isnan(choose([(found, {})]).validation)
-
-
-def test_flood_levels_are_those_of_the_candidates_own_data(compare, monkeypatch):
-    config = load("configs/studies/flooding.py").get_config("tiny")
-    train = compare.Trainer(config, None)
-    contexts = {"train": {"label": np.zeros((2, 3), int)}}
-    computed = []
-
-    def held_out_losses(setting, contexts, **kwargs):
-        computed.append(setting)
-        return np.full((2, 3), float(len(computed)), np.float32)
-
-    monkeypatch.setattr(compare.classification, "held_out_losses", held_out_losses)
-
-    def level(noise, gamma=0.5):
-        arm = {"set": {}, "grid": {"data": {"noise": (noise,)}, "adaptive": {"gamma": (gamma,)}}}
-        ((setting, _),) = compare.candidates(config, arm)
-        return np.asarray(train.with_levels(setting, contexts)["train"]["level"])
-
-    first = level(0.1)
-    assert (level(0.2) != first).all()
-    np.testing.assert_array_equal(level(0.1), first)
-    level(0.2, gamma=0.25)  # shares the models
-    assert len(computed) == 2
 
 
 def test_a_record_without_its_newline_does_not_swallow_the_next(tmp_path):
@@ -367,3 +230,114 @@ def test_a_line_that_is_no_record_is_named(tmp_path, line):
     (tmp_path / "results.jsonl").write_bytes(line + b"\n")
     with pytest.raises(ValueError, match=r"results\.jsonl line 1 is no record .*remove the line"):
         comparison.read_records(tmp_path)
+
+
+def test_a_record_holds_curves_last_figures_and_seconds():
+    array = lambda *values: np.array(values, np.float32)
+    rows = [
+        sweep.Progress(0, {"error": array(0.5, 0.75)}, {}, None),
+        sweep.Progress(4, {"error": array(0.25, 0.5)}, {"loss": array(1.0, 2.0)}, None),
+        sweep.Progress(
+            8,
+            {"error": array(1 / 3, 0.125), "norm": array(3.0, 4.0), "all": np.ones((2, 5))},
+            {"loss": array(0.5, 0.25)},
+            None,
+        ),
+    ]
+    found = comparison.record(rows, seconds=1.23456)
+    losses = found["curves"].pop("train/loss")
+    assert np.isnan(losses[0]).all()
+    assert np.shape(losses[0]) == (2,)
+    assert losses[1:] == [[1.0, 2.0], [0.5, 0.25]]
+    assert found == {
+        "steps": [0, 4, 8],
+        "curves": {"error": [[0.5, 0.75], [0.25, 0.5], [0.3333333, 0.125]]},
+        "last": {"error": [0.3333333, 0.125], "norm": [3.0, 4.0]},  # one number per seed
+        "seconds": 1.23,
+    }
+
+
+def test_a_name_depends_on_every_value_and_on_no_order():
+    assert comparison.key_of({"a": 1, "b": (2, 3)}) == comparison.key_of({"b": [2, 3], "a": 1})
+    names = {comparison.key_of({"a": a, "b": b}) for a in (1, 2) for b in (1, 2)}
+    assert {len(name) for name in names} == {16}
+    assert len(names) == 4
+    # Of records on people's disks: another name would train them all again.
+    text = b'{"a": [2, 3], "b": 1}'
+    assert comparison.key_of({"b": 1, "a": (2, 3)}) == hashlib.sha256(text).hexdigest()[:16]
+
+
+def test_what_was_chosen_stays_as_it_was():
+    chosen = choose([(GOOD, {})])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        chosen.name = "other"
+    assert chosen != dataclasses.replace(chosen)  # of arrays, which have no one answer
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_shares_have_the_standard_error_of_their_mean(count):
+    values = [0.5, 0.75, 0.5][:count]
+    error = np.std(values, ddof=1) / count**0.5
+    assert comparison.percent(values) == f"{100 * np.mean(values):.2f} ± {100 * error:.2f}"
+    assert comparison.percent(values[:1]) == "50.00"
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.5, float("nan")])
+def test_a_level_is_a_share(level):
+    with pytest.raises(ValueError, match="level is"):
+        comparison.paired(np.ones(2), np.ones(2), level=level)
+
+
+def test_the_level_widens_the_interval():
+    difference = np.array([1.0, 2.0, 4.0])
+    for level in (0.005, 0.8, 0.995):
+        _, half = comparison.paired(difference, np.zeros(3), level=level)
+        interval = stats.ttest_1samp(difference, 0.0).confidence_interval(level)
+        assert half == pytest.approx((interval.high - interval.low) / 2)
+
+
+def test_columns_are_shares_numbers_and_large_numbers():
+    """At the evaluation that counts; a share is in %, a thousand or more has no decimals."""
+    one = entry([[0.5, 0.2], [0.25, 0.5]], [[0.5, 0.5], [0.25, 0.75]])
+    one["curves"] |= {
+        "train/flooded": [[0.5, 0.5], [1.0, 0.75]],
+        "test/loss": [[3.0, 4.0], [5.0, 8.0]],
+        "large": [[1.0, 1.0], [2000.0, 1500.0]],
+        "edge": [[999.0, 1001.0]] * 2,
+    }
+    one["last"] = {"fgsm_1": [0.5, 0.5], "log": [-0.5, 1.5]}
+    columns = ("train/flooded", "test/loss", "large", "edge", "fgsm_1", "log", "absent")
+    arms = {"plain": choose([(one, {})], stop="best")}
+    row = comparison.table(arms, baseline="plain", columns=columns, seeds=2).splitlines()[2]
+    assert row == (
+        "| plain | - (1) | 22.50 | 37.50 ± 17.68 |  |  | 75.00 ± 35.36 | 4.50 ± 0.71 | "
+        "1000 ± 1414 | 1000 ± 1 | 50.00 ± 0.00 | 0.50 ± 1.41 | - |"
+    )
+
+
+def test_curves_are_by_name_and_layers_by_theirs():
+    one = entry([[0.5, 0.25]], [[0.5, 0.5]])
+    one["steps"] = [7]
+    one["curves"] |= {"log_norm/a/kernel": [[1.0, 2.0]], "log_norm/b": [[3.0, 4.0]]}
+    steps, values = comparison.curve(one, "validation/error")
+    assert (steps.tolist(), values.tolist()) == ([7], [[0.5, 0.25]])
+    assert comparison.curve(one, "validation/none") is None
+    layers = comparison.layer_curves(one)
+    assert {name: (x.tolist(), y.tolist()) for name, (x, y) in layers.items()} == {
+        "a/kernel": ([7], [[1.0, 2.0]]),
+        "b": ([7], [[3.0, 4.0]]),
+    }
+
+
+def test_a_broken_line_in_the_middle_of_records_stays(tmp_path):
+    for key in "abc":
+        comparison.append_record(tmp_path, key, GOOD)
+    path = tmp_path / "results.jsonl"
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second[:-9] + b"\n" + third)
+    with pytest.raises(ValueError, match=r"results\.jsonl line 2 is no record"):
+        comparison.read_records(tmp_path)
+    assert path.read_bytes() == first + second[:-9] + b"\n" + third
+    path.write_bytes(first + third[:-9])
+    assert set(comparison.read_records(tmp_path)) == {"a"}
+    assert path.read_bytes() == first

@@ -12,7 +12,6 @@ import pytest
 from jaxlab import mesh as mesh_lib
 from jaxlab import optim, train
 from jaxlab.checkpoints import Checkpointer
-from jaxlab.errors import InputError
 
 
 class Network(nn.Module):
@@ -96,70 +95,3 @@ def test_a_split_state_is_saved_and_restored_in_its_place(tmp_path, monkeypatch)
         restored = saved.restore_latest(other)
     np.testing.assert_array_equal(restored.params["w"], state.params["w"])
     assert restored.opt_state[0].mu["w"].sharding == state.opt_state[0].mu["w"].sharding
-
-
-def test_a_state_cannot_be_split_over_any_number():
-    with pytest.raises(ValueError, match="fsdp is 3, must divide the 8 devices"):
-        mesh_lib.make_mesh(fsdp=3)
-
-
-def test_batches_are_split_and_rows_in_order():
-    mesh = mesh_lib.make_mesh()
-    batch = mesh_lib.shard_batch(mesh, {"x": np.arange(16)})["x"]
-    np.testing.assert_array_equal(batch, np.arange(16))
-    assert [list(shard.data) for shard in batch.addressable_shards][:2] == [[0, 1], [2, 3]]
-
-
-def test_a_batch_is_split_over_both_axes():
-    """Four devices that share one state have rows of their own nevertheless."""
-    mesh = mesh_lib.make_mesh(fsdp=4)
-    batch = mesh_lib.shard_batch(mesh, {"x": np.arange(16)})["x"]
-    rows = [tuple(np.asarray(shard.data)) for shard in batch.addressable_shards]
-    assert sorted(rows) == [(i, i + 1) for i in range(0, 16, 2)]
-
-
-def test_the_longest_dimension_that_divides_is_split(monkeypatch):
-    monkeypatch.setattr(mesh_lib, "SMALLEST_SPLIT", 16)
-    mesh = mesh_lib.make_mesh(fsdp=4)
-    leaves = {"rows": (12, 8), "columns": (8, 12), "odd": (13, 8), "none": (5, 7), "small": (4, 3)}
-    sharding = mesh_lib.state_sharding(mesh, {k: np.zeros(s) for k, s in leaves.items()})
-    shapes = {name: sharding[name].shard_shape(shape) for name, shape in leaves.items()}
-    assert shapes == {
-        "rows": (3, 8),
-        "columns": (8, 3),
-        "odd": (13, 2),
-        "none": (5, 7),
-        "small": (4, 3),
-    }
-
-
-@pytest.mark.parametrize("rows", [np.zeros((12, 2)), np.zeros(())])
-def test_batches_that_cannot_be_split(rows):
-    with pytest.raises(ValueError, match="8 devices need a first dimension"):
-        mesh_lib.shard_batch(mesh_lib.make_mesh(), rows)
-
-
-def test_the_mesh_is_auto():
-    mesh = mesh_lib.make_mesh()
-    assert mesh.axis_types == (jax.sharding.AxisType.Auto,) * 2
-    assert dict(mesh.shape) == {"data": 8, "fsdp": 1}
-
-
-def test_rows_of_a_process(monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 4)
-    monkeypatch.setattr(jax, "process_index", lambda: 2)
-    assert mesh_lib.local_rows(16) == slice(8, 12)
-    with pytest.raises(ValueError, match="a batch of 18 cannot be split over 4 processes"):
-        mesh_lib.local_rows(18)
-
-
-def test_what_takes_one_process_refuses_several(monkeypatch):
-    mesh_lib.refuse_several("one program")
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(InputError, match="2 processes were started, this takes one: one program"):
-        mesh_lib.refuse_several("one program")
-
-
-def test_half_given_addresses():
-    with pytest.raises(ValueError, match="give all three or none"):
-        mesh_lib.initialize_distributed("localhost:1")
