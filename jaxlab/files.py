@@ -29,6 +29,7 @@ __all__ = [
     "append_line",
     "check_output",
     "lock",
+    "output_folder",
     "parse_json",
     "read_json",
     "replacing",
@@ -147,8 +148,8 @@ def append_line(path: epath.PathLike, line: str) -> None:
         file.write(line.encode() + b"\n")
 
 
-def check_output(path: epath.PathLike) -> None:
-    """Raises unless a file can be written at `path`: before the work, not after it.
+def check_output(path: epath.PathLike) -> epath.Path:
+    """The path of a file that can be written, `~` replaced: before the work, not after it.
 
     Raises:
       ValueError: its folder is missing or cannot be written to, or it is a folder itself.
@@ -158,15 +159,41 @@ def check_output(path: epath.PathLike) -> None:
       Traceback (most recent call last):
       jaxlab.errors.ValueError: missing/a.png cannot be written: there is no folder missing
     """
+    path = epath.Path(path)
     if _in_bucket(path):
-        return
-    path = pathlib.Path(path)
+        return path
+    path = path.expanduser()
     if path.is_dir():
         raise InputError(f"{path} cannot be written: it is a folder, must be a file")
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise InputError(f"{path} cannot be written: no permission")
+    return path
+
+
+def output_folder(path: epath.PathLike) -> epath.Path:
+    """The path of a folder that can be written to, `~` replaced; made if missing.
+
+    Raises:
+      ValueError: it cannot be made or written to.
+
+    Example:
+      >>> output_folder("/dev/null")
+      Traceback (most recent call last):
+      jaxlab.errors.ValueError: /dev/null cannot be written to: File exists, must be a folder
+    """
+    path = epath.Path(path)
+    path = path if _in_bucket(path) else path.expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) if not _in_bucket(path) else contextlib.nullcontext():
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{os.fspath(path)} cannot be written to: {error.strerror}, must be a folder"
+        ) from error
+    return path
 
 
 def to_json(value: Any, **kwargs: Any) -> str:

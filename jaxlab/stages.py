@@ -3,15 +3,17 @@
 A stage without that file is trained, or goes on from its checkpoint; one with it is left as it is.
 """
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
 
-from jaxlab.errors import InputError
+from jaxlab.errors import InputError, UserError
 from jaxlab.files import read_json, to_json, write_atomically
 
-__all__ = ["finish", "finished"]
+__all__ = ["finish", "finished", "reading"]
 
 _FILE = "result.json"
 
@@ -50,6 +52,32 @@ def finished(folder: epath.PathLike, num_steps: int | None = None) -> dict[str, 
             "--workdir, or delete that folder and those that start from it"
         )
     return result
+
+
+@contextlib.contextmanager
+def reading(folder: epath.PathLike) -> Iterator[None]:
+    """Around the reading of what a finished stage left: an error says how to get it again.
+
+    Args:
+      folder: of the stage.
+
+    Raises:
+      ValueError: what it left is missing or damaged.
+
+    Example:
+      >>> with reading("run/mlm"):
+      ...     raise FileNotFoundError("run/mlm/model is missing")
+      Traceback (most recent call last):
+      jaxlab.errors.ValueError: run/mlm/model is missing: the stage was finished, but what it left \
+cannot be read; delete run/mlm, and the same command trains it again
+    """
+    try:
+        yield
+    except (UserError, OSError) as error:
+        raise InputError(
+            f"{error}: the stage was finished, but what it left cannot be read; delete "
+            f"{os.fspath(folder)}, and the same command trains it again"
+        ) from error
 
 
 def finish(folder: epath.PathLike, num_steps: int, figures: Mapping[str, Any]) -> None:

@@ -270,8 +270,7 @@ def main(config, workdir):
     module = planning.load_script(SCRIPT.value, pathlib.Path(__file__).parent)
     if SCRIPT.value != SCRIPT.default and not flags.FLAGS["config"].present:
         raise launch.UsageError(f"--config=FILE is required with --script={SCRIPT.value}")
-    if OUT.value:
-        check_output(OUT.value)
+    out = check_output(OUT.value) if OUT.value else None
     wanted = read_variants()
     data_dir = launch.options().data_dir
     variants = [Variant(module, config, label, changes, data_dir) for label, changes, _ in wanted]
@@ -280,11 +279,10 @@ def main(config, workdir):
     if len(x) > 1:
         times = [np.median(row["seconds"]) for row in record["variants"]]
         record["sweep"] = {"x": x, "exponent": float(np.polyfit(np.log(x), np.log(times), 1)[0])}
-    if OUT.value:
-        path = pathlib.Path(OUT.value)
-        write_atomically(path, to_json(record, indent=1) + "\n")
+    if out is not None:
+        write_atomically(out, to_json(record, indent=1) + "\n")
         if len(x) > 1:
-            draw(record, x, path)
+            draw(record, x, out)
     print(table(record))
     if len(x) > 1:
         key, exponent = SWEEP.value.partition("=")[0], record["sweep"]["exponent"]

@@ -31,6 +31,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 from absl import logging
+from flax import traverse_util
 
 from jaxlab import classification, comparison, data, launch, losses, plots
 from jaxlab import mesh as mesh_lib
@@ -95,18 +96,22 @@ def key_of(config, setting):
 class Trainer:
     """Trains settings; keeps data and compiled programs, which candidates share."""
 
-    def __init__(self, config, data_dir):
-        self.config, self.data_dir = config, data_dir
+    def __init__(self, config, workdir):
+        self.config, self.workdir, self.options = config, workdir, launch.options()
         self.contexts, self.programs = {}, {}
 
     def data(self, setting):
         key = json.dumps(setting["data"], sort_keys=True)
         if key not in self.contexts:
-            self.contexts = {  # one at a time: five copies of an image set are large
-                key: classification.make_contexts(
-                    self.config.seeds, self.data_dir, **setting["data"]
-                )
-            }
+            contexts = classification.make_contexts(
+                self.config.seeds, self.options.data_dir, **setting["data"]
+            )
+            # The candidates that are done, and are compared with this one, have seen the same.
+            arrays = traverse_util.flatten_dict(contexts, sep="/")
+            rows = {name: a.reshape(-1, *a.shape[2:]) for name, a in arrays.items()}
+            change = self.options.allow_change
+            launch.check_data(self.workdir, {key: rows}, allow_change=change)
+            self.contexts = {key: contexts}  # one at a time: five copies of an image set are large
         return self.contexts[key]
 
     def __call__(self, setting):
@@ -158,7 +163,7 @@ class Trainer:
 def main(config, workdir):
     mesh_lib.refuse_several("a comparison trains the seeds of a candidate in one program")
     check(config)
-    train = Trainer(config, launch.options().data_dir)
+    train = Trainer(config, workdir)
     records = comparison.read_records(workdir)
     plan = {
         name: [(key_of(config, s), s, choice) for s, choice in candidates(config, arm)]

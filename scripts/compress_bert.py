@@ -105,6 +105,9 @@ class Study:
             )
             for split, found in texts.items()
         }
+        if workdir is not None:  # stages that are done have seen the same
+            seen = {split: found.arrays for split, found in self.sets.items()}
+            launch.check_data(workdir, seen, allow_change=launch.options().allow_change)
         names = texts["train"].label_names
         self.head = bert.SequenceClassifier(len(names), label_names=names, **config.head)
         self.models = {d: bert.make_successor(self.deep, d) for d in config.depths}
@@ -200,10 +203,12 @@ class Study:
         config, folder = self.config, self.workdir / folder
         program = self.blueprint(kind, depth)
         if mesh_lib.in_process_0(lambda: stages.finished(folder, program.num_steps)):
-            _, tree = bert.load_pretrained(folder / "model")
-            return {"bert": tree, "head": bert.load_heads(folder / "model")["classifier"][1]}
+            with stages.reading(folder):
+                _, tree = bert.load_pretrained(folder / "model")
+                return {"bert": tree, "head": bert.load_heads(folder / "model")["classifier"][1]}
         logging.info("%s: %s, %d layers", folder.relative_to(self.workdir), kind, depth)
-        stream = 2 * seed + (kind == "successor")  # a second stage sees another order
+        # A second stage sees another order. The remainder differs for all seeds of 32 bits but one.
+        stream = (2 * seed + (kind == "successor")) % (2**32 - 1)
         state = program.create_state(self.params(kind, start, predecessor), rates or {}, stream)
         data = text_pipeline(
             self.sets["train"],

@@ -10,6 +10,7 @@ words, for the estimate that looks at the corpus. Prints a table and writes --ou
 """
 
 import math
+import os
 
 import numpy as np
 from absl import flags, logging
@@ -20,7 +21,7 @@ from jaxlab import embedding_dim as ed
 from jaxlab import launch
 from jaxlab.data import corpus as corpora
 from jaxlab.errors import InputError
-from jaxlab.files import replacing
+from jaxlab.files import check_output, output_folder, replacing
 
 VOCAB_SIZE = flags.DEFINE_list("vocab_size", [], "Sizes of vocabularies, such as 1000,50257.")
 CORPUS = flags.DEFINE_list("corpus", [], "Text files, or `english`.")
@@ -117,8 +118,6 @@ def draw(cases, path):
     panel.set_title(f"{text} (kappa {KAPPA.value:g})", fontsize=9)
     panel.grid(alpha=0.25)
     panel.legend(fontsize=8)
-    path = epath.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         figure.savefig(part, format="png")
 
@@ -130,6 +129,10 @@ def main(config, workdir):
     for flag, least in ((MIN_COUNT, 1), (TOP_WORDS, 2), (WINDOW, 1), (MULTIPLE_OF, 1)):
         if flag.value < least:
             raise InputError(f"--{flag.name} is {flag.value}, must be at least {least}")
+    out = None
+    if OUT.value:
+        output_folder(os.path.dirname(OUT.value) or ".")
+        out = check_output(OUT.value)
     cases, lines = [], []
     for size in sizes():
         lines += table(f"vocabulary of {size:,} words", estimates(size))
@@ -142,9 +145,9 @@ def main(config, workdir):
         title = f"{name}: {len(corpus):,} tokens, vocabulary of {size:,} words"
         lines += table(title, estimates(size, corpus))
         cases.append((f"{epath.Path(name).name}, N = {size:,}", size))
-    if OUT.value:
-        draw(cases, OUT.value)
-        logging.info("figure in %s", OUT.value)
+    if out is not None:
+        draw(cases, out)
+        logging.info("figure in %s", out)
     print(*lines, sep="\n")  # at the end: whoever reads it may go away
 
 

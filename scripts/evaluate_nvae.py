@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags, logging
 
 from jaxlab import checkpoints, data, launch, train
-from jaxlab.files import to_json, write_atomically
+from jaxlab.files import check_output, to_json, write_atomically
 from jaxlab.models import nvae
 
 SPLIT = flags.DEFINE_enum("split", "test", data.SPLITS, "Which images.")
@@ -36,6 +36,7 @@ SEED = flags.DEFINE_integer("seed", 0, "Of posterior noise and fixed binarisatio
 def main(config, workdir):
     del config
     config, options = launch.read_config(workdir), launch.options()
+    out = check_output(workdir / f"evaluation_{SPLIT.value}.json")
     source = {**config.data.to_dict(), "data_dir": options.data_dir}
     images = data.load(**source, split=SPLIT.value, limit=LIMIT.value)
     model = nvae.for_images(images.spec, **config.model)
@@ -78,7 +79,6 @@ def main(config, workdir):
 
     figures |= {"step": step, "weights": WEIGHTS.value, "split": SPLIT.value, "images": len(images)}
     figures["bound_samples"] = NUM_SAMPLES.value
-    out = workdir / f"evaluation_{SPLIT.value}.json"
     write_atomically(out, to_json(figures, indent=2) + "\n")
     logging.info("written to %s", out)
     scale = 1 / (np.log(2) * images.spec.dims)

@@ -29,7 +29,7 @@ from jaxlab.data import qa_sets, qa_tokens
 from jaxlab.data.buckets import text_eval_batches
 from jaxlab.data.qa_scores import mean, text_scores, word_f1
 from jaxlab.data.text import TokenSet
-from jaxlab.files import to_json, write_atomically
+from jaxlab.files import output_folder, to_json, write_atomically
 from jaxlab.models import bert
 from jaxlab.models.bert import asking
 from jaxlab.models.bert.generation import check_options
@@ -49,7 +49,7 @@ SHOWN = flags.DEFINE_integer("shown", 20, "Pairs to print.", lower_bound=0)
 BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "For questions; 1 is greedy.", lower_bound=1)
 TOP_P = flags.DEFINE_float("top_p", 0.95, "For answers.")
 F1 = flags.DEFINE_float("f1", 0.8, "Least F1 with which the reader agrees with a pair.")
-SEED = flags.DEFINE_integer("seed", 0, "Seed.", lower_bound=0, upper_bound=2**32 - 1)
+SEED = flags.DEFINE_integer("seed", 0, "Seed.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Sequences that run at once.", lower_bound=1)
 
 
@@ -297,6 +297,7 @@ def draw(likelihood, path):
 def main(config, workdir):
     check_options(top_p=TOP_P.value)
     check_scalar("f1", F1.value, at_least=0, at_most=1)
+    out = output_folder(OUT.value or workdir / "evaluation")
     evaluation = Evaluation(workdir)
     evaluation.likelihood()
     samples = []
@@ -310,8 +311,6 @@ def main(config, workdir):
         samples = [pairs[i] for i in rng.permutation(len(pairs))[: SHOWN.value]]
     elif READER.value:
         raise launch.UsageError("--reader checks pairs, and this model writes none")
-    out = epath.Path(OUT.value).expanduser() if OUT.value else workdir / "evaluation"
-    out.mkdir(parents=True, exist_ok=True)
     text = as_markdown(evaluation.report, samples)
     write_atomically(out / "report.json", to_json(evaluation.report, indent=2) + "\n")
     write_atomically(out / "report.md", text)

@@ -41,7 +41,7 @@ TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Of draws.")
 TOP_K = flags.DEFINE_integer("top_k", 0, "Draw from so many tokens; 0 for all.", lower_bound=0)
 TOP_P = flags.DEFINE_float("top_p", 0.95, "Draw from the tokens that have this much probability.")
 SPANS_ONLY = flags.DEFINE_bool("spans_only", False, "Answers are verbatim spans of the passage.")
-SEED = flags.DEFINE_integer("seed", 0, "Seed.", lower_bound=0, upper_bound=2**32 - 1)
+SEED = flags.DEFINE_integer("seed", 0, "Seed.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Passages that run at once.", lower_bound=1)
 LIMIT = flags.DEFINE_integer(
     "limit", 0, "Read the first so many passages; 0 for all.", lower_bound=0
@@ -98,8 +98,7 @@ def main(config, workdir):
         "top_p": TOP_P.value,
     }
     check_options(num_pairs=NUM_PAIRS.value, **options)
-    if OUT.value:
-        check_output(OUT.value)
+    file = check_output(OUT.value) if OUT.value else None
     texts = read_passages()
     generator = load_generator(model_folder(workdir))
     passages = asking.cut_texts(generator, texts)
@@ -122,8 +121,8 @@ def main(config, workdir):
     )
     with contextlib.ExitStack() as stack:
         out = sys.stdout
-        if OUT.value:
-            part = stack.enter_context(replacing(OUT.value))
+        if file is not None:
+            part = stack.enter_context(replacing(file))
             out = stack.enter_context(open(part, "w", encoding="utf8"))
         for (text, passage), pairs in zip(passages, found, strict=True):
             if FORMAT.value == "table":

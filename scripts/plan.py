@@ -213,8 +213,7 @@ def table(record):
 
 def main(config, workdir):
     del workdir
-    if OUT.value:
-        check_output(OUT.value)
+    out = check_output(OUT.value) if OUT.value else None
     module = planning.load_script(SCRIPT.value, pathlib.Path(__file__).parent)
     if SCRIPT.value != SCRIPT.default and not flags.FLAGS["config"].present:
         raise launch.UsageError(f"--config=FILE is required with --script={SCRIPT.value}")
@@ -222,8 +221,8 @@ def main(config, workdir):
     found = make_blueprint(module, config, mesh, launch.options().data_dir)
     logging.info("compiling for %d x %s", found.mesh.size, TOPOLOGY.value.partition(":")[0])
     record = {"script": SCRIPT.value, "topology": TOPOLOGY.value, **plan(found)}
-    if OUT.value:
-        write_atomically(OUT.value, to_json(record, indent=1) + "\n")
+    if out is not None:
+        write_atomically(out, to_json(record, indent=1) + "\n")
     print(f"{SCRIPT.value} on {TOPOLOGY.value}")
     print(table(record))
 

@@ -13,6 +13,7 @@ from etils import epath
 
 from jaxlab import launch
 from jaxlab.errors import InputError
+from jaxlab.files import check_output
 from jaxlab.metrics import read_metrics
 from jaxlab.plots import curves
 
@@ -56,9 +57,10 @@ def main(workdirs: list[str]) -> None:
         raise launch.UsageError("name at least one workdir; --help shows how")
     if len(set(workdirs)) < len(workdirs):
         raise InputError("a workdir is named twice")
+    out = check_output(_OUT.value)
     runs = {label: read_run(w) for label, w in zip(run_labels(workdirs), workdirs, strict=True)}
-    curves(runs, _OUT.value, _METRICS.value, title=_TITLE.value)
-    print(f"wrote {_OUT.value}: {', '.join(f'{k} ({len(rows)} rows)' for k, rows in runs.items())}")
+    curves(runs, out, _METRICS.value, title=_TITLE.value)
+    print(f"wrote {out}: {', '.join(f'{k} ({len(rows)} rows)' for k, rows in runs.items())}")
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags, logging
-from etils import epath
 
 from jaxlab import checkpoints, data, launch, plots
 from jaxlab.errors import InputError
+from jaxlab.files import output_folder
 from jaxlab.models import nvae
 
 OUT = flags.DEFINE_string("out", None, "Folder of the pictures.")
@@ -176,8 +176,7 @@ def main(config, workdir):
         raise InputError(f"--pictures has {sorted(unknown)}, known are {sorted(DRAW)}")
     for text in (*TEMPERATURES.value, *TEMPERATURE.value):
         positive(text)
-    out = epath.Path(OUT.value) if OUT.value else workdir / "samples"
-    out.mkdir(parents=True, exist_ok=True)  # fails now, not after the work
+    out = output_folder(OUT.value or workdir / "samples")
     painter = Painter(workdir)
     for name in PICTURES.value:
         DRAW[name](painter, out / f"{name}.png")

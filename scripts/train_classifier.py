@@ -127,6 +127,8 @@ def main(config, workdir):
     options = launch.options()
     mesh = mesh_lib.make_mesh()
     sets = data.load_classification(**config.data, data_dir=options.data_dir, seed=config.seed)
+    held = {"validation": sets.validation, "test": sets.test}
+    launch.check_data(workdir, held, allow_change=options.allow_change)
     arrays = sets.train
     if config.objective.get("flooding") == "adaptive":
         contexts = classification.make_contexts([config.seed], options.data_dir, **config.data)

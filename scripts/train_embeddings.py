@@ -71,6 +71,14 @@ def judged_pairs(data_dir):
     return found
 
 
+def same_data(workdir, corpus, pairs):
+    """Refuses to go on with another text or other judgements; new judgements are welcome."""
+    seen = {"corpus": {"words": corpus.words, "tokens": corpus.ids, "paragraphs": corpus.offsets}}
+    for name, (known, judgements) in pairs.items():
+        seen[name] = {"pairs": [" ".join(pair) for pair in known], "judgements": judgements}
+    launch.check_data(workdir, seen, allow_change=launch.options().allow_change)
+
+
 def as_line(judged):
     """What `judge` found, for people."""
     names = [name for name in judged if not name.endswith("_pairs")]
@@ -269,6 +277,7 @@ def sweep(config, workdir, data_dir):
             f"vocab_sizes is {config.vocab_sizes}, the corpus has {len(corpus.words)} words"
         )
     pairs = judged_pairs(data_dir)
+    same_data(workdir, corpus, pairs)
     writer = MetricsWriter(workdir)
     missing, written = cells, 0
     if (workdir / "metrics.jsonl").exists():
@@ -401,6 +410,7 @@ def blueprint(config, mesh, data_dir=None):
 def negative_sampling(config, workdir, options):
     corpus, total = frequent_words(config, options.data_dir)
     pairs = judged_pairs(options.data_dir)
+    same_data(workdir, corpus, pairs)
     blocks, run = build_sampling(config, corpus, mesh_lib.one_device_each())
     logging.info(
         "%d words, %d of them in a vocabulary of %d; %d batches of %d places",

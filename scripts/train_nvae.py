@@ -79,9 +79,9 @@ def build(config, spec, mesh, images=None):
       images: uint8 [n, size, size, channels]: what `arch="res_elu"` is initialised with; zeros
         where only shapes matter.
     """
+    tx = make_optimizer(config)  # first: it names the numbers as the config does
     model = nvae.for_images(spec, **config.model)
     loss_fn = nvae.make_loss(model, total_steps=config.num_steps, **config.loss)
-    tx = make_optimizer(config)
     shape = (spec.image_size, spec.image_size, spec.channels)
     if images is None:
         images = jnp.zeros((min(config.batch_size, 32), *shape), jnp.uint8)
@@ -154,6 +154,8 @@ def main(config, workdir):
     source = {**config.data, "data_dir": options.data_dir}
     train_set = data.load(**source, split="train")
     held_out = data.load(**{**source, "split": config.eval_split, "limit": config.num_eval_images})
+    held = {"held-out images": {"image": held_out.images}}
+    launch.check_data(workdir, held, allow_change=options.allow_change)
     first = data.eval_batches(train_set, min(config.batch_size, 32))  # "res_elu" looks at images
     model, run = build(config, train_set.spec, mesh, next(iter(first))["image"])
     state = run.create_state()

@@ -96,8 +96,10 @@ class Study:
         self.sets = qa_sets.make_sets(
             self.records, self.tokenizer, self.limits, order=config.order, join=config.join
         )
-
         self.check_size("seq2seq", self.sets["train"])
+        if workdir is not None:  # a stage that is done has seen the same
+            seen = {split: found.tokens.arrays for split, found in self.sets.items()}
+            launch.check_data(workdir, seen, allow_change=launch.options().allow_change)
 
     def check_size(self, stage, sequences):
         """Raises where the training side does not fill a batch."""
@@ -198,7 +200,7 @@ class Study:
             weight_decay=config.weight_decay,
             mask=mask,
         )
-        key = jax.random.key(config.seed + (name == "seq2seq"))
+        key = jax.random.key((config.seed + (name == "seq2seq")) % 2**32)
         shape = (config.batch_size, max(stage.buckets))
         batch = {k: jax.ShapeDtypeStruct(shape, np.int32) for k in ("input_ids", "attention_mask")}
         batch["label"] = jax.ShapeDtypeStruct(shape[:1], np.int32)
@@ -218,7 +220,8 @@ class Study:
         best: dict[str, Any] = {"step": "best", "best_metric": BEST} if eval_fn else {}
         saved = lambda: checkpoints.load_params(folder / "checkpoints", ema=False, **best)
         if mesh_lib.in_process_0(lambda: stages.finished(folder, stage.num_steps)):
-            return saved()[1]
+            with stages.reading(folder):
+                return saved()[1]
         logging.info("%s: %d sequences, %d steps", name, len(tokens), stage.num_steps)
         run = self.blueprint(name, start)
         step = bert.normalize_step(run.step, self.objective(name)[1], mesh=self.mesh)

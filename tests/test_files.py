@@ -177,3 +177,25 @@ def test_an_output_is_looked_at_before_the_work(tmp_path):
     ):
         with pytest.raises(InputError, match=rule):
             files.check_output(path)
+
+
+def test_folders_for_output_are_made_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.output_folder("~/a/b") == files.output_folder(tmp_path / "a" / "b")
+    assert not list((tmp_path / "a" / "b").iterdir())
+    assert files.check_output("~/a/c.png") == files.check_output(tmp_path / "a" / "c.png")
+    (tmp_path / "file").write_text("")
+    for name in ("file", "file/b"):
+        with pytest.raises(InputError, match=r"file.* cannot be written to: .*must be a folder"):
+            files.output_folder(tmp_path / name)
+
+
+def test_every_script_looks_at_its_output_before_the_work():
+    """What --out names goes through one of the two functions, as the first thing done with it."""
+    for path in sorted((ROOT / "scripts").glob("*.py")):
+        text = path.read_text()
+        for name in re.findall(r'(\w+) = flags.DEFINE_string\("out"', text):
+            used = re.findall(rf"(\S*?)\b{name}\.value", text)
+            checked = [u for u in used if u.endswith(("check_output(", "output_folder("))]
+            assert checked, path
+            assert len(used) - len(checked) <= 2, path  # whether it is given

@@ -8,7 +8,9 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from absl import flags
 from processes import ROOT
 
 from jaxlab import data, launch, train
@@ -174,6 +176,54 @@ def test_the_data_folder_of_a_run_is_remembered(tmp_path):
     path = script(tmp_path, "print(launch.options().data_dir)", reads_run=True, reads=("data_dir",))
     assert start(path, f"--workdir={tmp_path}").stdout == "/data/mine\n"
     assert start(path, f"--workdir={tmp_path}", "--data_dir=/other").stdout == "/other\n"
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_other_data_are_noticed(tmp_path, monkeypatch, waiting):
+    labels, path = np.arange(4), tmp_path / "config.json"
+    record = {"config": {"a": 1}}
+    if waiting:  # for the first file of the run: nothing is written
+        monkeypatch.setitem(launch.record._unwritten, str(path), record)
+    else:
+        path.write_text(json.dumps(record))
+    read = lambda: record if waiting else json.loads(path.read_text())
+    launch.check_data(tmp_path, {"test": {"label": labels}})
+    launch.check_data(tmp_path, {"test": {"label": labels}, "texts": {"text": ["a", "b"]}})
+    assert set(read()["data"]) == {"test", "texts"}
+    assert path.exists() != waiting
+    before = json.dumps(read())
+    for sets, message in (
+        ({"test": {"label": labels[::-1]}}, "test: label has other values"),
+        ({"test": {"label": labels[1:]}}, r"test: label int64\[4\] -> int64\[3\]"),
+        ({"texts": {"text": ["a", "c"]}}, "texts: text has other values"),
+    ):
+        with pytest.raises(launch.UsageError, match=message + ".*go on with --allow_config_change"):
+            launch.check_data(tmp_path, sets)
+        assert json.dumps(read()) == before
+    launch.check_data(tmp_path, {"test": {"label": labels[1:]}}, allow_change=True)
+    launch.check_data(tmp_path, {"test": {"label": labels[1:]}})
+
+
+def test_every_script_that_goes_on_looks_at_its_data():
+    goes_on = [p for p in (ROOT / "scripts").glob("*.py") if "allow_change" in p.read_text()]
+    assert len(goes_on) == 6
+    for path in goes_on:
+        assert "launch.check_data(" in path.read_text(), path
+
+
+def test_without_a_run_there_is_nothing_to_compare_data_with(tmp_path):
+    launch.check_data(tmp_path, {"test": {"label": np.arange(4)}})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**80])
+def test_a_seed_of_any_script_has_32_bits(monkeypatch, seed):
+    values = flags.FlagValues()
+    flags.DEFINE_integer("seed", 0, "Seed.", flag_values=values)
+    monkeypatch.setattr(flags, "FLAGS", values)
+    assert launch._parse_flags(["script", f"--seed={2**32 - 1}", "rest"]) == ["script", "rest"]
+    with pytest.raises(launch.UsageError, match=f"--seed has {seed}, must be a whole number from"):
+        launch._parse_flags(["script", f"--seed={seed}"])
 
 
 def test_one_of_two_processes_gives_up_in_bounded_time(tmp_path):

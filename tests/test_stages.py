@@ -26,6 +26,14 @@ def test_a_damaged_record_is_an_error(tmp_path, text):
         stages.finished(tmp_path, 5)
 
 
+def test_what_a_finished_stage_left_can_be_made_again(tmp_path):
+    match = r"nowhere.*delete .*, and the same command trains it again"
+    with pytest.raises(ValueError, match=match), stages.reading(tmp_path):
+        open("/nowhere")  # noqa: SIM115
+    with pytest.raises(KeyError), stages.reading(tmp_path):  # an error of ours stays one
+        raise KeyError("bug")
+
+
 def test_what_a_record_looks_like(tmp_path):
     stages.finish(tmp_path, 5, {"loss": 0.25, "name": "a"})
     text = (tmp_path / "result.json").read_text()

@@ -78,7 +78,7 @@ class Batches(grain.DatasetIterator):
         """
         of, index, offset = state.get("of"), int(state["next_index"]), 0
         if of is not None:
-            changes = _differences(of, self._of())
+            changes = differences(of, self._of())
             if changes:
                 raise InputError(
                     f"the training data are others ({'; '.join(changes)}): choose another "
@@ -107,10 +107,18 @@ def describe(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
       >>> describe({"label": np.arange(4)})
       {'label': {'dtype': 'int64', 'shape': [4], 'crc32': 2432700938}}
     """
-    return {name: _described(np.asarray(values)) for name, values in arrays.items()}
+    return {name: _described(values) for name, values in arrays.items()}
 
 
-def _described(values: np.ndarray) -> dict[str, Any]:
+def _described(values: Any) -> dict[str, Any]:
+    if isinstance(values, list | tuple) and values and isinstance(values[0], str):
+        # Not as an array: each of its rows would take the room of the longest.
+        return {
+            "dtype": "str",
+            "shape": [len(values)],
+            "crc32": zlib.crc32(repr((*values,)).encode()),
+        }
+    values = np.asarray(values)
     found = {"dtype": values.dtype.name, "shape": list(values.shape)}
     spread = lambda count: np.linspace(0, len(values) - 1, min(count, len(values))).astype(int)
     if not values.ndim or not values.size:
@@ -125,8 +133,14 @@ def _described(values: np.ndarray) -> dict[str, Any]:
     return found | {"crc32": zlib.crc32(rows.tobytes())}
 
 
-def _differences(old: Any, new: Any) -> list[str]:
-    """Names what differs between two results of an iterator's `of`."""
+def differences(old: Any, new: Any) -> list[str]:
+    """Names what differs between two results of `describe`, or of an iterator's `of`.
+
+    Example:
+      >>> a, b = describe({"label": np.arange(4)}), describe({"label": np.arange(5)})
+      >>> differences(a, b), differences(a, a)
+      (['label int64[4] -> int64[5]'], [])
+    """
     if not isinstance(old, dict):
         raise InputError("the position is not one of these batches")
     before, now = ({**x, **x.get("data", {})} for x in (old, new))

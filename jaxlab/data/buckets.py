@@ -90,10 +90,8 @@ def text_pipeline(
         return _gather(token_set, indices[rows], length)
 
     def of() -> dict[str, Any]:
-        arrays = {"lengths": token_set.lengths, "labels": token_set.labels}
-        arrays["tokens"] = np.concatenate([np.asarray(ids) for ids in token_set.ids])
         order = {"seed": seed, "batch_size": batch_size, "buckets": [int(b) for b in buckets]}
-        return {"data": describe(arrays), **order}
+        return {"data": describe(token_set.arrays), **order}
 
     threads = {"num_threads": num_threads, "prefetch": prefetch}
     return Batches(batch, of=of, per_epoch=per_epoch, **threads)

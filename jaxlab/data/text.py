@@ -100,6 +100,12 @@ class TokenSet:
     def lengths(self) -> np.ndarray:
         return np.array([len(ids) for ids in self.ids])
 
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What the set holds, in three arrays: by which it is compared with another."""
+        tokens = np.concatenate([np.asarray(ids) for ids in self.ids])
+        return {"lengths": self.lengths, "labels": self.labels, "tokens": tokens}
+
 
 def load_text(
     name: str,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxlab.embedding_dim.arguments import number
-from jaxlab.errors import InputError
+from jaxlab.errors import InputError, InputTypeError
 
 _MAX_TERMS = 10_000_000
 
@@ -72,7 +72,7 @@ def angle_density(theta: Any, n: float) -> np.ndarray:
       float64 of the shape of theta.
 
     Raises:
-      TypeError, ValueError: n is out of range.
+      TypeError, ValueError: n or an angle is out of range.
 
     Example:
       >>> angle_density([0.0, np.pi / 2], 3).round(3)
@@ -81,8 +81,14 @@ def angle_density(theta: Any, n: float) -> np.ndarray:
     Source: kexue.fm/archives/7076.
     """
     n = number("n", n, at_least=2)
+    try:
+        theta = np.asarray(theta, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise InputTypeError(f"theta is {theta!r}, must be numbers") from None
+    if not ((theta >= 0) & (theta <= math.pi + 1e-9)).all():
+        raise InputError("theta has values outside of [0, pi], must be angles in radians")
     scale = math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2)) / math.sqrt(math.pi)
-    return scale * np.sin(np.asarray(theta, np.float64)) ** (n - 2)
+    return scale * np.sin(theta) ** (n - 2)
 
 
 def asymptotic_coefficients(*, kappa: float = 1.0) -> tuple[float, float]:

@@ -8,6 +8,8 @@ import numpy as np
 
 from jaxlab.errors import InputError, InputTypeError
 
+_LARGEST = 1e100  # its square is a float, and so is that of the inverse
+
 
 def integer(name: str, value: Any, *, at_least: int) -> int:
     """`value` as a Python int, or TypeError (also for a bool) or ValueError."""
@@ -38,4 +40,6 @@ def number(
         raise InputError(f"{name} is {value}, must be at least {at_least}")
     if above is not None and not found > above:
         raise InputError(f"{name} is {value}, must be above {above}")
+    if found and not 1 / _LARGEST <= abs(found) <= _LARGEST:
+        raise InputError(f"{name} is {value}, must be from {1 / _LARGEST:g} to {_LARGEST:g}")
     return found

@@ -158,10 +158,10 @@ def vocab_capacity(
       target_entropy: t >= 0, in nats.
 
     Returns:
-      N as a float, the inverse of `embedding_dim_root`; inf where it exceeds float64.
+      N as a float, the inverse of `embedding_dim_root`.
 
     Raises:
-      TypeError, ValueError: an argument is out of range.
+      TypeError, ValueError: an argument is out of range, or N is larger than a float can be.
 
     Example:
       >>> [round(vocab_capacity(n)) for n in (64, 96, 128)]
@@ -171,12 +171,17 @@ def vocab_capacity(
     target = number("target_entropy", target_entropy, at_least=0)
     h = angle_entropy(number("dim", dim, at_least=1), kappa=kappa)
     exponent = (target - h) / mult
-    return math.exp(exponent) if exponent < 709 else math.inf
+    if exponent > 709:
+        raise InputError(
+            f"dim is {dim}, target_entropy {target_entropy}: the vocabulary would be "
+            f"e^{exponent:.6g}, more than a float holds (e^709): take a smaller one"
+        )
+    return math.exp(exponent)
 
 
 def multiplier(pairs: str) -> int:
     """How many log N the uniform entropy is."""
-    if pairs not in PAIRS:
+    if pairs not in (*PAIRS,):
         raise InputError(f"pairs is {pairs!r}, must be one of {', '.join(PAIRS)}")
     return PAIRS[pairs]
 

@@ -64,7 +64,7 @@ def entropy_invariant_scale(length: int, head_dim: int, train_length: int = 512)
     length = integer("length", length, at_least=1)
     head_dim = integer("head_dim", head_dim, at_least=1)
     train_length = integer("train_length", train_length, at_least=2)
-    return math.log(length) / math.log(train_length) / math.sqrt(head_dim)
+    return math.log(length) / math.log(train_length) / math.sqrt(number("head_dim", head_dim))
 
 
 def empirical_pair_entropy(counts: Any, *, pairs: str = "joint") -> float:

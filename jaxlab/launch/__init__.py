@@ -56,12 +56,13 @@ from jaxlab.errors import UserError
 from jaxlab.launch import config as configs
 from jaxlab.launch import output, record
 from jaxlab.launch.config import UsageError, check_section, check_seeds, keywords
-from jaxlab.launch.record import CONFIG_FILE, read_config
+from jaxlab.launch.record import CONFIG_FILE, check_data, read_config
 
 __all__ = [
     "CONFIG_FILE",
     "Options",
     "UsageError",
+    "check_data",
     "check_section",
     "check_seeds",
     "keywords",
@@ -272,12 +273,16 @@ def _define_flags(workdir_kind: str | None, reads: Collection[str]) -> None:
 
 
 def _parse_flags(argv: list[str], config: configs.Config | None = None) -> list[str]:
+    f = flags.FLAGS
     try:
-        return flags.FLAGS(argv)
+        rest = f(argv)
     except flags.UnrecognizedFlagError as error:
         raise UsageError(configs.unknown_flag(error, config)) from error
     except flags.Error as error:
         raise UsageError(configs.one_line(error)) from error
+    if "seed" in f and f["seed"].value is not None:
+        check_seeds("--seed", [f["seed"].value])
+    return rest
 
 
 def _parse(

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,11 +17,13 @@ from etils import epath
 
 from jaxlab import files
 from jaxlab import mesh as mesh_lib
+from jaxlab.data.batches import describe, differences
 from jaxlab.launch.config import Config, UsageError, flat, one_line
 
 CONFIG_FILE = "config.json"
 _PACKAGES = ("jaxlab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
+_unwritten: dict[str, dict[str, Any]] = {}  # records that wait for their run's first file, by path
 
 
 def read(workdir: epath.PathLike) -> dict[str, Any]:
@@ -96,6 +98,8 @@ def prepare(
                 "--workdir, or go on with --allow_config_change"
             )
         new["data_dir"] = new["data_dir"] or old.get("data_dir")
+        if "data" in old:
+            new["data"] = old["data"]
         if not changes and new["data_dir"] == old.get("data_dir"):
             return lambda: None
         if changes:
@@ -103,33 +107,79 @@ def prepare(
     mesh_lib.wait_for_all("jaxlab config compared")
     if jax.process_index() > 0:
         return lambda: None
-    return _write_with_first_file(path, json.dumps(new, indent=2) + "\n")
+    return _write_with_first_file(path, new)
 
 
-def _write_with_first_file(path: epath.Path, text: str) -> Callable[[], None]:
+def check_data(
+    workdir: epath.Path, sets: Mapping[str, Mapping[str, Any]], *, allow_change: bool = False
+) -> None:
+    """Compares the data that a run reads with those that it was started with, by its config.json.
+
+    For what no checkpoint compares: held-out sets, and all data of stages and candidates that are
+    done. All processes must call this together.
+
+    Args:
+      workdir: of the run.
+      sets: name -> arrays or texts by name, of N rows each.
+      allow_change: go on with other data; they take the place of the recorded ones.
+
+    Raises:
+      UsageError: they are others. A set that the record does not name is added to it.
+    """
+
+    def compare() -> None:
+        path = workdir / CONFIG_FILE
+        waiting = _unwritten.get(os.fspath(path))
+        record = waiting or (read(workdir) if path.exists() else None)
+        if record is None:  # a script's function called without a run
+            return
+        old = record.get("data") or {}
+        new = {name: describe(arrays) for name, arrays in sets.items()}
+        changes = [
+            f"{name}: {', '.join(found)}"
+            for name in new
+            if name in old and (found := differences(old[name], new[name]))
+        ]
+        if changes and not allow_change:
+            raise UsageError(
+                f"the data are not those that {workdir} was started with ({'; '.join(changes)}): "
+                "choose another --workdir, or go on with --allow_config_change"
+            )
+        if changes:
+            logging.warning("data changed: %s", "; ".join(changes))
+        record["data"] = {**old, **new}
+        if waiting is None and record["data"] != old:
+            files.write_atomically(path, json.dumps(record, indent=2) + "\n")
+
+    mesh_lib.in_process_0(compare)
+
+
+def _write_with_first_file(path: epath.Path, record: dict[str, Any]) -> Callable[[], None]:
     """Writes the record as soon as Python opens a file of the folder for writing.
 
     Checkpoints, metrics, pictures and what a script writes itself have that in common. A bucket,
     whose files are not opened, gets it at once.
     """
-    folder, pending, lock = os.path.join(os.fspath(path.parent), ""), [text], threading.Lock()
+    folder, lock = os.path.join(os.fspath(path.parent), ""), threading.Lock()
+    name = os.fspath(path)
+    _unwritten[name] = record
     not_results = (files.LOCK_FILE, ".probe")  # here and in the folder of the checkpoints
 
     def write() -> None:
         with lock:
-            mine = [pending.pop()] if pending else []
-        for text in mine:
+            mine = _unwritten.pop(name, None)
+        if mine is not None:
             try:
-                files.write_atomically(path, text)
+                files.write_atomically(path, json.dumps(mine, indent=2) + "\n")
             except BaseException:  # a full disk: the next file tries again
-                pending.append(text)
+                _unwritten[name] = mine
                 raise
 
     def hook(event: str, args: tuple) -> None:
-        if not pending or event != "open" or not args[2] & (os.O_WRONLY | os.O_RDWR):
+        if name not in _unwritten or event != "open" or not args[2] & (os.O_WRONLY | os.O_RDWR):
             return
-        name = "" if isinstance(args[0], int) else os.path.abspath(os.fsdecode(args[0]))
-        if name.startswith(folder) and not os.path.basename(name).startswith(not_results):
+        file = "" if isinstance(args[0], int) else os.path.abspath(os.fsdecode(args[0]))
+        if file.startswith(folder) and not os.path.basename(file).startswith(not_results):
             write()
 
     if "://" in folder:

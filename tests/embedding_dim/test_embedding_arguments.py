@@ -38,6 +38,8 @@ def test_numbers(value):
         (lambda: arguments.number("x", 0, above=0), InputError, "x is 0, must be above 0"),
         (lambda: arguments.number("x", float("-inf")), InputError, "x is -inf, must be finite"),
         (lambda: arguments.number("x", 10**400), InputTypeError, "must be a number"),
+        (lambda: arguments.number("x", 1e300), InputError, "x is 1e.300, must be from 1e-100 to"),
+        (lambda: arguments.number("x", 1e-300, above=0), InputError, "must be from 1e-100 to"),
         (lambda: arguments.number("x", b"1"), InputTypeError, "x is b'1', must be a number"),
         (lambda: arguments.number("x", None), InputTypeError, "x is None, must be a number"),
         (lambda: arguments.number("x", np.True_), InputTypeError, "must be a number"),

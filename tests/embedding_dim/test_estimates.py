@@ -80,7 +80,8 @@ def test_capacity():
     expected = {32: 48.8, 64: 2290.9, 96: 107_611, 128: 5_055_144, 256: 2.46e13, 300: 4.90e15}
     for dim, size in expected.items():
         assert ed.vocab_capacity(dim) == pytest.approx(size, rel=2e-3)
-    assert ed.vocab_capacity(10_000) == math.inf
+    with pytest.raises(ValueError, match=r"dim is 10000, .*more than a float holds"):
+        ed.vocab_capacity(10_000)
 
 
 def test_a_known_corpus_entropy_asks_for_less():
