@@ -22,6 +22,7 @@ from absl import flags
 from jaxlab import launch, theseus, timing
 from jaxlab.data import data_folder
 from jaxlab.models import bert
+from jaxlab.tasks import compression
 
 MODEL = flags.DEFINE_string("model", "minilm", "Model folder, or its name in the data folder.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Texts a batch.", lower_bound=1)
@@ -89,7 +90,10 @@ def theirs(folder, ids, mask):
 
 def replacing(model, params, ids, mask, depth):
     """Steps of module replacing with each choice of gates: on the device, and known beforehand."""
-    successor, head = bert.make_successor(model, depth), bert.SequenceClassifier(2, dropout=0.0)
+    successor, head = (
+        compression.make_successor(model, depth),
+        bert.SequenceClassifier(2, dropout=0.0),
+    )
     layers = theseus.choose_layers(model.num_layers, depth)
     tree = {"predecessor": params, "successor": theseus.init_successor(params, layers)}
     batch = {"input_ids": ids, "attention_mask": mask, "label": jnp.arange(len(ids)) % 2}
@@ -100,7 +104,7 @@ def replacing(model, params, ids, mask, depth):
     def update(successor_params, opt, predecessor, gates):
         def loss(new):
             both = {"predecessor": predecessor, "successor": new}
-            out = bert.apply_replaced(model, successor, both, gates, ids, mask)
+            out = compression.apply_replaced(model, successor, both, gates, ids, mask)
             logits = head.apply({"params": top}, out)
             return jnp.mean(bert.task_loss(logits, batch["label"]))  # type: ignore[arg-type]
 

@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 from jaxlab import launch, timing
-from jaxlab.models.convolution import backend_convolution, conv2d, inside_loop
+from jaxlab.models.conv.convolution import backend_convolution, conv2d, inside_loop
 
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images a batch.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 9, "Timed calls of each; the median counts.")

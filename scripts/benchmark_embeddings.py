@@ -19,7 +19,8 @@ from absl import flags
 from jaxlab import launch
 from jaxlab.data import corpus as corpora
 from jaxlab.data.skipgram import SkipgramBlocks
-from jaxlab.models import skipgram, word_vectors
+from jaxlab.models import skipgram
+from jaxlab.tasks.embeddings import word_vectors
 
 EPOCHS = flags.DEFINE_integer("epochs", 1, "Passes over the text in a round.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds, each one run of either.", lower_bound=1)

@@ -156,22 +156,23 @@ def compare_tokens():
 
 def time_pairs(workdir, path):
     """Pairs and tokens a second of a trained model on real passages, answers bound to them."""
-    from jaxlab.data import qa, qa_tokens
-    from jaxlab.models.bert import asking
-    from jaxlab.models.bert.generator_folder import load_generator
+    from jaxlab.data.questions import segments
+    from jaxlab.data.questions import squad as qa
+    from jaxlab.tasks.question_generation import texts as asking
+    from jaxlab.tasks.question_generation.folder import load_generator
 
     generator = load_generator(workdir / "model")
     texts = list(dict.fromkeys(record.passage for record in qa.read_squad(path)))
     most = max(map(int, BATCHES.value))
     passages = [text for _, text in asking.cut_texts(generator, texts[:most])][:most]
-    tokens = qa_tokens.encode_passages(passages, generator.tokenizer, generator.limits.passage)
+    tokens = segments.encode_passages(passages, generator.tokenizer, generator.limits.passage)
     for beams in map(int, BEAMS.value):
         run = asking.make_generate(
             generator, num_pairs=PAIRS.value, spans_only=True, top_p=0.95, beam_size=beams
         )
         for batch in map(int, BATCHES.value):
             ids = asking.pad_rows(tokens.ids[:batch], generator.limits.passage + 2)
-            bounds = qa_tokens.span_bounds(ids, generator.tokenizer)
+            bounds = segments.span_bounds(ids, generator.tokenizer)
             keys = jax.random.split(jax.random.key(0), len(ids))
             call = lambda run=run, args=(ids, keys, *bounds): jax.block_until_ready(
                 run(generator.params, *args)

@@ -12,7 +12,8 @@ import jax
 import numpy as np
 from absl import flags
 
-from jaxlab import classification, launch
+from jaxlab import launch
+from jaxlab.tasks import classification
 
 NUM_SEEDS = flags.DEFINE_integer("num_seeds", 5, "Seeds in one program.", lower_bound=2)
 TINY = flags.DEFINE_bool("tiny", False, "Small shapes and few steps: only shows that it runs.")

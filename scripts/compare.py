@@ -9,7 +9,7 @@ every swept number. The same command goes on with the candidates that are missin
 seeds or figures to report (--allow_config_change) all of them are.
 
 Keys of a study, all checked before anything trains:
-  seeds, seeds_in_program   one run each; "vmap" or "map", see jaxlab.sweep.Program
+  seeds, seeds_in_program   one run each; "vmap" or "map", see jaxlab.studies.program.Program
   base                      sections data, model, objective, optimizer, adaptive; num_steps,
                             batch_size, eval_every
   arms.NAME.set, .grid      what differs from base: values of sections, and tuples of values
@@ -19,7 +19,7 @@ Keys of a study, all checked before anything trains:
   select                    validation figure that early stopping looks at, only for stop = "best"
   average_last              evaluations averaged at the end
   columns                   further figures of the table, such as test/tail_error
-  report                    of jaxlab.classification.make_program: taus, norms, epsilons, ...
+  report                    of jaxlab.tasks.classification.make_program: taus, norms, epsilons, ...
   curves, tradeoff, layer_curves, sweeps    pictures (may be left out)
 """
 
@@ -33,10 +33,12 @@ import numpy as np
 from absl import logging
 from flax import traverse_util
 
-from jaxlab import classification, comparison, data, launch, losses, plots
+from jaxlab import data, launch, losses, plots
 from jaxlab import mesh as mesh_lib
 from jaxlab.files import write_atomically
 from jaxlab.models import classifiers
+from jaxlab.studies import comparison
+from jaxlab.tasks import classification
 
 # Entries of `config.base` that arms may change; the others are the same for all candidates.
 SECTIONS = tuple(classification.SECTIONS)

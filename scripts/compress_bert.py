@@ -24,16 +24,18 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxlab import comparison, launch, plots, stages, theseus, timing, train
+from jaxlab import launch, plots, theseus, timing, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.checks import check_count, check_counts, check_scalar, check_seeds
 from jaxlab.data import data_folder
-from jaxlab.data.buckets import text_eval_batches, text_pipeline
+from jaxlab.data.pipelines.buckets import text_eval_batches, text_pipeline
 from jaxlab.data.text import encode, load_text
 from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.errors import InputError
 from jaxlab.files import read_json, to_json, write_atomically
 from jaxlab.models import bert
+from jaxlab.studies import comparison, stages
+from jaxlab.tasks import compression
 
 SECTIONS = {  # what those of the config may hold
     "data": launch.keywords(load_text, but=("data_dir", "split", "limit")),
@@ -110,7 +112,7 @@ class Study:
             launch.check_data(workdir, seen, allow_change=launch.options().allow_change)
         names = texts["train"].label_names
         self.head = bert.SequenceClassifier(len(names), label_names=names, **config.head)
-        self.models = {d: bert.make_successor(self.deep, d) for d in config.depths}
+        self.models = {d: compression.make_successor(self.deep, d) for d in config.depths}
         self.models[self.deep.num_layers] = self.deep
         if config.init_from not in STARTS:
             raise InputError(f"init_from is {config.init_from!r}, known are {STARTS}")
@@ -149,20 +151,20 @@ class Study:
             first = self.initial(0)
             return self.params(kind, self.cut(first, depth), first)
 
-        mask = bert.stage_mask(
+        mask = compression.stage_mask(
             kind,
             jax.eval_shape(initial),
             stage.trainable,
             own_embeddings=config.own_embeddings,
         )
-        tx = bert.make_optimizer(
+        tx = compression.make_optimizer(
             stage.learning_rate,
             num_steps,
             warmup=stage.warmup,
             weight_decay=config.weight_decay,
             mask=mask,
         )
-        loss = bert.make_stage_loss(
+        loss = compression.make_stage_loss(
             kind, model, self.head, self.deep, mask=mask, **config.distillation
         )
         rates = dict.fromkeys(("rate_base", "rate_slope") if kind == "replacing" else (), 0.0)
@@ -188,7 +190,7 @@ class Study:
 
     def params(self, kind, start, predecessor):
         own = self.config.own_embeddings
-        return bert.stage_params(kind, start, predecessor, own_embeddings=own)
+        return compression.stage_params(kind, start, predecessor, own_embeddings=own)
 
     def cut(self, params, depth, source=None):
         """{"bert", "head"} with layers of `source`, as many as `depth`, and all else its own."""
@@ -237,13 +239,13 @@ class Study:
             log_every=config.log_every,
             eval_every=config.eval_every,
             eval_fn=lambda state: self.figures(
-                bert.plain_params(kind, state.params), depth, "validation"
+                compression.plain_params(kind, state.params), depth, "validation"
             ),
             checkpoint_every=config.checkpoint_every,
             mesh=self.mesh,
             profile_dir=options.profile_dir,
         )
-        params = jax.device_get(bert.plain_params(kind, state.params))
+        params = jax.device_get(compression.plain_params(kind, state.params))
         result = {
             **self.figures(params, depth, "validation"),
             **self.figures(params, depth, "test"),
@@ -317,7 +319,7 @@ class Study:
         if mesh_lib.in_process_0(lambda: is_swapped(path)):
             return
         params = self.params("replacing", successor, predecessor)
-        count = bert.num_gates(params, self.models[depth])
+        count = compression.num_gates(params, self.models[depth])
         found = []
         for gates in (np.zeros(count, bool), *np.eye(count, dtype=bool)):
             means = train.evaluate(
@@ -334,7 +336,7 @@ class Study:
 
     @functools.cache  # noqa: B019
     def replaced_step(self, depth):
-        metrics = bert.make_replaced_metrics(self.deep, self.models[depth], self.head)
+        metrics = compression.make_replaced_metrics(self.deep, self.models[depth], self.head)
         return train.make_eval_step(metrics, mesh=self.mesh)
 
     def latency(self):

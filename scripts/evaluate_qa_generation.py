@@ -25,15 +25,16 @@ from etils import epath
 
 from jaxlab import launch, plots
 from jaxlab.checks import check_scalar
-from jaxlab.data import qa_sets, qa_tokens
-from jaxlab.data.buckets import text_eval_batches
-from jaxlab.data.qa_scores import mean, text_scores, word_f1
+from jaxlab.data.pipelines.buckets import text_eval_batches
+from jaxlab.data.questions import segments
+from jaxlab.data.questions import sets as qa_sets
+from jaxlab.data.questions.scores import mean, text_scores, word_f1
 from jaxlab.data.text import TokenSet
 from jaxlab.files import output_folder, to_json, write_atomically
-from jaxlab.models import bert
-from jaxlab.models.bert import asking
-from jaxlab.models.bert.generation import check_options
-from jaxlab.models.bert.generator_folder import load_generator
+from jaxlab.tasks import question_generation
+from jaxlab.tasks.question_generation import texts
+from jaxlab.tasks.question_generation.folder import load_generator
+from jaxlab.tasks.question_generation.pairs import check_options
 
 SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "Which articles.")
 OUT = flags.DEFINE_string("out", None, "Folder of the report.")
@@ -83,7 +84,7 @@ class Evaluation:
     def sums(self, hide=None):
         """Name -> nats, tokens [N] of every triple."""
         generator = self.generator
-        metrics = bert.make_target_metrics(
+        metrics = question_generation.make_target_metrics(
             generator.model, generator.head, generator.layout, hide=hide
         )
         run = jax.jit(lambda params, batch: metrics(params, {}, batch, key=None))
@@ -106,13 +107,13 @@ class Evaluation:
         counts = {name: np.ones(size) for name in names}
         for triple in self.train.triples:
             for name in names:
-                ids = qa_tokens.token_ids(getattr(triple, name), generator.tokenizer)
+                ids = segments.token_ids(getattr(triple, name), generator.tokenizer)
                 np.add.at(counts[name], [*ids, end], 1)
         found = {}
         for name in names:
             nats = -np.log(counts[name] / counts[name].sum())
             rows = [
-                [*qa_tokens.token_ids(getattr(t, name), generator.tokenizer), end]
+                [*segments.token_ids(getattr(t, name), generator.tokenizer), end]
                 for t in self.triples
             ]
             found[name] = (
@@ -150,21 +151,21 @@ class Evaluation:
     # --- Questions --------------------------------------------------------------------------------
 
     def words(self, text):
-        ids = qa_tokens.token_ids(text, self.generator.tokenizer)
-        return qa_tokens.words(ids, self.generator.tokenizer)
+        ids = segments.token_ids(text, self.generator.tokenizer)
+        return segments.words(ids, self.generator.tokenizer)
 
     def questions(self):
         """Scores of the best question for the gold answer."""
         passages = [t.passage for t in self.triples]
         answers = [t.answer for t in self.triples]
-        found = asking.ask_texts(
+        found = texts.ask_texts(
             self.generator,
             passages,
             answers,
             batch_size=BATCH_SIZE.value,
             beam_size=BEAM_SIZE.value,
         )
-        ours = [qa_tokens.words(ids, self.generator.tokenizer) for ids in found]
+        ours = [segments.words(ids, self.generator.tokenizer) for ids in found]
         gold = [self.words(t.question) for t in self.triples]
         common = collections.Counter(t.question for t in self.train.triples).most_common(1)[0][0]
         baseline = [self.words(common)] * len(gold)
@@ -188,7 +189,7 @@ class Evaluation:
         passages = list(gold)[: NUM_PASSAGES.value]
         self.pairs, table = {}, {}
         for kind, bound in (("free", False), ("spans only", True)):
-            drawn = asking.generate_texts(
+            drawn = texts.generate_texts(
                 self.generator,
                 passages,
                 seed=SEED.value,
@@ -226,10 +227,10 @@ class Evaluation:
     def round_trip(self, folder):
         """How many pairs a model that answers agrees with."""
         reader = load_generator(folder / "model" if (folder / "model").exists() else folder)
-        normal = lambda ids, tokenizer: qa_tokens.words(ids, tokenizer)
+        normal = lambda ids, tokenizer: segments.words(ids, tokenizer)
         read = lambda passages, questions: [
             normal(ids, reader.tokenizer)
-            for ids in asking.answer_texts(reader, passages, questions, batch_size=BATCH_SIZE.value)
+            for ids in texts.answer_texts(reader, passages, questions, batch_size=BATCH_SIZE.value)
         ]
         own = read([t.passage for t in self.triples], [t.question for t in self.triples])
         gold = [[self.words(a) for a in (t.answer, *t.answers)] for t in self.triples]

@@ -19,8 +19,8 @@ from absl import flags
 
 from jaxlab import launch
 from jaxlab.data import data_folder
-from jaxlab.data.derived import DERIVED
 from jaxlab.data.fetch import RECIPES, SOURCES, fetch_all
+from jaxlab.data.fetch.derived import DERIVED
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder of the data sets; default $JAXLAB_DATA, else the user's cache folder."

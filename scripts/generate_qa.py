@@ -17,12 +17,12 @@ import sys
 from absl import flags, logging
 
 from jaxlab import launch
-from jaxlab.data import qa
-from jaxlab.data.plain_text import decode_text
+from jaxlab.data.formats.plain_text import decode_text
+from jaxlab.data.questions import squad as qa
 from jaxlab.files import check_output, replacing, to_json
-from jaxlab.models.bert import asking
-from jaxlab.models.bert.generation import MODES, check_options
-from jaxlab.models.bert.generator_folder import load_generator
+from jaxlab.tasks.question_generation import texts as asking
+from jaxlab.tasks.question_generation.folder import load_generator
+from jaxlab.tasks.question_generation.pairs import MODES, check_options
 
 TEXT = flags.DEFINE_string("text", None, "Text file, or - for standard input.")
 SQUAD = flags.DEFINE_string("squad", None, "File in SQuAD's format, of which contexts are read.")

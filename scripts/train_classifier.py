@@ -16,13 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxlab import classification, data, launch, losses, plots, train
+from jaxlab import data, launch, losses, plots, train
 from jaxlab import mesh as mesh_lib
-from jaxlab.comparison import lowest
 from jaxlab.errors import InputError
 from jaxlab.files import to_json, write_atomically
 from jaxlab.metrics import read_evaluations
 from jaxlab.models import classifiers
+from jaxlab.studies.comparison import lowest
+from jaxlab.tasks import classification
 
 SECTIONS = {  # what those of the config may hold
     "data": launch.keywords(data.load_classification, but=("data_dir", "seed")),

@@ -22,8 +22,8 @@ import optax
 from absl import logging
 from matplotlib.figure import Figure
 
-from jaxlab import comparison, launch, train
 from jaxlab import embedding_dim as ed
+from jaxlab import launch, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.checks import check_count, check_counts, check_scalar
 from jaxlab.data import corpus as corpora
@@ -31,7 +31,9 @@ from jaxlab.data.skipgram import SkipgramBlocks, skipgram_pipeline
 from jaxlab.errors import InputError
 from jaxlab.files import replacing, to_json, write_atomically
 from jaxlab.metrics import MetricsWriter, read_metrics
-from jaxlab.models import skipgram, word_vectors
+from jaxlab.models import skipgram
+from jaxlab.studies import comparison
+from jaxlab.tasks.embeddings import word_vectors
 
 SECTIONS = {  # what those of the config may hold
     "fit": launch.keywords(skipgram.fit_counts, but=("key", "pairs", "held_out", "dim")),

@@ -19,21 +19,24 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxlab import checkpoints, launch, plots, stages, theseus, train
+from jaxlab import checkpoints, launch, optim, plots, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.checks import check_count, check_counts, check_scalar
-from jaxlab.data import data_folder, qa, qa_sets, qa_tokens
-from jaxlab.data.buckets import text_eval_batches, text_pipeline
+from jaxlab.data import data_folder
+from jaxlab.data.pipelines.buckets import text_eval_batches, text_pipeline
+from jaxlab.data.questions import segments, sets, squad
 from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.errors import InputError
 from jaxlab.files import to_json, write_atomically
 from jaxlab.metrics import read_metrics
 from jaxlab.models import bert
-from jaxlab.models.bert.generator_folder import Generator, make_layout, save_generator
+from jaxlab.studies import stages
+from jaxlab.tasks import compression, question_generation
+from jaxlab.tasks.question_generation.folder import Generator, make_layout, save_generator
 
 SECTIONS = {  # what those of the config may hold
-    "data": launch.keywords(qa_sets.load_records, but=("data_dir",)),
-    "limits": launch.keywords(qa_tokens.Limits),
+    "data": launch.keywords(sets.load_records, but=("data_dir",)),
+    "limits": launch.keywords(segments.Limits),
     "model": launch.keywords(bert.Bert, but=("vocab_size", "pooler", "name")),
     "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
 }
@@ -66,7 +69,7 @@ class Study:
             check_counts(f"stages.{name}.buckets", stage.buckets)
             check_scalar(f"stages.{name}.learning_rate", stage.learning_rate, above=0.0)
             check_count(f"stages.{name}.num_steps", stage.num_steps, at_least=int(name != "mlm"))
-        self.limits = qa_tokens.Limits(**config.limits)
+        self.limits = segments.Limits(**config.limits)
         check_numbers(config)
         for stage, longest in (("mlm", self.limits.passage + 2), ("seq2seq", self.limits.total)):
             if max(config.stages[stage].buckets) < longest:
@@ -75,16 +78,14 @@ class Study:
                     f"allow {longest} tokens"
                 )
         self.unanswered = collections.Counter()
-        self.records = qa_sets.load_records(
-            **config.data, data_dir=data_dir, skipped=self.unanswered
-        )
+        self.records = sets.load_records(**config.data, data_dir=data_dir, skipped=self.unanswered)
         for split, most in (("train", config.max_train), ("validation", config.max_validation)):
             found = self.records[split]
             if most and most < len(found):
                 chosen = np.random.default_rng(config.data.split_seed).permutation(len(found))
                 self.records[split] = [found[i] for i in sorted(chosen[:most])]
         self.check_size("seq2seq", self.records["train"])  # before anything is written
-        self.passages, questions = qa_sets.training_texts(self.records["train"])
+        self.passages, questions = sets.training_texts(self.records["train"])
         self.make_model(data_folder(data_dir), self.passages + questions)
         for stage in ("mlm", "seq2seq"):
             if max(config.stages[stage].buckets) > self.model.max_positions:
@@ -93,7 +94,7 @@ class Study:
                     f"position table ends at {self.model.max_positions}"
                 )
         self.layout = make_layout(self.tokenizer, self.limits, config.order, config.prefix_parts)
-        self.sets = qa_sets.make_sets(
+        self.sets = sets.make_sets(
             self.records, self.tokenizer, self.limits, order=config.order, join=config.join
         )
         self.check_size("seq2seq", self.sets["train"])
@@ -130,9 +131,9 @@ class Study:
                 head, params["head"] = heads["mlm"]
                 self.head = head.clone(activation=model.activation, norm_eps=model.norm_eps)
             whole = load_tokenizer(folder)
-            self.keep = qa_tokens.keep_tokens(texts, whole, vocab_size=config.vocab_size)
+            self.keep = segments.keep_tokens(texts, whole, vocab_size=config.vocab_size)
             model, params = bert.reduce_vocabulary(model, params, self.keep)
-            self.tokenizer = qa_tokens.reduce_tokenizer(whole, self.keep)
+            self.tokenizer = segments.reduce_tokenizer(whole, self.keep)
         else:
             place = None if self.workdir is None else self.workdir / "tokenizer"
             make = lambda: own_tokenizer(texts, config.vocab_size, place)
@@ -180,10 +181,10 @@ class Study:
                 model, head, mask_id=mask_id, rate=config.mask_rate, mask=mask
             )
             return make_loss, bert.count_masked(config.mask_rate)
-        make_loss = lambda mask: bert.make_target_loss(
+        make_loss = lambda mask: question_generation.make_target_loss(
             model, head, self.layout, mask=mask, replace=config.replace
         )
-        return make_loss, bert.count_targets(self.layout)
+        return make_loss, question_generation.count_targets(self.layout)
 
     def blueprint(self, name, start):
         """How a stage trains; its batches hold "scale" besides, see `bert.normalize_step`."""
@@ -191,9 +192,9 @@ class Study:
         make_loss, count = self.objective(name)
         mask = None
         if config.frozen:
-            frozen = theseus.trainable_mask(start, tuple(config.frozen))
+            frozen = optim.trainable_mask(start, tuple(config.frozen))
             mask = jax.tree.map(lambda x: not x, frozen)
-        tx = bert.make_optimizer(
+        tx = compression.make_optimizer(
             stage.learning_rate,
             stage.num_steps,
             warmup=stage.warmup,
@@ -272,17 +273,17 @@ class Study:
 
     def warm_up(self, start):
         """The stage of masked tokens, on all segments of the training passages."""
-        length = lambda text: len(qa_tokens.token_ids(text, self.tokenizer))
+        length = lambda text: len(segments.token_ids(text, self.tokenizer))
         parts = {
             part: None
             for passage in self.passages
-            for _, part in qa.segment(
+            for _, part in squad.segment(
                 passage, self.limits.passage, length=length, join=self.config.join
             )
             if length(part)
         }
         self.check_size("mlm", parts)
-        tokens = qa_tokens.encode_passages(parts, self.tokenizer, self.limits.passage)
+        tokens = segments.encode_passages(parts, self.tokenizer, self.limits.passage)
         return self.run_stage("mlm", tokens, start)
 
     def learn(self, start):
@@ -293,7 +294,7 @@ class Study:
             buckets=self.config.stages.seq2seq.buckets,
             **mesh_lib.this_process(),
         )
-        metrics = bert.make_target_metrics(self.model, self.head, self.layout)
+        metrics = question_generation.make_target_metrics(self.model, self.head, self.layout)
         eval_step = train.make_eval_step(metrics, mesh=self.mesh)
 
         def evaluate(state):
@@ -301,7 +302,7 @@ class Study:
                 eval_step, state.params, {}, batches, key=jax.random.key(0), mesh=self.mesh
             )
             names = self.layout.targets
-            found = bert.per_token(means, names)
+            found = question_generation.per_token(means, names)
             total = sum(means[f"{n}_tokens"] for n in names)
             found["nll"] = sum(means[f"{n}_nll"] for n in names) / total
             return {f"validation/{name}": value for name, value in found.items()}

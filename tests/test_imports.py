@@ -14,13 +14,12 @@ LEVELS = {
     "errors": -2,
     **dict.fromkeys(("checks", "files", "signals"), -1),
     **dict.fromkeys(("losses", "regularizers", "distributions", "embedding_dim"), 0),
-    **dict.fromkeys(("attacks", "mesh", "metrics", "stages", "data", "orbax_faults"), 0),
+    **dict.fromkeys(("attacks", "mesh", "metrics", "data"), 0),
     **dict.fromkeys(("optim", "checkpoints", "plots", "theseus", "decoding"), 1),
-    **dict.fromkeys(("leaves", "positions"), 0.5),
     "models": 2,
     "train": 2,
-    **dict.fromkeys(("launch", "sweep", "comparison"), 3),
-    "classification": 4,
+    **dict.fromkeys(("launch", "studies"), 3),
+    "tasks": 4,
 }
 
 # Outside libraries, and where they may be imported.
@@ -35,7 +34,7 @@ ONLY_IN = {
     "matplotlib": ("plots",),
     "tensorboardX": ("metrics",),
     "tqdm": ("train", "data"),
-    "scipy": ("comparison", "models"),
+    "scipy": ("studies", "models", "tasks"),
     "jax.experimental.multihost_utils": ("mesh",),
     "jax.sharding": ("mesh",),
     "jax.distributed": ("mesh",),
@@ -77,8 +76,8 @@ def module_of(path: pathlib.Path) -> str:
     return path.relative_to(ROOT / "jaxlab").with_suffix("").parts[0]
 
 
-def complaints(module: str, source: str) -> list[str]:
-    """What a file of `module` does that it must not."""
+def complaints(module: str, source: str, room: str = "") -> list[str]:
+    """What a file of `module` does that it must not; `room` is the folder of a task."""
     tree, found = ast.parse(source), []
     level = LEVELS.get(module, 2)
     for name in sorted(imports(tree)):
@@ -92,6 +91,8 @@ def complaints(module: str, source: str) -> list[str]:
             other = name.split(".")[1]
             if other != module and LEVELS.get(other, 2) >= level:
                 found.append(f"imports {name}, which is not below {module}")
+            if other == module == "tasks" and name.split(".")[2:3] != [room]:
+                found.append(f"imports {name}: tasks import no other task")
         if module in PURE and not any(map(within, (*PURE_MAY_IMPORT, *sys.stdlib_module_names))):
             found.append(f"imports {name}, but may only import {PURE_MAY_IMPORT}")
     for node in ast.walk(tree):
@@ -104,7 +105,7 @@ def complaints(module: str, source: str) -> list[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_layers(path):
-    assert not complaints(module_of(path), path.read_text())
+    assert not complaints(module_of(path), path.read_text(), path.parent.name)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +125,21 @@ def test_layers(path):
         ("models", "import jax\nkey = jax.random.PRNGKey(0)"),
         ("train", "import jax\nmesh = jax.make_mesh((1,), ('data',))"),
         ("train", "from configs.nvae import mnist"),
+        ("tasks", "from jaxlab.tasks.compression import kinds"),
     ],
 )
 def test_the_rules_bite(module, source):
     assert complaints(module, source)
+
+
+@pytest.mark.parametrize("folder", ["jaxlab", "scripts", "tests", "configs"])
+def test_what_is_imported_is_there(folder):
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = node.module if isinstance(node, ast.ImportFrom) else ""
+            if name and f"{name}.".startswith("jaxlab."):
+                target = ROOT / name.replace(".", "/")
+                assert target.is_dir() or target.with_suffix(".py").exists(), f"{path}: {name}"
 
 
 def test_no_file_is_long():

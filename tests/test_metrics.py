@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlab import comparison, stages
 from jaxlab import metrics as metrics_module
 from jaxlab.errors import UserError
 from jaxlab.metrics import MetricsWriter, read_metrics
+from jaxlab.studies import comparison, stages
 
 
 def test_rows_come_back_in_order(tmp_path):

@@ -86,7 +86,7 @@ DEFAULTS = {
         },
     },
     "jaxlab.train.state": {"create_state": {"ema": True}},
-    "jaxlab.comparison": {
+    "jaxlab.studies.comparison": {
         "choose": {"stop": "last", "average_last": 1},
         "final": {"average_last": 1},
         "paired": {"level": 0.95},

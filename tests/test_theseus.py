@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxlab import theseus, train
+from jaxlab import optim, theseus, train
 
 WIDTH, DEEP, SHALLOW = 6, 4, 2
 
@@ -181,15 +181,15 @@ def test_the_successor_starts_as_the_chosen_layers(deep):
 
 def test_a_replacing_run_moves_the_successor_alone_and_recovers(params, deep, x):
     """From wrong layers to half the error, with frozen leaves unchanged to the last bit."""
-    mask = theseus.trainable_mask(params, ["successor"])
-    tx = theseus.train_only(optax.adam(3e-3), mask)
+    mask = optim.trainable_mask(params, ["successor"])
+    tx = optim.train_only(optax.adam(3e-3), mask)
     rate = theseus.replacement_schedule(0.4, 0.6 / 150)
     target = stack(deep, x)
     traces = []
 
     def loss_fn(p, model_state, batch, *, key, step):
         traces.append(1)
-        p = theseus.freeze(p, mask)
+        p = optim.freeze(p, mask)
         gates = theseus.sample_gates(key, rate(step), SHALLOW)
         out = theseus.forward(*modules(p), gates, batch["x"], frozen_below=True)
         return jnp.mean((out - batch["y"]) ** 2), (model_state, {"rate": rate(step)})
@@ -211,7 +211,7 @@ def test_a_replacing_run_moves_the_successor_alone_and_recovers(params, deep, x)
 
 
 def test_masks_name_paths(params):
-    mask = theseus.trainable_mask(params, ["successor", "predecessor/layers_1/a"])
+    mask = optim.trainable_mask(params, ["successor", "predecessor/layers_1/a"])
     flat = {jax.tree_util.keystr(k, simple=True, separator="/"): v
             for k, v in jax.tree.leaves_with_path(mask)}  # fmt: skip
     assert {k for k, v in flat.items() if v} == {
@@ -219,7 +219,7 @@ def test_masks_name_paths(params):
         *(f"successor/layers_{i}/{n}" for i in range(2) for n in "ab"),
     }
     with pytest.raises(ValueError, match="'predecessor/layer_1', no leaf"):
-        theseus.trainable_mask(params, ["predecessor/layer_1"])
+        optim.trainable_mask(params, ["predecessor/layer_1"])
 
 
 def test_errors_state_value_and_rule(params, x):
@@ -260,9 +260,9 @@ def test_only_what_is_named_is_copied_trained_and_frozen():
     )
     assert extracted == {"layers_0": 7, "block0": 5}
     # A path is a whole name: "a" is not above "ab".
-    mask = theseus.trainable_mask({"a": {"b": 1}, "ab": 2, "c": 3}, ["a"])
+    mask = optim.trainable_mask({"a": {"b": 1}, "ab": 2, "c": 3}, ["a"])
     assert mask == {"a": {"b": True}, "ab": False, "c": False}
-    grads = jax.grad(lambda p: sum(jax.tree.leaves(theseus.freeze(p, mask))))(
+    grads = jax.grad(lambda p: sum(jax.tree.leaves(optim.freeze(p, mask))))(
         {"a": {"b": 1.0}, "ab": 2.0, "c": 3.0}
     )
     assert jax.tree.map(float, grads) == {"a": {"b": 1.0}, "ab": 0.0, "c": 0.0}

@@ -26,8 +26,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     )
     # Of jaxlab.models.classifiers.make_classifier.
     config.model = ml_collections.ConfigDict({"kind": "mlp", "features": (128, 128)})
-    # Of jaxlab.classification.make_loss; None stands for the objective's own default, and a number
-    # that the objective does not take is an error.
+    # Of jaxlab.tasks.classification.make_loss; None stands for the objective's own default,
+    # and a number that the objective does not take is an error.
     config.objective = ml_collections.ConfigDict(
         {
             "objective": "logit_adjusted",
@@ -38,7 +38,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             "gradient_penalty": 0.0,
         }
     )
-    # Of jaxlab.classification.make_optimizer.
+    # Of jaxlab.tasks.classification.make_optimizer.
     config.optimizer = ml_collections.ConfigDict(
         {
             "name": "momentum",

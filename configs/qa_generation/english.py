@@ -24,7 +24,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0
 
-    # Arguments of jaxlab.data.qa_sets.load_records.
+    # Arguments of jaxlab.data.questions.sets.load_records.
     files = ("squad-dev-v1.1.json.gz", "squadshifts-new-wiki-v1.0.json.gz")
     config.data = ml_collections.ConfigDict({"files": files, "shares": (0.1, 0.1), "split_seed": 0})
     # Most tokens of each part; passages are cut, other parts that are longer left out.

@@ -45,7 +45,7 @@ def get_config(preset: str = "noise40-sgd") -> ml_collections.ConfigDict:
         },
         # Of jaxlab.models.classifiers.make_classifier.
         "model": {"kind": "mlp", "features": (128, 128)},
-        # Of jaxlab.classification.make_loss and make_optimizer.
+        # Of jaxlab.tasks.classification.make_loss and make_optimizer.
         "objective": {"objective": "cross_entropy"},
         "optimizer": {
             "name": optimizer,

@@ -24,7 +24,7 @@ def get_config(preset: str = "ir100") -> ml_collections.ConfigDict:
         "data": {"name": "fashion_mnist", "largest": 2000, "num_validation": 2000},
         # Of jaxlab.models.classifiers.make_classifier.
         "model": {"kind": "mlp", "features": (128, 128)},
-        # Of jaxlab.classification.make_loss and make_optimizer.
+        # Of jaxlab.tasks.classification.make_loss and make_optimizer.
         "objective": {"objective": "cross_entropy"},
         "optimizer": {"name": "momentum", "l2": 1e-4, "learning_rate": 0.1},
         "num_steps": 3000,

@@ -34,7 +34,7 @@ def get_config(preset: str = "sgd") -> ml_collections.ConfigDict:
         },
         # Of jaxlab.models.classifiers.make_classifier, and the gains of the layers.
         "model": {"kind": "mlp", "features": (128, 128, 128)},
-        # Of jaxlab.classification.make_loss and make_optimizer.
+        # Of jaxlab.tasks.classification.make_loss and make_optimizer.
         "objective": {"objective": "cross_entropy"},
         "optimizer": {
             "name": "adam" if adam else "momentum",

@@ -71,7 +71,7 @@ def get_config(preset: str = "headlines") -> ml_collections.ConfigDict:
 
     config.constant_rate = 0.5
     config.curriculum = ml_collections.ConfigDict({"base": 0.3, "reach": 0.7})
-    # Arguments of jaxlab.models.bert.make_distillation_loss.
+    # Arguments of jaxlab.tasks.compression.make_distillation_loss.
     config.distillation = ml_collections.ConfigDict({"temperature": 2.0, "soft": 0.5})
 
     # trainable: "all", "layers" (embeddings and head frozen, as in the authors' code), or

@@ -15,7 +15,7 @@ from jaxlab.data.labels import (
     sinusoid,
     split_indices,
 )
-from jaxlab.data.pipeline import (
+from jaxlab.data.pipelines.arrays import (
     EvalBatches,
     array_pipeline,
     epoch_order,

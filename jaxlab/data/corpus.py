@@ -16,8 +16,8 @@ import numpy as np
 from absl import logging
 
 from jaxlab.checks import check_count
+from jaxlab.data.formats.plain_text import read_text, split_lines
 from jaxlab.data.images import data_folder
-from jaxlab.data.plain_text import read_text, split_lines
 from jaxlab.errors import InputError
 
 CORPORA = {"english": ("corpus-en/gutenberg.txt.gz", "corpus-en/wikipedia-extract.txt.gz")}

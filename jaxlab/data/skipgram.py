@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from jaxlab.checks import check_count, check_scalar
-from jaxlab.data.batches import Batches, describe
 from jaxlab.data.corpus import Corpus, subsampling_rates
+from jaxlab.data.pipelines.batches import Batches, describe
 from jaxlab.errors import InputError
 
 # Streams of random numbers that one seed gives.

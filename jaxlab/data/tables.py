@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxlab.checks import check_scalar
+from jaxlab.data.formats.pictures import reason
 from jaxlab.data.images import data_folder
-from jaxlab.data.pictures import reason
 from jaxlab.errors import InputError
 
 NOT_AVAILABLE = -(2**31)  # R's NA of integers

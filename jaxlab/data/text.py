@@ -20,8 +20,14 @@ import numpy as np
 from absl import logging
 
 from jaxlab.checks import check_count
+from jaxlab.data.formats.plain_text import (
+    normal_text,
+    read_text,
+    split_lines,
+    whole_characters,
+    whole_json,
+)
 from jaxlab.data.images import data_folder
-from jaxlab.data.plain_text import normal_text, read_text, split_lines, whole_characters, whole_json
 from jaxlab.errors import InputError
 
 SPLITS = ("train", "validation", "test")

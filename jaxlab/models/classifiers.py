@@ -15,7 +15,7 @@ from flax import traverse_util
 from jaxlab import losses
 from jaxlab.checks import check_arguments, check_count, check_counts, check_scalar
 from jaxlab.errors import InputError
-from jaxlab.models.convolution import Conv
+from jaxlab.models.conv.convolution import Conv
 
 NORMS = ("none", "batch", "layer")
 HEADS = ("linear", "cosine")

@@ -1,6 +1,7 @@
 """Optax gradient transformations that training needs beyond optax itself."""
 
 from jaxlab.optim.flooding import AlternatingState, FloodState, alternating_rates, flood_updates
+from jaxlab.optim.freezing import freeze, train_only, trainable_mask
 from jaxlab.optim.penalties import adamw_weissi, add_penalty, add_weissi, weissi_decay
 from jaxlab.optim.schedules import warmup_linear_decay
 from jaxlab.optim.sharpness import sharpness_aware
@@ -17,11 +18,14 @@ __all__ = [
     "all_of",
     "alternating_rates",
     "flood_updates",
+    "freeze",
     "matrices_only",
     "named",
     "none_of",
     "sharpness_aware",
     "skip_large_updates",
+    "train_only",
+    "trainable_mask",
     "vectors_only",
     "warmup_linear_decay",
     "weissi_decay",

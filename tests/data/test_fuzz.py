@@ -12,7 +12,8 @@ from PIL import Image
 from test_formats import idx_bytes, write_jpeg_pack
 from test_tables import frame
 
-from jaxlab.data import formats, packages, tables
+from jaxlab.data import formats, tables
+from jaxlab.data.fetch import packages
 from jaxlab.errors import UserError
 
 RNG = np.random.default_rng(0)

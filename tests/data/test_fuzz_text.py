@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from jaxlab.data import corpus, qa, text
-from jaxlab.data.plain_text import read_text
+from jaxlab.data import corpus, text
+from jaxlab.data.formats.plain_text import read_text
+from jaxlab.data.questions import squad as qa
 from jaxlab.errors import UserError
-from jaxlab.models import word_vectors
+from jaxlab.tasks.embeddings import word_vectors
 
 PIECES = [b"", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\xbd", b"\r", b"\n", b'"', b"\\ud83d",
           b"\\u0000", b"[" * 2000, b"{", b"null", b"NaN", b"1e999", b"-1", b"\t\t", b" ", b"true",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxlab.data import text
-from jaxlab.data.plain_text import normal_text
+from jaxlab.data.formats.plain_text import normal_text
 from jaxlab.data.text import TextSet
 from jaxlab.errors import InputError
 

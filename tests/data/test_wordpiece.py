@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("tokenizers")
 
-from jaxlab.data import qa_tokens, wordpiece
+from jaxlab.data import wordpiece
+from jaxlab.data.questions import segments
 
 VOCAB = [*wordpiece.SPECIAL, "hello", "Hello", "café", "cafe", "Paris", "paris", "日", "本", "日本",
          "a", "##b"]  # fmt: skip
@@ -205,7 +206,7 @@ def test_another_kind_of_model_is_refused(tmp_path):
 
 def test_an_added_token_may_be_kept(tmp_path):
     tokenizer = wordpiece.load_tokenizer(folder(tmp_path, added_tokens={"<new>": 16}))
-    reduced = qa_tokens.reduce_tokenizer(tokenizer, [0, 1, 2, 3, 16, 5])
+    reduced = segments.reduce_tokenizer(tokenizer, [0, 1, 2, 3, 16, 5])
     assert reduced.encode("hello <new>").ids == [2, 5, 4, 3]
 
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlab import classification, distributions, losses
+from jaxlab import distributions, losses
 from jaxlab.models.bert import objective
+from jaxlab.tasks import classification
 
 LOGITS = np.array([[1.0, -np.inf, 0.5, 2.0], [0.0, 1.0, -np.inf, -np.inf]])
 TARGETS = np.array([[0.6, 0.0, 0.1, 0.3], [0.5, 0.5, 0.0, 0.0]])

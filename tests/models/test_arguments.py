@@ -10,8 +10,8 @@ import pytest
 from jaxlab import data, optim
 from jaxlab.errors import InputError
 from jaxlab.models import bert, classifiers, nvae
+from jaxlab.models.nvae.latent_inputs import group_inputs
 from jaxlab.models.nvae.objective import kl_coefficient, penalty_coefficient
-from jaxlab.models.nvae.sources import group_inputs
 
 NAN, INF = float("nan"), float("inf")
 SPEC = types.SimpleNamespace(image_size=32, channels=1, likelihood="mixture", bits=8, pad=0)

@@ -9,9 +9,10 @@ import pytest
 from jax import export
 from processes import ROOT
 
-from jaxlab import classification, planning
 from jaxlab import mesh as mesh_lib
+from jaxlab import planning
 from jaxlab.data import formats
+from jaxlab.tasks import classification
 
 PLATFORMS = ("cuda", "tpu")
 TEXT = "WORKSPACE.md,docs/methods/nvae.md,LICENSE"  # real English that is always there

@@ -11,7 +11,7 @@ from processes import ROOT, complaint
 from jaxlab import planning
 from jaxlab.errors import InputError
 from jaxlab.metrics import read_metrics
-from jaxlab.models import word_vectors
+from jaxlab.tasks.embeddings import word_vectors
 
 SWEEP = "--config=configs/embeddings/sweep.py:tiny"
 NEGATIVE = "--config=configs/embeddings/negative_sampling.py:tiny"

@@ -7,7 +7,8 @@ import optax
 import pytest
 from optax import contrib
 
-from jaxlab import classification, optim, regularizers, train
+from jaxlab import optim, regularizers, train
+from jaxlab.tasks import classification
 
 BATCH = {"x": jnp.linspace(-1.0, 1.0, 12).reshape(4, 3)}
 DTYPES = {

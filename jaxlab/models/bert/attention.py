@@ -10,8 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxlab.errors import InputError
-from jaxlab.models.blocks import by_blocks, from_blocks
-from jaxlab.models.products import Dense
+from jaxlab.models.batch_chunks import by_blocks, from_blocks
+from jaxlab.models.dense import Dense
 
 ATTENTIONS = ("auto", "einsum", "fused")
 BLOCK = 2**19  # attention weights at a time on CPU, 2 MiB

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxlab.checks import check_count, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.models.bert.model import ACTIVATIONS, BertOutput
-from jaxlab.models.products import Dense, row_product
+from jaxlab.models.dense import Dense, row_product
 
 POOLINGS = ("pooler", "cls", "mean")
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")

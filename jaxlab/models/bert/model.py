@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxlab.checks import check_count, check_scalar, concrete
 from jaxlab.errors import InputError
 from jaxlab.models.bert.attention import ATTENTIONS, SelfAttention, attention_mask
-from jaxlab.models.products import Dense
+from jaxlab.models.dense import Dense
 
 LAYER_PREFIX = "layers_"  # of the layers' names in a parameter tree: layers_0, layers_1, ...
 

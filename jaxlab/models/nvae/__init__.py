@@ -8,7 +8,6 @@ from jaxlab.models.nvae.evaluation import (
     reestimate_sampling_statistics,
     refresh_statistics,
 )
-from jaxlab.models.nvae.likelihoods import Likelihood
 from jaxlab.models.nvae.model import (
     NVAE,
     NVAEOutput,
@@ -19,6 +18,7 @@ from jaxlab.models.nvae.model import (
 from jaxlab.models.nvae.objective import init_variables, make_loss, make_metrics, prepare_images
 from jaxlab.models.nvae.reference import load_reference, read_checkpoint
 from jaxlab.models.nvae.summary import summary
+from jaxlab.models.vae.likelihoods import Likelihood
 
 __all__ = [
     "ARCHS",

@@ -2,7 +2,7 @@
 
 A decoder group turns the top-down state s into s', drawing its latents z on the way. All groups
 of a scale after the first group of the model have the same structure and shapes
-(`jaxlab.models.nvae.scales` runs them as one block).
+(`jaxlab.models.nvae.scan` runs them as one block).
 """
 
 import flax.linen as nn

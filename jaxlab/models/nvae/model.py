@@ -18,13 +18,13 @@ import jax.numpy as jnp
 
 from jaxlab.checks import check_arguments, check_count, check_counts, check_scalar
 from jaxlab.errors import InputError
-from jaxlab.models.convolution import inside_loop
+from jaxlab.models.conv.convolution import inside_loop
 from jaxlab.models.nvae.cells import Cell, arch
+from jaxlab.models.nvae.latent_inputs import by_scale, draw_noise, group_inputs
 from jaxlab.models.nvae.latents import LatentGroup, NVAEOutput
 from jaxlab.models.nvae.layers import Conv, Dtype
-from jaxlab.models.nvae.likelihoods import Likelihood
-from jaxlab.models.nvae.scales import REMAT, EncoderGroup, is_loop, rematerialised, repeated
-from jaxlab.models.nvae.sources import by_scale, draw_noise, group_inputs
+from jaxlab.models.nvae.scan import REMAT, EncoderGroup, is_loop, rematerialised, repeated
+from jaxlab.models.vae.likelihoods import Likelihood
 
 DTYPES = ("float32", "bfloat16")  # that a config may name
 

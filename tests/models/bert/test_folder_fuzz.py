@@ -13,10 +13,10 @@ import pytest
 pytest.importorskip("tokenizers")
 
 from jaxlab.data import wordpiece
-from jaxlab.data.qa_tokens import Limits
+from jaxlab.data.questions.segments import Limits
 from jaxlab.errors import UserError
 from jaxlab.models import bert
-from jaxlab.models.bert.generator_folder import Generator, load_generator, save_generator
+from jaxlab.tasks.question_generation.folder import Generator, load_generator, save_generator
 
 FILES = (
     "config.json", "tokenizer.json", "tokenizer_config.json", "generator.json",

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from generation_toy import IDS, SEP, make_nll, make_toy
 
-from jaxlab.models.bert import generation_loss, prefix
+from jaxlab.models.bert import prefix
+from jaxlab.tasks.question_generation import losses
 
 
 def part_of(row, i):
@@ -99,9 +100,7 @@ def test_padding_changes_nothing(nll):
 def test_hidden_parts_are_not_seen(toy):
     model, head, params, layout = toy
     run = jax.jit(
-        lambda ids, hide: generation_loss.target_nll(model, head, params, ids, layout, hide=hide)[
-            0
-        ],
+        lambda ids, hide: losses.target_nll(model, head, params, ids, layout, hide=hide)[0],
         static_argnums=1,
     )
     ids = IDS.copy()

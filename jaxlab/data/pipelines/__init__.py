@@ -1,0 +1,1 @@
+"""Endless batches for training and padded ones for evaluation, whose position can be saved."""

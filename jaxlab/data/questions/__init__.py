@@ -1,0 +1,1 @@
+"""Passages with questions and answers: files, places of answers, splits, tokens, scores."""

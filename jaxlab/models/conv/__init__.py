@@ -1,0 +1,1 @@
+"""Convolutions, chosen by backend."""

@@ -1,0 +1,133 @@
+"""What a trained classifier does on examples it has not seen."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxlab import losses, regularizers
+from jaxlab.checks import check_count
+from jaxlab.losses.reports import mean_of_classes
+from jaxlab.tasks.classification.numbers import Number
+from jaxlab.tasks.classification.objectives import prepare
+
+
+def predict(
+    model: Any, params: Any, model_state: Any, x: jax.Array, *, batch_size: int = 500
+) -> jax.Array:
+    """Returns the logits [N, K] of inputs [N, ...] in evaluation mode, a batch at a time.
+
+    >>> from jaxlab.models import classifiers
+    >>> model = classifiers.MLP(3, (4,))
+    >>> params, state = classifiers.init_variables(model, jax.random.key(0), jnp.zeros((1, 2)))
+    >>> predict(model, params, state, jnp.zeros((7, 2)), batch_size=2).shape
+    (7, 3)
+    """
+    apply = lambda x: model.apply({"params": params, **model_state}, prepare(x))
+    check_count("batch_size", batch_size)
+    size = max(1, min(batch_size, len(x)))
+    return jax.lax.map(lambda x: apply(x[None])[0], x, batch_size=size)
+
+
+def report(
+    logits: jax.Array,
+    labels: jax.Array,
+    *,
+    class_counts: jax.Array,
+    taus: Sequence[float] = (),
+) -> dict[str, jax.Array]:
+    """Returns error, balanced error and cross-entropy of raw logits, and errors after adjustment.
+
+    Args:
+      logits: [N, K].
+      labels: int [N].
+      class_counts: [K], training examples of each class.
+      taus: strengths of post-hoc adjustment to report `posthoc_TAU` for.
+
+    Returns:
+      Scalars: `error`, `balanced_error`, `cross_entropy`, `tail_error` (mean over the rarest third
+      of the classes), `head_error` (over the most frequent third), `posthoc_TAU`. All are NaN
+      where there are no examples, or a logit is NaN: a network that diverged predicts some class,
+      and would not be seen to be broken.
+
+    >>> r = report(jnp.eye(2), jnp.array([0, 0]), class_counts=jnp.array([9.0, 1.0]))
+    >>> float(r["error"]), float(r["balanced_error"])
+    (0.5, 0.5)
+    """
+    num_classes = logits.shape[-1]
+    balanced = losses.balanced_error(logits.argmax(-1), labels, num_classes)
+    third = max(1, num_classes // 3)
+    order = jnp.argsort(class_counts)
+    group = lambda which: mean_of_classes(balanced.per_class[which], balanced.present[which])
+    figures = {
+        "error": (logits.argmax(-1) != labels).mean(),
+        "balanced_error": balanced.error,
+        "cross_entropy": optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(),
+        "tail_error": group(order[:third]),
+        "head_error": group(order[-third:]),
+    }
+    if taus:
+        prior = losses.class_prior_from_counts(class_counts)
+
+        def adjusted_error(tau):
+            adjusted = losses.adjust_logits(logits, class_prior=prior, tau=tau)
+            return losses.balanced_error(adjusted.argmax(-1), labels, num_classes).error
+
+        errors = jax.lax.map(adjusted_error, jnp.asarray(taus, jnp.float32))
+        figures |= {f"posthoc_{tau:g}": errors[i] for i, tau in enumerate(taus)}
+    return {name: nan_unless_sound(logits, value) for name, value in figures.items()}
+
+
+def figure_names(taus: Sequence[float] = ()) -> tuple[str, ...]:
+    """Names of the figures of `report`.
+
+    >>> figure_names(taus=(0.5,))[-1]
+    'posthoc_0.5'
+    """
+    shape = jax.ShapeDtypeStruct
+    shown = jax.eval_shape(
+        lambda logits, labels, counts: report(logits, labels, class_counts=counts, taus=taus),
+        *(shape((1, 2), jnp.float32), shape((1,), jnp.int32), shape((2,), jnp.float32)),
+    )
+    plain = [name for name in shown if not name.startswith("posthoc_")]
+    return (*plain, *(name for name in shown if name not in plain))
+
+
+def nan_unless_sound(logits: jax.Array, value: jax.Array) -> jax.Array:
+    """Returns `value`, or NaN where a logit is NaN.
+
+    >>> print(nan_unless_sound(jnp.array([1.0, jnp.nan]), jnp.float32(0.25)))
+    nan
+    """
+    return jnp.where(jnp.isnan(logits).any(), jnp.nan, value)
+
+
+def tau_normalized_logits(logits: jax.Array, head: Any, tau: Number) -> jax.Array:
+    """Returns the logits [N, K] that tau-normalised class vectors without bias would give.
+
+    A column of `losses.tau_normalized_kernel` is w_y over a power of its norm, so the logits of the
+    network as it is say it all.
+
+    >>> head = {"kernel": jnp.array([[3.0], [4.0]]), "bias": jnp.ones(1)}
+    >>> print(tau_normalized_logits(jnp.array([[11.0]]), head, 1.0))
+    [[2.]]
+    """
+    logits = logits - head["bias"] if "bias" in head else logits
+    return logits * jnp.linalg.norm(head["kernel"], axis=0) ** -jnp.asarray(tau)
+
+
+def layer_log_norms(params: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """Returns the log Frobenius norm of every leaf with two or more axes, by its path.
+
+    >>> {k: float(v) for k, v in layer_log_norms({"head": {"kernel": jnp.ones((1, 1))}}).items()}
+    {'head/kernel': 0.0}
+    """
+    flat = jax.tree_util.tree_leaves_with_path(params)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): 0.5
+        * jnp.log(regularizers.squared_norm(leaf).sum())
+        for path, leaf in flat
+        if jnp.ndim(leaf) >= 2
+    }

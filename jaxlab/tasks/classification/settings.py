@@ -1,0 +1,80 @@
+"""Checks of a candidate before anything is trained: names, numbers, and what they go with."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxlab import data
+from jaxlab.checks import check_arguments, check_count, check_scalar
+from jaxlab.errors import InputError
+from jaxlab.models import classifiers
+from jaxlab.tasks.classification.objectives import make_loss
+from jaxlab.tasks.classification.optimizers import make_optimizer
+from jaxlab.tasks.classification.reports import figure_names
+from jaxlab.tasks.classification.runs import held_out_losses
+
+# Section of a setting -> the function whose keyword arguments it holds.
+SECTIONS = {
+    "data": data.load_classification,
+    "model": classifiers.make_classifier,
+    "objective": make_loss,
+    "optimizer": make_optimizer,
+    "adaptive": held_out_losses,
+}
+
+
+def check_setting(setting: Mapping[str, Mapping[str, Any]], *, num_steps: int) -> None:
+    """Raises unless a setting can be trained, as far as that is known without its data.
+
+    Args:
+      setting: section of `SECTIONS` -> keyword arguments; "adaptive", which holds `gamma` too, only
+        where `objective.flooding` is "adaptive".
+      num_steps: of the run.
+
+    Raises:
+      ValueError: a section or an argument is missing or unknown, or a number is out of range.
+
+    >>> check_setting({"data": {"name": "sinusoid"}, "model": {"kind": "mlp"}, "objective": {},
+    ...                "optimizer": {"name": "sgd", "learning_rate": -1.0}}, num_steps=9)
+    Traceback (most recent call last):
+    jaxlab.errors.ValueError: learning_rate is -1.0, must be above 0.0
+    """
+    for section in setting:
+        if section not in SECTIONS:
+            raise InputError(f"section is {section!r}, must be one of {tuple(SECTIONS)}")
+    adaptive = setting.get("objective", {}).get("flooding") == "adaptive"
+    for section in SECTIONS:
+        if section not in setting and (section != "adaptive" or adaptive):
+            raise InputError(f"section {section!r} is missing")
+    check_arguments("data", data.load_classification, setting["data"], given=("data_dir", "seed"))
+    fields = dict(setting["model"])
+    for gain in fields.pop("gains", None) or ():
+        check_scalar("gains", gain, above=0.0)
+    if "kind" not in fields:
+        raise InputError("model lacks 'kind'")
+    model = classifiers.make_classifier(num_classes=2, **fields)
+    make_loss(model, class_counts=jnp.ones(2), **setting["objective"])
+    check_arguments("optimizer", make_optimizer, setting["optimizer"], given=("num_steps",))
+    make_optimizer(num_steps=num_steps, **setting["optimizer"])
+    if adaptive:
+        own = dict(setting["adaptive"])
+        if "gamma" not in own:
+            raise InputError("adaptive lacks 'gamma'")
+        check_scalar("gamma", own.pop("gamma"), at_least=0.0, at_most=1.0)
+        given = ("setting", "contexts", "seeds", "batch_size")
+        check_arguments("adaptive", held_out_losses, own, given=given)
+        check_count("num_steps", own["num_steps"])
+        check_count("folds", own.get("folds", 2), at_least=2)
+
+
+def setting_figures(
+    setting: Mapping[str, Mapping[str, Any]], *, taus: Sequence[float] = ()
+) -> tuple[str, ...]:
+    """Names of the figures that a trained setting has on validation and on test data.
+
+    >>> setting_figures({"model": {"kind": "mlp"}}, taus=(1.0,))[-2:]
+    ('posthoc_1', 'normalized_1')
+    """
+    linear = setting["model"].get("head", "linear") == "linear"
+    return (*figure_names(taus), *(f"normalized_{tau:g}" for tau in taus if linear))

@@ -1,0 +1,1 @@
+"""Word vectors: what is measured of them, and files that other tools read."""

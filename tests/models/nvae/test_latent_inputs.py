@@ -1,0 +1,69 @@
+"""Where latents come from: stacking by scale, noise, and which source counts for which group."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlab.models.nvae.latent_inputs import by_scale, draw_noise, group_inputs
+
+COUNTS = (1, 2)
+SHAPES = [(1, 1, 2), (2, 2, 2), (2, 2, 2)]
+
+
+def numbered(count):
+    return [jnp.full((3, *shape), i + 1.0) for i, shape in enumerate(SHAPES[:count])]
+
+
+def test_arrays_are_stacked_by_scale():
+    one, two = by_scale(COUNTS, numbered(2))
+    assert (one.shape, two.shape) == ((1, 3, 1, 1, 2), (2, 3, 2, 2, 2))
+    assert [float(x.max()) for x in (one[0], two[0], two[1])] == [1, 2, 0]
+    assert by_scale(COUNTS, numbered(1))[1] is None
+    assert by_scale(COUNTS, []) == [None, None]
+
+
+def test_noise_is_standard_normal_and_all_of_it_different():
+    first, second = draw_noise(COUNTS, SHAPES, 500, jax.random.key(0))
+    assert (first.shape, second.shape) == ((1, 500, 1, 1, 2), (2, 500, 2, 2, 2))
+    values = np.concatenate([np.ravel(first), np.ravel(second)])
+    assert len(np.unique(values)) > 0.999 * len(values)
+    np.testing.assert_allclose([values.mean(), values.std()], [0, 1], atol=0.03)
+    assert abs(np.corrcoef(np.ravel(second[0]), np.ravel(second[1]))[0, 1]) < 0.06
+    assert not any(np.any(x) for x in draw_noise(COUNTS, SHAPES, 2, None))
+
+
+def test_which_groups_are_inferred_given_or_drawn():
+    noise = by_scale(COUNTS, [10 * x for x in numbered(3)])
+    features = by_scale(COUNTS, numbered(3))
+    first, second = group_inputs(
+        COUNTS, noise, [0.1, 0.2, 0.3], features=features, num_inferred=2, latents=numbered(2)
+    )
+    np.testing.assert_allclose(first.temperature, [0.1])
+    np.testing.assert_allclose(second.temperature, [0.2, 0.3])
+    assert first.inferred is None  # all of them
+    assert first.is_given is None
+    assert second.inferred.tolist() == [True, False]
+    assert second.is_given.tolist() == [True, False]
+    np.testing.assert_array_equal(first.feature, features[0])
+    np.testing.assert_array_equal(second.feature, features[1])
+    np.testing.assert_array_equal(second.given[0], numbered(2)[1])
+    np.testing.assert_array_equal(second.noise, noise[1])
+    first, second = group_inputs(COUNTS, noise, 0.7, features=features)
+    assert second.inferred is None
+    np.testing.assert_allclose(second.temperature, [0.7, 0.7])
+    first, second = group_inputs(COUNTS, noise, 1.0, features=features, num_inferred=1)
+    assert second.feature is None
+    first, second = group_inputs(COUNTS, noise, 1.0)
+    assert first.feature is None
+    assert first.given is None
+
+
+def test_whitened_latents_take_the_place_of_noise_after_what_is_inferred():
+    noise = by_scale(COUNTS, [10 * x for x in numbered(3)])
+    features = by_scale(COUNTS, numbered(3))
+    first, second = group_inputs(
+        COUNTS, noise, 1.0, features=features, num_inferred=1, whitened=numbered(2)
+    )
+    assert [float(x.max()) for x in (first.noise[0], *second.noise)] == [10, 2, 30]
+    first, second = group_inputs(COUNTS, noise, 1.0, whitened=numbered(3))
+    assert [float(x.max()) for x in (first.noise[0], *second.noise)] == [1, 2, 3]

@@ -1,0 +1,146 @@
+"""`jaxlab.tasks.classification.study`: a study is checked before it trains; candidates of
+compare.py."""
+
+import importlib.util
+import pathlib
+
+import numpy as np
+import pytest
+from processes import ROOT
+
+from jaxlab.errors import InputError
+from jaxlab.tasks import classification
+
+
+def load(path):
+    """A script or config file as a module."""
+    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def compare():
+    return load("scripts/compare.py")
+
+
+def test_a_candidate_is_known_by_all_that_it_depends_on(compare):
+    def keys(change=lambda config: None):
+        config = load("configs/studies/long_tail.py").get_config("tiny")
+        change(config)
+        arms = compare.arms_of(config).values()
+        return {
+            compare.key_of(config, s) for arm in arms for s, _ in compare.candidates(config, arm)
+        }
+
+    def add_arm(config):
+        config.arms["focal"] = {"set": {"objective": {"objective": "focal"}}}
+        config.order += ("focal",)
+
+    plain = keys()
+    assert keys() == plain
+    added = keys(add_arm)
+    assert added > plain
+    assert len(added) == len(plain) + 1
+    for change in (
+        {"base.num_steps": 9},
+        {"base.batch_size": 4},
+        {"base.eval_every": 2},
+        {"base.data.imbalance": 5.0},
+        {"seeds": (0, 2)},
+        {"report.taus": (0.0, 1.0, 2.0)},
+    ):
+        changed = keys(lambda config, change=change: config.update_from_flattened_dict(change))
+        assert not plain & changed, change
+
+
+@pytest.mark.parametrize(
+    "path", ["long_tail.py:tiny", "flooding.py:tiny", "weissi.py:tiny", "long_tail.py:cifar100"]
+)
+def test_studies_that_ship_are_sound(compare, path):
+    file, preset = path.split(":")
+    config = load(f"configs/studies/{file}").get_config(preset)
+    classification.check_study(config, compare.candidates)
+
+
+BAD_STUDIES = [
+    ({"select": "accuracy"}, "select is 'accuracy', must be one of balanced_error, cross"),
+    ({"read": "foo"}, "read of arm 'cross-entropy' is 'foo', must be one of .*posthoc_1"),
+    ({"baseline": "foo"}, "baseline is 'foo', must be one of cross-entropy, post-hoc"),
+    ({"order": ("foo",)}, "order is 'foo', must be one of"),
+    ({"order": ()}, r"order is \(\), must name arms"),
+    ({"order": ("LDAM", "LDAM")}, "must name arms, each once"),
+    ({"seeds": ()}, "seeds is"),
+    ({"seeds": (1, 1)}, "seeds must differ"),
+    ({"seeds_in_program": "both"}, "seeds_in_program is 'both', must be one of vmap, map"),
+    ({"average_last": 0}, "average_last is 0"),
+    ({"average_last": 9}, "average_last is 9, there are 3 evaluations"),
+    *(({f"base.{key}": 0}, f"base.{key} is 0") for key in ("num_steps", "batch_size")),
+    ({"base.eval_every": 4}, "base.num_steps must be a multiple of base.eval_every"),
+    ({"base.data.nmae": "x"}, "data has 'nmae', must be one of: name"),
+    ({"base.model.features": ()}, "features is"),
+    ({"base.optimizer.l2": -1.0}, "l2 is -1.0"),
+    ({"report.taus": (float("nan"),)}, "taus is nan"),
+    ({"report.tau": (1.0,)}, "report has 'tau', must be one of: taus"),
+    ({"arms.LDAM.stop": "first"}, "stop of arm 'LDAM' is 'first'"),
+    ({"arms.LDAM.red": ("error",)}, "arm 'LDAM' is 'red', must be one of set, grid, read, stop"),
+    ({"arms.LDAM.read": ("normalized_1",)}, "read of arm 'LDAM' is 'normalized_1'"),
+    ({"arms.LDAM.grid.optimizer.learning_rate": ()}, "grid of optimizer.learning_rate is"),
+    ({"arms.LDAM.grid.optimizer.learning_rate": 0.1}, "is 0.1, must hold values"),
+    ({"arms.LDAM.grid.optimizer.learning_rate": (float("nan"),)}, "learning_rate is nan"),
+    ({"arms.LDAM.grid.optimiser.rate": (0.1,)}, "grid of arm 'LDAM' is 'optimiser'"),
+    ({"arms.LDAM.set.objective.label_smothing": 0.1}, "objective has 'label_smothing'"),
+    ({"arms.LDAM.set.objective.objective": "focal"}, "max_margin is 0.3, objective 'focal' takes"),
+    ({"arms.LDAM.set.model.head": "linear"}, "objective 'ldam' needs a model with head='cosine'"),
+    ({"curves.arms": ("foo",)}, "curves is 'foo', must be one of"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_STUDIES)
+def test_a_study_is_checked_before_its_first_candidate(compare, change, message):
+    config = load("configs/studies/long_tail.py").get_config("tiny")
+    config.unlock()
+    for path, value in change.items():
+        *parents, key = path.split(".")
+        holder = config
+        for name in parents:
+            if name not in holder:
+                holder[name] = {}
+            holder = holder[name]
+        with holder.ignore_type():
+            holder[key] = value
+    with pytest.raises(InputError, match=message):
+        classification.check_study(config, compare.candidates)
+
+
+@pytest.mark.parametrize("key", ["order", "base", "select", "arms", "columns"])
+def test_a_study_without_a_key_says_which_it_needs(compare, key):
+    config = load("configs/studies/long_tail.py").get_config("tiny")
+    del config[key]
+    with pytest.raises(InputError, match=f"config has no '{key}', a study needs seeds, "):
+        classification.check_study(config, compare.candidates)
+
+
+def test_flood_levels_are_those_of_the_candidates_own_data(compare, monkeypatch):
+    config = load("configs/studies/flooding.py").get_config("tiny")
+    train = compare.Trainer(config, None)
+    contexts = {"train": {"label": np.zeros((2, 3), int)}}
+    computed = []
+
+    def held_out_losses(setting, contexts, **kwargs):
+        computed.append(setting)
+        return np.full((2, 3), float(len(computed)), np.float32)
+
+    monkeypatch.setattr(compare.classification, "held_out_losses", held_out_losses)
+
+    def level(noise, gamma=0.5):
+        arm = {"set": {}, "grid": {"data": {"noise": (noise,)}, "adaptive": {"gamma": (gamma,)}}}
+        ((setting, _),) = compare.candidates(config, arm)
+        return np.asarray(train.with_levels(setting, contexts)["train"]["level"])
+
+    first = level(0.1)
+    assert (level(0.2) != first).all()
+    np.testing.assert_array_equal(level(0.1), first)
+    level(0.2, gamma=0.25)  # shares the models
+    assert len(computed) == 2
