@@ -40,6 +40,7 @@ A whole run, resumable by running it again:
 from jaxlab.train.blueprint import Blueprint
 from jaxlab.train.evaluation import evaluate, evaluate_state, make_eval_step
 from jaxlab.train.loop import Interrupted, NonFiniteError, TooManySkipsError, fit, resume
+from jaxlab.train.runner import run
 from jaxlab.train.state import TrainState, create_state, state_from_params
 from jaxlab.train.step import make_train_step
 
@@ -56,5 +57,6 @@ __all__ = [
     "make_eval_step",
     "make_train_step",
     "resume",
+    "run",
     "state_from_params",
 ]

@@ -80,7 +80,7 @@ def encode_triples(
     """Lays triples out as sequences of tokens.
 
     Args:
-      triples: from `qa.make_triples`.
+      triples: from `squad.make_triples`.
       tokenizer: as `wordpiece.load_tokenizer` returns it.
       limits: longer parts leave their triple out; nothing is truncated, since half a question
         teaches to ask half questions.

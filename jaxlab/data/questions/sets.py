@@ -94,9 +94,9 @@ def make_sets(
 
     Args:
       records: from `load_records`.
-      tokenizer: see `qa_tokens.encode_triples`.
+      tokenizer: see `segments.encode_triples`.
       limits: in tokens; also of the segments.
-      order: see `qa_tokens.encode_triples`.
+      order: see `segments.encode_triples`.
       join: see `squad.segment`.
 
     Returns:

@@ -168,7 +168,7 @@ def reduce_vocabulary(
       model: the encoder.
       params: {"bert"} or {"bert", "head"}; the head's bias is gathered alike, as is the
         output matrix of a head that is not tied.
-      keep: int [K], distinct ids of tokens, such as `qa_tokens.keep_tokens` gives them.
+      keep: int [K], distinct ids of tokens, such as `segments.keep_tokens` gives them.
 
     Returns:
       (model, params).
