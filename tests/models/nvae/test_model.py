@@ -58,6 +58,15 @@ def test_a_config_names_the_dtype():
         for_images(spec, dtype="bf16")
 
 
+def test_the_first_features_start_between_0_and_1(small):
+    """Uniformly, as the reference has them; the running statistics were changed, not these."""
+    h = np.asarray(small[1]["params"]["h"])
+    assert h.shape == (2, 2, 16)
+    assert 0 <= h.min() < 0.1
+    assert 0.9 < h.max() < 1
+    assert 0.4 < h.mean() < 0.6
+
+
 def test_decoding_what_was_encoded_gives_the_same_image(small, run):
     _, _, x = small
     encoded = run(x, key=KEY, method="encode")

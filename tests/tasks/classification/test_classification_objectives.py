@@ -1,5 +1,7 @@
 """`jaxlab.tasks.classification.objectives`: each objective equals the loss that it names."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -127,3 +129,99 @@ def test_none_and_zero_are_no_numbers():
         want = classification.example_losses(name, class_counts=COUNTS)
         logits = jnp.tanh(LOGITS)  # cosines, for "ldam"
         np.testing.assert_array_equal(loss(logits, LABELS), want(logits, LABELS))
+
+
+DEFAULTS = {
+    "logit_adjusted": {"tau": 1.0},
+    "class_balanced": {"beta": 0.999},
+    "focal": {"gamma": 2.0},
+    "ldam": {"max_margin": 0.5, "scale": 30.0},
+    "equalized": {"tau": 1.0},
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_numbers_that_are_not_given(name):
+    make = functools.partial(classification.example_losses, name, class_counts=COUNTS)
+    given = [{number: factor * value} for number, value in DEFAULTS[name].items()
+             for factor in (1.0, 0.9)]  # fmt: skip
+    run = jax.jit(lambda logits: [make(**numbers)(logits, LABELS) for numbers in ({}, *given)])
+    plain, *found = np.asarray(run(jnp.tanh(LOGITS)))
+    np.testing.assert_allclose(found[::2], [plain] * len(found[::2]), rtol=1e-6)
+    assert (np.abs(np.array(found[1::2]) / plain - 1).max(1) > 1e-4).all()
+
+
+@pytest.mark.parametrize(
+    ("objective", "numbers"),
+    [
+        ("logit_adjusted", {"tau": 0.005}),
+        ("equalized", {"tau": 0.005}),
+        ("focal", {"gamma": 0.005}),
+        ("class_balanced", {"beta": 0.005}),
+        ("class_balanced", {"beta": 0.9999}),
+        ("ldam", {"max_margin": 0.005, "scale": 0.005}),
+        ("cross_entropy", {"label_smoothing": 1.0}),
+        ("cross_entropy", {"label_smoothing": 0.005}),
+        ("cross_entropy", {"flooding": "batch", "level": 0.005, "gradient_penalty": 0.005}),
+    ],
+)
+def test_numbers_near_their_bounds_are_taken(objective, numbers):
+    classification.make_loss(COSINE, class_counts=COUNTS, objective=objective, **numbers)
+
+
+class Fake:
+    """A network whose logits are its input; it notes how it is called."""
+
+    head = "linear"
+
+    def apply(self, variables, x, **options):
+        self.called = (variables, x, options)
+        return x, {"batch_stats": {"mean": x.mean()}}
+
+
+def test_a_loss_calls_the_network_as_training_does():
+    model, x = Fake(), jnp.array([[0, 255], [255, 0], [255, 51]], jnp.uint8)
+    loss = classification.make_loss(model, class_counts=jnp.ones(2))
+    batch = {"x": x, "label": jnp.array([1, 1, 1])}
+    state = {"batch_stats": {"mean": 0.0}}
+    value, (updated, metrics) = loss({"w": 1}, state, batch, key=None, step=0)
+    variables, given, options = model.called
+    assert variables == {"params": {"w": 1}, "batch_stats": {"mean": 0.0}}
+    assert options == {"train": True, "mutable": ["batch_stats"]}
+    assert (given.dtype, given.tolist()) == (jnp.float32, [[0, 1], [1, 0], [1, pytest.approx(0.2)]])
+    assert float(updated["batch_stats"]["mean"]) == pytest.approx(3.2 / 6)
+    want = np.mean([np.log(1 + np.exp(d)) for d in (-1, 1, 0.8)])
+    assert float(value) == pytest.approx(want)
+    assert {k: float(v) for k, v in metrics.items()} == {
+        "objective": pytest.approx(want),
+        "error": pytest.approx(2 / 3),
+    }
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16, jnp.int32])
+def test_other_inputs_than_images_keep_their_values(dtype):
+    found = classification.prepare(jnp.array([0, 255], dtype))
+    assert (found.dtype, found.tolist()) == (jnp.float32, [0.0, 255.0])
+
+
+def test_only_flooding_of_the_batch_needs_the_whole_batch():
+    make = functools.partial(classification.make_loss, MODEL, class_counts=COUNTS)
+    assert "mean loss of the batch" in make(flooding="batch", level=0.5).whole_batch
+    for arguments in ({}, {"flooding": "example", "level": 0.5}, {"flooding": "batch"}):
+        assert not hasattr(make(**arguments), "whole_batch")
+
+
+def test_the_share_that_ascends_is_of_losses_below_their_level():
+    x = jnp.zeros((2, 3))
+    batch = {"x": x, "label": jnp.array([0, 1]), "level": jnp.array([1.0, 2.0])}
+    shown = []
+    for arguments in (
+        {"flooding": "batch", "level": 1.0},
+        {"flooding": "batch", "level": 1.2},
+        {"flooding": "example", "level": 1.0},
+        {"flooding": "adaptive"},
+    ):
+        loss = classification.make_loss(Fake(), class_counts=COUNTS, **arguments)
+        _, (_, metrics) = loss({}, {}, batch, key=None, step=0)
+        shown.append(float(metrics["flooded"]))
+    assert shown == [0.0, 1.0, 0.0, 0.5]

@@ -129,3 +129,71 @@ def test_numbers_that_are_traced_still_work(params):
         return optax.tree.norm(tx.update(grads, tx.init(params), params)[0])
 
     assert norm(0.2, 0.0) == pytest.approx(2 * float(norm(0.1, 0.0)), rel=1e-6)
+
+
+def moves(steps, **arguments):
+    """What `steps` equal gradients of 1 make of a matrix of 2 by 3 ones, each step's update."""
+    tx = classification.make_optimizer(**({"name": "sgd", "learning_rate": 0.5} | arguments))
+    params, found = {"kernel": jnp.ones((2, 3))}, []
+    state = tx.init(params)
+    for _ in range(steps):
+        updates, state = tx.update({"kernel": jnp.ones((2, 3))}, state, params)
+        found.append(float(updates["kernel"][0, 0]))
+    return found
+
+
+def test_what_is_not_given_adds_nothing():
+    np.testing.assert_allclose(moves(1, num_steps=4), [-0.5], rtol=1e-6)
+
+
+def test_the_rate_falls_along_half_a_cosine_by_default():
+    want = [-0.25 * (1 + np.cos(np.pi * t / 4)) for t in (0, 1, 2, 3, 4, 4)]
+    np.testing.assert_allclose(moves(6, num_steps=4), want, atol=1e-6)
+    np.testing.assert_allclose(moves(3, num_steps=2, schedule="constant"), [-0.5] * 3, rtol=1e-6)
+
+
+def test_momentum_is_nine_tenths_by_default():
+    options = {"num_steps": 9, "schedule": "constant"}
+    np.testing.assert_allclose(moves(2, name="momentum", **options), [-0.5, -0.95], rtol=1e-6)
+    for momentum, second in ((0.0, -0.5), (0.995, -0.9975)):
+        found = moves(2, name="momentum", momentum=momentum, **options)
+        np.testing.assert_allclose(found, [-0.5, second], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["l2", "weissi", "weissi_direction", "path", "spectral", "weight_decay", "weissi_decay",
+     "sharpness"],
+)  # fmt: skip
+def test_small_numbers_are_taken_and_none_is_no_number(number):
+    make = functools.partial(classification.make_optimizer, "sgd", num_steps=1)
+    make(learning_rate=0.005, **{number: 0.005})
+    params = {"kernel": jnp.ones((2, 3))}
+    plain = make(learning_rate=0.1)
+    for value in (None, 0.0, 0):
+        tx = make(learning_rate=0.1, **{number: value})
+        assert jax.tree.structure(tx.init(params)) == jax.tree.structure(plain.init(params))
+
+
+def test_both_parts_of_weissi_at_once(params):
+    plain = step_with(params, "sgd")
+    ours = step_with(params, "sgd", weissi=0.05, weissi_direction=0.2)
+    both = lambda p: regularizers.weissi(p, log_norm=0.05, direction=0.2)
+    want = jax.tree.map(lambda u, g: u - 0.1 * g, plain, jax.grad(both)(params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), ours, want)
+
+
+def test_momentum_gathers_penalties_too_and_decoupled_decay_comes_after_it():
+    """In the order of the chain: penalty, momentum, decay, rate."""
+    options = {"name": "momentum", "num_steps": 1, "schedule": "constant", "momentum": 0.5}
+    found = moves(2, l2=0.1, weight_decay=0.2, **options)
+    np.testing.assert_allclose(found, [-0.5 * (1.1 + 0.2), -0.5 * (1.65 + 0.2)], rtol=1e-6)
+
+
+def test_decayed_by_weissi_after_the_rate():
+    found = moves(1, weissi_decay=0.3, num_steps=1)
+    tx = optim.weissi_decay(0.3, learning_rate=0.5)
+    params = {"kernel": jnp.ones((2, 3))}
+    want, _ = tx.update({"kernel": -0.5 * jnp.ones((2, 3))}, tx.init(params), params)
+    np.testing.assert_allclose(found, [float(want["kernel"][0, 0])], rtol=1e-6)
+    assert found[0] < -0.51
