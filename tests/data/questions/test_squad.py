@@ -1,4 +1,4 @@
-"""Files in SQuAD's format, splits, segments, triples, token layouts and reduced vocabularies."""
+"""`jaxlab.data.questions.squad`: files in SQuAD's format, splits, segments, triples, layouts."""
 
 import collections
 import gzip

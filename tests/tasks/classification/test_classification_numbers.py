@@ -1,10 +1,10 @@
-"""`jaxlab.classification.numbers`: which numbers leave their part out of a program."""
+"""`jaxlab.tasks.classification.numbers`: which numbers leave their part out of a program."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlab.classification.numbers import absent
+from jaxlab.tasks.classification.numbers import absent
 
 
 def test_none_and_plain_zeros_are_absent():

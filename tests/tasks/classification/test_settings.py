@@ -1,9 +1,9 @@
-"""`jaxlab.classification.settings`: candidates that cannot be trained, figures of the others."""
+"""`jaxlab.tasks.classification.settings`: candidates that cannot be trained, others' figures."""
 
 import pytest
 
-from jaxlab.classification import check_setting, setting_figures
 from jaxlab.errors import InputError
+from jaxlab.tasks.classification import check_setting, setting_figures
 
 GOOD = {
     "data": {"name": "sinusoid"},
