@@ -1,4 +1,4 @@
-"""`jaxlab.optim.freezing`: which leaves are trained; no gradient, update or state for the others."""
+"""`jaxlab.optim.freezing`: which leaves are trained; no gradient, move or state for the others."""
 
 import jax
 import jax.numpy as jnp
