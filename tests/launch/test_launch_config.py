@@ -7,6 +7,8 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Sequence
+from typing import Any, Literal, Optional
 
 import numpy as np
 import pytest
@@ -120,6 +122,163 @@ def test_what_the_machine_lacks_is_a_line():
     saving = SaveError("checkpoint /runs/a/20 cannot be written: No space left on device")
     assert launch._message(saving) == str(saving)
     assert not launch._is_users(ValueError("a bug"))
+
+
+def test_names_near_a_wrong_one():
+    names = ("width", "widths", "width_2", "width_3", "depth")
+    assert configs._near("widht", ["width", "depth"]) == "did you mean width?"
+    assert configs._near("width_", names).count(" or ") == 2  # the nearest three
+    assert configs._near("x", ["b", "a"]) == "there are a, b"
+    assert configs._near("x", []) == "there are none"
+
+
+def test_types_of_values_and_of_what_flags_give():
+    assert configs._kind(3) is int
+    assert configs._kind((1, 2)) == tuple[int, ...]
+    assert configs._kind((1, 2.0)) is configs._kind(()) is tuple
+    plain = {
+        int: int,
+        int | None: int,
+        tuple[int, ...]: tuple,
+        list[int] | None: tuple,
+        Sequence[float]: tuple,
+        int | str: object,
+        Literal["a", "b"]: str,
+        Literal["a", 1]: object,
+        dict: object,
+        Any: object,
+    }
+    assert {kind: configs._plain_type(kind) for kind in plain} == plain
+    assert configs._members(Optional[int]) == (int, type(None))  # noqa: UP045
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits", "does_not"),
+    [
+        (int, [0, -3], [1.0, True, "1", None]),
+        (float, [0, 1.5], [False, "1", None]),
+        (bool, [True], [1, "True"]),
+        (str, [""], [1, None]),
+        (int | None, [1, None], [1.5, False]),
+        (Literal["a", "b"], ["a", "c"], [1]),  # of its type: the function knows the values
+        (tuple, [(), (1, "a"), [1]], [1, "ab"]),
+        (tuple[int, ...], [(), (1, 2), [3]], [(1, 2.5), 1]),
+        (tuple[int, str], [(1, "a")], [(1,), (1, 2), (1, "a", "b")]),
+        (Sequence[float], [(1, 2.5)], [("a",)]),
+        (Any, [1, None, "a"], []),
+        (object, [1, None], []),
+        ("a name", [1], []),
+        (dict, [{}], [1]),
+    ],
+)
+def test_values_and_types(kind, fits, does_not):
+    assert all(configs._fits(value, kind) for value in fits)
+    assert not any(configs._fits(value, kind) for value in does_not)
+
+
+def test_types_in_words():
+    shown = {
+        int: "int",
+        type(None): "None",
+        tuple: "a tuple",
+        tuple[int, ...]: "a tuple of int",
+        tuple[int, str]: "a tuple of int, str",
+        list[tuple[float, ...]]: "a tuple of a tuple of float",
+    }
+    assert {kind: configs._shown(kind) for kind in shown} == shown
+
+
+def test_keys_that_flags_name():
+    config = configs.Config({"a": {"b": {"c": 1, "none": None}}, "t": (1, 2), "x": None})
+    config.unlock()
+    sections = {"a.b": {"c": float, "new": int | None, "free": Any}}
+    find = lambda path: configs._find_key(config, path, sections)
+    assert find("a.b.c") is float  # of the function, not of the value
+    assert find("t") == tuple[int, ...]
+    assert find("t[0]") is Any
+    assert find("x") is Any
+    assert find("a.b.new") == int | None
+    config.a.b.new = 3
+    with pytest.raises(TypeError):
+        config.a.b.new = "a"
+    find("a.b.free")
+    config.a.b.free = (1, "a")
+    for path, message in (
+        ("a.bb.c", r"no config section 'a\.bb' for 'a\.bb\.c': did you mean b"),
+        ("t.c", r"no config section 't' for 't\.c'"),
+        ("a.b.c.d", r"no config section 'a\.b\.c' for"),
+        ("a.b.d", r"no config key 'a\.b\.d': there are c, free, new, none"),
+    ):
+        with pytest.raises(launch.UsageError, match=message):
+            find(path)
+
+
+def test_values_are_checked_once_flags_have_changed_them():
+    def conclude(config, kinds=(), nones=(), sections=()):
+        config = configs.Config(config)
+        config.unlock()
+        configs.conclude(config, dict(kinds), dict.fromkeys(nones), dict(sections))
+        return config
+
+    config = conclude({"a": {"b": 1}, "seed": 3, "x": 2}, {"a.b": int | None}, ["a.b"])
+    assert config.a.b is None
+    assert config.is_locked
+    conclude({"t": (1,)}, {"t[0]": Any})
+    conclude({"seeds": (1, 2), "name_seed": 2**32 - 1, "seedling": -1, "other": {"seeds": "all"}})
+    for config, more in (
+        ({"a": {"b": 1.5}}, {"kinds": {"a.b": int}}),
+        ({"a": {"b": 1.5}}, {"sections": {"a": {"b": int}}}),
+        ({"a": {"c": 1}}, {"sections": {"a": {"b": int}}}),
+        ({"a": {"seed": -1}}, {}),
+        ({"a": {"data_seed": 2**32}}, {}),
+        ({"a": {"seeds": (1, 1)}}, {}),
+    ):
+        with pytest.raises(launch.UsageError):
+            conclude(config, **more)
+
+
+def test_sections_and_leaves_by_path():
+    config = {"a": {"b": {"c": 1}}, "d": ()}
+    assert configs.inner(config, "a.b") == {"c": 1}
+    assert configs.inner(config, "a.x.y") == {}
+    assert configs.flat(config) == {"a.b.c": 1, "d": ()}
+    assert configs.flat({1: {2: 3}}) == {"1.2": 3}
+    assert configs.one_line(ValueError("a\n  b")) == "a b"
+    assert configs.one_line(ValueError()) == "ValueError: "
+    assert configs.one_line(KeyError("a")) == "KeyError: 'a'"
+    assert configs.one_line(configs.MissingKeyError("no key")) == "no key"
+
+
+def test_flags_that_are_keys_of_the_config():
+    error = flags.UnrecognizedFlagError("width")
+    config = configs.Config({"model": {"width": 1}, "depth": 2})
+    said = lambda name, config: configs.unknown_flag(flags.UnrecognizedFlagError(name), config)
+    assert said("width", config).endswith("'width': did you mean --config.model.width?")
+    assert said("model.width", config).endswith("did you mean --config.model.width?")
+    assert said("depth", config).endswith("did you mean --config.depth?")
+    assert said("height", config) == said("height", None) == "Unknown command line flag 'height'"
+    assert configs.unknown_flag(error, None) == "Unknown command line flag 'width'"
+    assert configs.unknown_flag(ValueError("other"), config) == "other"
+
+
+def test_a_preset_is_all_behind_the_first_colon(tmp_path, monkeypatch):
+    (tmp_path / "c.py").write_text("def get_config(preset='none'):\n    return {'got': preset}\n")
+    assert configs.load(f"{tmp_path}/c.py:a:b").got == "a:b"
+    assert configs.load(f"{tmp_path}/c.py").got == "none"
+    monkeypatch.setattr(configs, "_ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path.parent)
+    assert configs.find("c.py:x") == f"{tmp_path}/c.py:x"  # of the repository
+    monkeypatch.chdir(tmp_path)
+    assert configs.find("c.py") == "c.py"  # of the working folder, which comes first
+
+
+def test_arguments_of_several_functions_the_first_type_counts():
+    def first(a: int, *rest, b=1, **more): ...
+
+    def second(a: str, parent: int, *, c: "unknown" = 3): ...  # noqa: F821
+
+    assert launch.keywords(first, second) == {"a": int, "b": Any, "c": Any}
+    assert launch.keywords(second, first, but=("c",)) == {"a": Any, "b": Any}
 
 
 def script(tmp_path, body, **run):
