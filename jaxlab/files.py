@@ -256,13 +256,15 @@ def parse_json(text: str | bytes, name: str) -> Any:
       jaxlab.errors.ValueError: a.json is not JSON: Expecting value: line 1 column 1 (char 0)
     """
     try:
-        return json.loads(text.decode() if isinstance(text, bytes) else text)
+        return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is not UTF-8 text") from error
     except RecursionError as error:
         raise InputError(f"{name} is nested too deeply") from error
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise InputError(f"{name} is not JSON: {error}") from error
+    except ValueError as error:  # Python's limit on digits, with advice that is not for users
+        raise InputError(f"{name} holds a whole number of too many digits") from error
 
 
 class Lock:

@@ -68,7 +68,7 @@ def test_parts_of_killed_processes_are_swept_when_they_are_old(tmp_path):
         (b'{"a": 1', "is not JSON"),
         (b"\xff\xfe{", "is not UTF-8"),
         (b"[" * 100_000, "is nested too deeply"),
-        (b"1" * 10_000, "is not JSON"),
+        (b"1" * 10_000, "holds a whole number of too many digits"),
     ],
 )
 def test_json_that_cannot_be_read_is_named(tmp_path, content, message):
@@ -199,3 +199,7 @@ def test_every_script_looks_at_its_output_before_the_work():
             checked = [u for u in used if u.endswith(("check_output(", "output_folder("))]
             assert checked, path
             assert len(used) - len(checked) <= 2, path  # whether it is given
+
+
+def test_json_may_have_a_mark():
+    assert files.parse_json(b"\xef\xbb\xbf[1]", "a.json") == [1]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from jaxlab.checks import check_count
+from jaxlab.checks import check_count, check_scalar
 from jaxlab.data.formats.plain_text import read_text, split_lines
 from jaxlab.data.images import data_folder
 from jaxlab.errors import InputError
@@ -27,8 +27,11 @@ FETCH = "python scripts/fetch_data.py corpus_en"
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 # Between letters: an apostrophe, a Hebrew mark of abbreviation, or joiners, which cannot be seen.
 _INNER = "['\u05f3\u05f4]|[\u200c\u200d]+"
-# Characters that only say how to set the text: hyphens that may be shown, directions, marks.
-_UNSEEN = re.compile("[\u00ad\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+# Characters that only say how to set the text: hyphens that may be shown, Arabic lines that only
+# make words longer, directions, choices among forms of a character, marks.
+_UNSEEN = re.compile(
+    "[\u00ad\u0640\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufe00-\ufe0f\ufeff]"
+)
 _PARAGRAPH = re.compile(r"\n\s*\n|\u2029")
 
 
@@ -171,7 +174,9 @@ def read_corpus(paths: Sequence[str | Path]) -> Corpus:
     Raises:
       FileNotFoundError, ValueError: a file is missing, damaged, not text or holds no words.
     """
-    texts = [_text(Path(path), some_damage=True) for path in paths]
+    if not paths:
+        raise InputError(f"no text file is named; the corpora are {', '.join(CORPORA)}")
+    texts = [_text(Path(path).expanduser(), some_damage=True) for path in paths]
     try:
         return read_texts([text.replace("\r\n", "\n").replace("\r", "\n") for text in texts])
     except InputError as error:
@@ -194,7 +199,8 @@ def load_corpus(name: str = "english", data_dir: str | Path | None = None) -> Co
       ValueError: a file is damaged or holds no words.
     """
     if name not in CORPORA:
-        return read_corpus(name.split(","))
+        paths = [name] if Path(name).is_file() else [path.strip() for path in name.split(",")]
+        return read_corpus([path for path in paths if path])
     return read_corpus([_data_file(path, data_dir) for path in CORPORA[name]])
 
 
@@ -208,7 +214,7 @@ def _data_file(path: str, data_dir: str | Path | None) -> Path:
 
 def _text(path: Path, *, some_damage: bool = False) -> str:
     if path.is_dir() or not path.exists():
-        raise FileNotFoundError(f"{path}: no such text file")
+        raise FileNotFoundError(f"{path}: no such text file (named are {', '.join(CORPORA)})")
     return read_text(path, some_damage=some_damage)
 
 
@@ -238,8 +244,7 @@ def split_blocks(
       >>> [len(part) for part in split_blocks(corpus, held_out=0.25, block_tokens=2)]
       [6, 2]
     """
-    if not 0 < held_out < 1:
-        raise InputError(f"held_out is {held_out}, must be in (0, 1)")
+    check_scalar("held_out", held_out, above=0, below=1)
     check_count("block_tokens", block_tokens)
     check_count("seed", seed, at_least=0)
     offsets, bounds = corpus.offsets, np.arange(0, len(corpus), block_tokens)
@@ -287,6 +292,7 @@ def cooccurrence(corpus: Corpus, vocab_size: int, *, window: int = 5) -> np.ndar
       array([[2., 3.],
              [3., 0.]])
     """
+    check_count("vocab_size", vocab_size, at_least=0)
     if not 2 <= vocab_size <= len(corpus.words):
         raise InputError(
             f"vocab_size is {vocab_size}, must be between 2 and the {len(corpus.words)} words"
@@ -321,8 +327,7 @@ def subsampling_rates(counts: np.ndarray, threshold: float) -> np.ndarray:
 
     Source: Mikolov et al., 2013, arXiv:1310.4546, in the form of the word2vec program.
     """
-    if not 0 <= threshold < np.inf:
-        raise InputError(f"threshold is {threshold}, must be finite and at least 0")
+    check_scalar("threshold", threshold, at_least=0)
     if threshold == 0:
         return np.ones(len(counts))
     ratio = threshold * counts.sum() / np.maximum(counts, 1)

@@ -1,5 +1,6 @@
 """Reading named image sets from the data folder (`load`), split by split."""
 
+import collections
 import dataclasses
 import os
 from collections.abc import Callable
@@ -55,8 +56,8 @@ def load(
       its centre, unless `crop` says which part; see `formats.read_images` for what is read how.
     - `npz`: `data_dir` is a file, or a folder with `<split>.npz`; see `formats.read_npz`.
 
-    Files of the validation split may be called `validation`, `valid`, `val` or `dev`; upper and
-    lower case are the same.
+    Files of the validation split may be called `validation`, `valid`, `val` or `dev`, those of the
+    others also `training` and `testing`; upper and lower case are the same.
 
     Args:
       name: one of the above.
@@ -70,10 +71,10 @@ def load(
         images and "mixture" for colour.
       bits: replaces the spec's.
       pad: replaces the spec's; `image_size` of the spec changes with it.
-      image_size: `folder`: height and width to resize to, after the crop. `npz`: those the images
+      image_size: `folder`: height and width to resize to, after the crop. Others: those the images
         must have.
-      channels: `folder` only: 3 reads RGB, 1 grey.
-      crop: `folder` only: box (left, top, right, bottom) cut out before resizing.
+      channels: of `folder`: 3 reads RGB, 1 grey.
+      crop: of `folder`: box (left, top, right, bottom) cut out before resizing.
 
     Returns:
       The images, their labels where there are any, and their spec.
@@ -103,14 +104,19 @@ def load(
     else:
         raise InputError(_unknown(name))
     side, colours = images.shape[1], images.shape[3]
-    if name == "npz" and image_size not in (None, side):
-        raise InputError(
-            f"image_size is {image_size}, the images of {folder} have {side}x{side} pixels: an npz "
-            f"is not resized, leave image_size out or give {side}"
-        )
     found = {"likelihood": likelihood, "bits": bits, "pad": pad}
     spec = image_spec(name, image_size=side, channels=colours, **found)
     spec = dataclasses.replace(spec, image_size=side + 2 * spec.pad)
+    for key, value, own in (
+        ("image_size", image_size, (None, side, spec.image_size)),
+        ("channels", channels, (colours, 3)),
+        ("crop", crop, (None,)),
+    ):
+        if name != "folder" and value not in own:
+            raise InputError(
+                f"{key} is {value}, the images of {name} are {side}x{side}x{colours}: only "
+                f"pictures of a folder are resized, cropped or turned grey, leave {key} out"
+            )
     return ImageSet(images, labels, spec)
 
 
@@ -248,6 +254,8 @@ def _load_folder(
     train = find("train")
     known = formats.class_names(train) if train and train != place else None
     paths, labels, _ = formats.list_images(place, classes=known or None)
+    if place == folder:
+        _check_no_splits_below(folder, paths)
     rows = _shuffled(len(paths))[part.indices(len(paths), whole=whole)]
     images = formats.read_images(
         [paths[i] for i in rows], image_size=image_size, channels=channels, crop=crop
@@ -255,6 +263,17 @@ def _load_folder(
     if part.limit is None or len(rows) < part.limit:
         images = formats.check_images(str(place), images)
     return images, None if labels is None else labels[rows]
+
+
+def _check_no_splits_below(folder: Path, paths: list[Path]) -> None:
+    """Raises where a set without folders of splits has them further down: they would be mixed."""
+    splits = {name for split in SPLITS for name in formats.split_names(split)}
+    for below in dict.fromkeys(path.parent for path in paths):
+        if splits & {part.lower() for part in below.relative_to(folder).parts}:
+            raise InputError(
+                f"{below}: is the folder of a split, but not in {folder} itself: --data_dir must "
+                "be the folder that holds train, test or validation, and they hold the classes"
+            )
 
 
 def _load_npz(folder: Path, part: _Part) -> tuple[np.ndarray, np.ndarray | None]:
@@ -305,6 +324,10 @@ def _split_place(
     places = {split: find(split) for split in SPLITS}
     place, train = places[part.split], places["train"]
     _check_holdout(part, places["validation"] is not None, str(places["validation"]))
+    if any(places.values()) and not ending:
+        pictures, folders = formats.entries(folder, collections.Counter())
+        if beside := [p.name for p in (*pictures, *folders) if p not in places.values()]:
+            formats.say(f"{folder}: left out beside the splits: {', '.join(beside[:6])}")
     if place:
         # Training images give up a holdout only where validation has no files of its own.
         return place, part.split != "train" or places["validation"] is not None

@@ -155,6 +155,8 @@ def load_text(
         raise InputError(f"text set {name!r}: no text is left of {len(found)}")
     splits = _splits(rows, split_seed)
     chosen = [row for row, where in zip(rows, splits, strict=True) if where == split]
+    if not chosen:
+        raise InputError(f"text set {name!r}: none of its {len(rows)} texts is in split {split!r}")
     order = np.random.default_rng((split_seed, 1)).permutation(len(chosen))[:limit]
     labels = np.array([chosen[i].label for i in order], np.int32)
     return TextSet([chosen[i].text for i in order], labels, names)

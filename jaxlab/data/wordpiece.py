@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 from etils import epath
 
+from jaxlab.checks import check_count
+from jaxlab.data.formats.plain_text import whole_characters
 from jaxlab.errors import InputError, MissingPackageError
 from jaxlab.files import read_json, write_atomically
 
@@ -183,9 +185,9 @@ def train_wordpiece(
       >>> tokenizer.encode("Lower").tokens
       ['[CLS]', 'lower', '[SEP]']
     """
-    if vocab_size <= len(SPECIAL):
-        raise InputError(f"vocab_size is {vocab_size}, must be above {len(SPECIAL)}")
-    texts = list(texts)
+    check_count("vocab_size", vocab_size, at_least=len(SPECIAL) + 1)
+    check_count("min_frequency", min_frequency, at_least=0)
+    texts = list(map(whole_characters, texts))
     tokenizer = _bert(library().models.WordPiece(unk_token="[UNK]"), lowercase=lowercase)
     words = Counter(
         word
@@ -238,7 +240,7 @@ def own_tokenizer(
                 "another folder"
             )
         return tokenizer
-    texts = list(texts)
+    texts = list(map(whole_characters, texts))
     tokenizer = train_wordpiece(texts, vocab_size)
     _warn_of_unknown(texts, tokenizer)
     if file is not None:
@@ -354,12 +356,16 @@ def _add_tokens(
             token = token["content"] if isinstance(token, dict) else token
             if token not in (expected, None):
                 raise InputError(f"{file} has {name} {token!r}, must be {expected!r}")
-        extra = [
-            token if isinstance(token, dict) else {"content": token}
-            for key in ("additional_special_tokens", "extra_special_tokens")
-            for token in settings.get(key) or ()
-        ]
-        extra = [{**token, "special": True} for token in extra]
+        if settings.get("split_special_tokens"):
+            raise InputError(f"{file} has split_special_tokens true, must be false")
+        extra = []
+        for key in ("additional_special_tokens", "extra_special_tokens"):
+            tokens = settings.get(key) or ()
+            if isinstance(tokens, str):
+                raise InputError(f"{file} has {key} {tokens!r}, must be a list of tokens")
+            for token in tokens.values() if isinstance(tokens, dict) else tokens:
+                token = token if isinstance(token, dict) else {"content": token}
+                extra.append({**token, "special": True})
         added: dict[int, dict[str, Any]] = {}
         if "added_tokens_decoder" in settings:
             added = {int(i): token for i, token in settings["added_tokens_decoder"].items()}

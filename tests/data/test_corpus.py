@@ -64,6 +64,7 @@ def test_paragraphs_and_gzip(tmp_path):
         ("l’été o'clock 'quoted' rock''n", "l'été o'clock quoted rock n"),
         ("fine 👩\u200d👩\u200d👧\ufe0f❤\ufe0f day", "fine day"),
         ("co\u00adoperate\ufeff \u200fabc\u200e", "cooperate abc"),
+        ("كتـــاب a\ufe0f b", "كتاب a b"),  # lines and forms that are chosen for looks
         ("3 boats, x2 snake_case", "boats x snake case"),
     ],
 )
@@ -190,14 +191,14 @@ def test_missing_data_says_what_brings_it(tmp_path):
     ("call", "message"),
     [
         (lambda c: corpora.read_texts(["", "one"]), "2 texts hold no two words in a row"),
-        (lambda c: corpora.split_blocks(c, held_out=0.0), r"held_out is 0.0, must be in \(0, 1\)"),
+        (lambda c: corpora.split_blocks(c, held_out=0.0), "held_out is 0.0, must be above 0"),
         (lambda c: corpora.split_blocks(c, block_tokens=0), "block_tokens is 0"),
         (lambda c: corpora.split_blocks(c, block_tokens=10**6), "are one block of 1000000"),
         (lambda c: corpora.cooccurrence(c, 1), "vocab_size is 1, must be between 2 and the 40"),
         (lambda c: corpora.cooccurrence(c, 41), "vocab_size is 41"),
         (lambda c: corpora.cooccurrence(c, 2, window=0), "window is 0, must be a whole number"),
         (lambda c: corpora.subsampling_rates(c.counts, -1.0), "threshold is -1.0"),
-        (lambda c: corpora.split_blocks(c, held_out=1), r"held_out is 1, must be in \(0, 1\)"),
+        (lambda c: corpora.split_blocks(c, held_out=1), "held_out is 1, must be below 1"),
         (lambda c: corpora.split_blocks(c, held_out=float("nan")), "held_out is nan"),
         (lambda c: corpora.frequent_words(c, 0), "min_count is 0, must be a whole number"),
         (lambda c: corpora.subsampling_rates(c.counts, float("nan")), "threshold is nan"),
@@ -289,3 +290,16 @@ def test_small_counts_by_hand(caplog, tmp_path):
     np.testing.assert_allclose(rates, want)
     with pytest.raises(ValueError, match="fewer than 2 words occur min_count 4 times"):
         corpora.frequent_words(corpus, 4)
+
+
+def test_names_of_files_as_people_write_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("a.txt", "x,y.txt"):
+        (tmp_path / name).write_text("two words")
+    one = f"{tmp_path}/a.txt"
+    for name, tokens in ((f"{one}, {one},", 4), (f"{tmp_path}/x,y.txt", 2), ("~/a.txt", 2)):
+        assert len(corpora.load_corpus(name)) == tokens
+    with pytest.raises(FileNotFoundError, match=r"English: no such text file \(named are english"):
+        corpora.load_corpus("English")
+    with pytest.raises(ValueError, match="no text file is named"):
+        corpora.load_corpus(" ,")

@@ -91,7 +91,7 @@ REVIEWS = "category,text,movie_name,has_plot_and_reviews\n" + "".join(
     f'{("fresh", "rotten", "plot")[i % 3]},"text {i}, ""so""",film {i},1\n' for i in range(12)
 )
 IFLYTEK = "\n".join(
-    json.dumps({"label": str(i % 3), "label_des": "地图", "sentence": f"应用 {i}", "id": i})
+    json.dumps({"label": str(i % 3), "label_des": "地图", "sentence": f"应用 {i} of FILE", "id": i})
     for i in range(6)
 )
 IFLYTEK_FILES = [f"iflytek-{p}.jsonl.gz" for p in ("train-few-all", "dev-few-all", "test-public")]
@@ -125,7 +125,8 @@ def attack(name, folder, count, seed):
     for i in range(count + 1):
         for file in files:
             damaged = i and file == files[i % len(files)]  # the first time none
-            raw = mutant(content, rng) if damaged else content
+            own = content.replace(b"FILE", file.encode())  # texts of one split are of no other
+            raw = mutant(own, rng) if damaged else own
             (folder / file).write_bytes(gzip.compress(raw) if packed else raw)
         message = line_of(read, folder)
         if message is not None:

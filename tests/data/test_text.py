@@ -261,3 +261,10 @@ def test_a_set_equals_itself_alone_and_does_not_change():
         assert one != copy.copy(one)  # arrays have no truth value to compare by
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(one, dataclasses.fields(one)[0].name, None)
+
+
+def test_a_split_without_texts_is_named(tmp_path):
+    gz(tmp_path / "headlines-sarcasm.tsv.gz", "1\tone\n0\ttwo\n")
+    assert len(text.load_text("headlines", tmp_path, "test")) == 1
+    with pytest.raises(InputError, match="none of its 2 texts is in split 'validation'"):
+        text.load_text("headlines", tmp_path, "validation")

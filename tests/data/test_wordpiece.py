@@ -58,6 +58,7 @@ FOLDERS = {
     "never split": {"tokenizer_config": {"never_split": ["Hello"]}},
     "class": {"tokenizer_config": {"tokenizer_class": "BertTokenizerFast"}},
     "class of a sibling": {"tokenizer_config": {"tokenizer_class": "DistilBertTokenizer"}},
+    "named special tokens": {"tokenizer_config": {"extra_special_tokens": {"foo": "<new>"}}},
     "added_tokens.json": {"added_tokens": {"<new>": 16}},
     "added in order": {"added_tokens": {"ab": 17, "<new>": 16}},
     "added_tokens_decoder": {"tokenizer_config": {"added_tokens_decoder": NEW}},
@@ -171,6 +172,14 @@ REFUSED = {
         {"vocab": None, "json": {"do_lower_case": False}, "tokenizer_config": {}},
         "has lowercase false, and .*tokenizer_config.json does not say do_lower_case",
     ),
+    "special tokens as text": (
+        {"tokenizer_config": {"additional_special_tokens": "<x>"}},
+        "additional_special_tokens '<x>', must be a list",
+    ),
+    "special tokens split": (
+        {"tokenizer_config": {"split_special_tokens": True}},
+        "has split_special_tokens true, must be false",
+    ),
     "too large": ({"config": {**MODEL, "vocab_size": 15}}, "has 16 tokens, the model's embedding"),
     "too large by added ones": (
         {"config": {**MODEL, "vocab_size": 16}, "added_tokens": {"<new>": 16}},
@@ -264,7 +273,7 @@ def test_a_trained_vocabulary_is_wordpiece():
     for size in (50, 200, 200, 200):  # with ties at the limit, and without
         a, b = (wordpiece.train_wordpiece(WORDS * 3, size).get_vocab() for _ in range(2))
         assert a == b
-    with pytest.raises(ValueError, match="vocab_size is 5, must be above 5"):
+    with pytest.raises(ValueError, match="vocab_size is 5, must be a whole number of at least 6"):
         wordpiece.train_wordpiece(WORDS, 5)
 
 
@@ -378,3 +387,14 @@ def test_settings_that_are_written(tmp_path):
         "model_max_length": 77,
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [{"vocab_size": "9"}, {"vocab_size": 7.5}, {"min_frequency": -1}])
+def test_sizes_of_a_vocabulary_to_train_are_checked(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*, must be a whole number"):
+        wordpiece.train_wordpiece(["the cat"], **{"vocab_size": 20, **wrong})
+
+
+def test_half_a_character_stops_no_training():
+    tokenizer = wordpiece.own_tokenizer(["low \ud83d low"], 30)
+    assert "low" in tokenizer.encode("low").tokens

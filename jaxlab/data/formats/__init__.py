@@ -17,10 +17,12 @@ from jaxlab.data.formats.pictures import (
     check_geometry,
     class_names,
     decode,
+    entries,
     in_threads,
     list_images,
     read_images,
     reason,
+    say,
 )
 from jaxlab.errors import InputError
 
@@ -31,6 +33,7 @@ __all__ = [
     "check_images",
     "check_labels",
     "class_names",
+    "entries",
     "find_mnist5k",
     "list_images",
     "npz_has_split",
@@ -41,15 +44,16 @@ __all__ = [
     "read_jpeg_pack",
     "read_mnist5k",
     "read_npz",
+    "say",
     "split_names",
 ]
 
 MNIST5K_FILE = "mnist_5k.csv.gz"
 # What a split's folder, file or arrays may be called, in any case; the first is our own name.
 SPLIT_NAMES = {
-    "train": ("train",),
+    "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test",),
+    "test": ("test", "testing"),
 }
 
 
@@ -123,25 +127,18 @@ def check_images(source: str, images: np.ndarray) -> np.ndarray:
       jaxlab.errors.ValueError: a.npz, images: every value is 0 or 1, which is black among...
     """
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
-        largest = images.max(initial=0) if images.dtype.kind in "iuf" else 0
-        advice = ""
-        if images.dtype == bool:
-            advice = ": 255 * x.astype(np.uint8)"
-        elif images.dtype.kind == "f" and largest <= 1:
-            advice = ": np.round(255 * x).astype(np.uint8) where they are in [0, 1]"
-        elif images.dtype != np.uint8 and largest > 1:
-            advice = ": np.round(x).astype(np.uint8) where they are in [0, 255]"
         raise InputError(
             f"{source}: images are {images.dtype} {images.shape}{_range(images)}, uint8 "
-            f"[N, H, W(, C)] from 0 to 255 is needed{advice}"
+            f"[N, H, W(, C)] from 0 to 255 is needed{_to_bytes(images)}"
         )
     if not images.size:
         raise InputError(f"{source}: images have shape {images.shape}, there is none")
     images = images if images.ndim == 4 else images[..., None]
     if images.shape[3] not in (1, 3) or images.shape[1] != images.shape[2]:
+        first = images.shape[1] in (1, 3) and images.shape[2] == images.shape[3]
         raise InputError(
             f"{source}: images have shape {images.shape}, must be [N, H, H, C], square and with 1 "
-            "or 3 channels last"
+            f"or 3 channels last{': x.transpose(0, 2, 3, 1)' if first else ''}"
         )
     # Few distinct values may be a drawing; 0 and 1 alone are black and white, stored as such.
     if images.max() == 1 and images.min() == 0:
@@ -177,9 +174,11 @@ def check_labels(source: str, labels: np.ndarray, count: int | None = None) -> n
         advice = ": of one-hot rows take labels.argmax(1)" if labels.ndim == 2 else ""
         raise InputError(f"{source}: labels have shape {labels.shape}{count_text}{advice}")
     if labels.dtype.kind not in "iub":
+        whole = labels.dtype.kind == "f" and (labels == np.floor(labels)).all()
+        advice = ": np.unique(y, return_inverse=True)[1] numbers them"
         raise InputError(
             f"{source}: labels are {labels.dtype}{_range(labels)}, class numbers need to be "
-            "integers from 0"
+            f"integers from 0{advice if whole or labels.dtype.kind in 'US' else ''}"
         )
     most = np.iinfo(np.int32).max
     if labels.size and (int(labels.min()) < 0 or int(labels.max()) > most):
@@ -188,6 +187,24 @@ def check_labels(source: str, labels: np.ndarray, count: int | None = None) -> n
             f"to {most}"
         )
     return labels.astype(np.int32)
+
+
+def _to_bytes(images: np.ndarray) -> str:
+    """How arrays of another dtype become bytes from 0 to 255, where their range tells it."""
+    if images.dtype == bool:
+        return ": 255 * x.astype(np.uint8)"
+    if images.dtype.kind not in "iuf" or images.dtype == np.uint8 or not images.size:
+        return ""
+    low, high = float(images.min()), float(images.max())
+    if images.dtype.kind == "f" and -1 <= low < 0 and high <= 1:
+        return ": np.round(127.5 * (x + 1)).astype(np.uint8) where they are in [-1, 1]"
+    if images.dtype.kind == "f" and low >= 0 and high <= 1:
+        return ": np.round(255 * x).astype(np.uint8) where they are in [0, 1]"
+    if images.dtype == np.uint16 and high > 255:
+        return ": np.round(x / 257).astype(np.uint8) where they are in [0, 65535]"
+    if low >= 0 and 1 < high <= 255:
+        return ": np.round(x).astype(np.uint8) where they are in [0, 255]"
+    return ""
 
 
 def _range(values: np.ndarray) -> str:
@@ -344,12 +361,18 @@ def _open_npz(path: Path) -> np.lib.npyio.NpzFile:
     try:
         archive = np.load(path, allow_pickle=False)
     except Exception as error:  # whatever zipfile and NumPy's header meet in a damaged file
-        raise InputError(f"{path}: not a readable npz file ({reason(error)})") from error
+        raise InputError(f"{path}: not a readable npz file ({_npz_reason(error)})") from error
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise InputError(
             f"{path}: not a readable npz file, but one array (.npy): np.savez gives it a name"
         )
     return archive
+
+
+def _npz_reason(error: Exception) -> str:
+    # NumPy advises an argument that users of a script cannot give.
+    pickled = "allow_pickle" in str(error)
+    return "it holds Python objects, no plain numbers" if pickled else reason(error)
 
 
 def _read_npz(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -366,7 +389,7 @@ def _read_npz(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
                 # zlib.error, BadZipFile, tokenize.TokenError, NotImplementedError, MemoryError of a
                 # header that claims terabytes, ValueError of pickled objects, ...
                 raise InputError(
-                    f"{path}: not a readable npz file, {name} cannot be read ({reason(error)})"
+                    f"{path}: not a readable npz file, {name} cannot be read ({_npz_reason(error)})"
                 ) from error
             if not isinstance(arrays[name], np.ndarray):
                 raise InputError(f"{path}: not a readable npz file, {name} is no array")

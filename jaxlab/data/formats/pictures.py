@@ -56,7 +56,7 @@ def list_images(
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of images")
     left_out: collections.Counter[str] = collections.Counter()
-    here, folders = _entries(folder, left_out)
+    here, folders = entries(folder, left_out)
     by_class = {p.name: sorted(_walk(p, left_out, (folder,))) for p in folders}
     empty = [name for name, paths in by_class.items() if not paths]
     by_class = {name: paths for name, paths in by_class.items() if paths}
@@ -96,7 +96,7 @@ def list_images(
 def class_names(folder: Path) -> list[str]:
     """The classes that `list_images` gives for a folder; each is looked into up to one picture."""
     ignored: collections.Counter[str] = collections.Counter()
-    _, folders = _entries(folder, ignored)
+    _, folders = entries(folder, ignored)
     return [p.name for p in folders if next(_walk(p, ignored, (folder,)), None)]
 
 
@@ -216,9 +216,10 @@ def decode(
                 note("animated or have several pages, only the first is read")
             picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
-            shown = _eight_bits(picture)
+            shown = _eight_bits(picture, note)
         if shown.mode in ("1", "L"):
             note("grey")
+        shown = shown.convert("RGB") if shown.mode == "LAB" else shown  # it has no way to grey
         return shown.convert("RGB" if channels == 3 else "L")
     except UserError as error:
         raise InputError(f"{name} {error}") from error
@@ -248,13 +249,14 @@ def in_threads(work: Callable[[range], None], count: int, chunk: int = 256) -> N
         list(pool.map(work, rows))
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
+def _eight_bits(picture: Image.Image, note: Callable[[str], None]) -> Image.Image:
     """The picture with 8 bits for each colour and nothing transparent."""
     if picture.mode.startswith("I") or picture.mode == "F":
         values = np.asarray(picture)
         tags = getattr(picture, "tag_v2", {})
         # Pillow gives 16-bit PNG and PPM as mode "I", too; in a TIFF these are 32 bits.
-        if not (picture.mode.startswith("I;16") or picture.format in ("PNG", "PPM")):
+        sixteen = picture.mode.startswith("I;16") or picture.format in ("PNG", "PPM")
+        if picture.mode == "F" or not sixteen:
             kind = "floating-point numbers" if picture.mode == "F" else "32-bit integers"
             raise InputError(
                 f"holds {kind} from {values.min()} to {values.max()}: scale them, and save the "
@@ -262,6 +264,8 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
             )
         top = 2 ** min(int(tags.get(258, (16,))[0]), 16) - 1  # BitsPerSample, 12 in some
         values = np.clip(values, 0, top).astype(np.int64)
+        if top > 255 and 0 < values.max() < 256:
+            note("of more than 8 bits with no number above 255, which is read as black")
         if tags.get(262) == 0:  # PhotometricInterpretation: 0 is white
             values = top - values
         hidden = picture.info.get("transparency")
@@ -273,7 +277,7 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return picture
 
 
-def _entries(folder: Path, left_out: collections.Counter[str]) -> tuple[list[Path], list[Path]]:
+def entries(folder: Path, left_out: collections.Counter[str]) -> tuple[list[Path], list[Path]]:
     """Picture files and sub-folders right in a folder, sorted; the others are counted."""
     pictures, folders = [], []
     with os.scandir(folder) as entries:
@@ -300,7 +304,7 @@ def _walk(
     if any(os.path.samefile(folder, parent) for parent in above):
         left_out["links to a folder above them"] += 1
         return
-    pictures, folders = _entries(folder, left_out)
+    pictures, folders = entries(folder, left_out)
     yield from pictures
     for path in folders:
         yield from _walk(path, left_out, (*above, folder))

@@ -68,9 +68,9 @@ def decode_text(raw: bytes, name: str, *, some_damage: bool = False) -> str:
       >>> decode_text("né".encode("latin-1"), "a.txt")
       Traceback (most recent call last):
       jaxlab.errors.ValueError: a.txt is not text in UTF-8: 1 of its 2 bytes cannot be read, the \
-first in line 1; save it as UTF-8, such as with `iconv -f LATIN1 -t UTF-8`
+first in line 1; save it as UTF-8, with `iconv -f ENCODING -t UTF-8` where it is LATIN1 or another
     """
-    if raw[:2] == b"\x1f\x8b":
+    while raw[:2] == b"\x1f\x8b":  # zipped twice, too
         try:
             raw = gzip.decompress(raw)
         except (EOFError, OSError, zlib.error) as error:
@@ -96,8 +96,8 @@ first in line 1; save it as UTF-8, such as with `iconv -f LATIN1 -t UTF-8`
         seen = f"{damaged} of its {len(raw)} bytes cannot be read, the first in line {line}"
         if damaged > some_damage * _FEW * len(raw):
             raise InputError(
-                f"{name} is not text in UTF-8: {seen}; save it as UTF-8, such as with "
-                "`iconv -f LATIN1 -t UTF-8`"
+                f"{name} is not text in UTF-8: {seen}; save it as UTF-8, with "
+                "`iconv -f ENCODING -t UTF-8` where it is LATIN1 or another"
             )
         logging.warning("%s: %s", name, seen)
     return text

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from jaxlab.checks import check_count
 from jaxlab.data.image_sets import ImageSet
 from jaxlab.data.pipelines.batches import Batches, describe
 from jaxlab.errors import InputError
@@ -168,8 +169,7 @@ def _endless(arrays, size, batch_size, rows, seed, batch, num_threads, prefetch)
             "batch_size is %d, there are only %d examples: batches hold some of them twice",
             *(batch_size, size),
         )
-    if seed < 0:
-        raise InputError(f"seed is {seed}, needs to be at least 0")
+    check_count("seed", seed, at_least=0)
     if not size:
         raise InputError("the training set is empty, training needs at least one example")
 
@@ -256,10 +256,10 @@ def eval_batches(
 
 
 def _process_rows(batch_size: int, process_index: int, process_count: int) -> slice:
-    if batch_size < 1 or process_count < 1 or batch_size % process_count:
+    check_count("batch_size", batch_size)
+    if process_count < 1 or batch_size % process_count:
         raise InputError(
-            f"batch_size is {batch_size}, needs to be a positive multiple of the "
-            f"{process_count} processes"
+            f"batch_size is {batch_size}, needs to be a multiple of the {process_count} processes"
         )
     if not 0 <= process_index < process_count:
         raise InputError(f"process_index is {process_index}, there are {process_count} processes")

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxlab.checks import check_count
 from jaxlab.data.formats.plain_text import normal_text, read_text, whole_json
 from jaxlab.data.questions.offsets import WRONG, find_start
 from jaxlab.errors import InputError
@@ -261,8 +262,7 @@ def segment(
     a text that is short enough is cut at line ends too, and a part without separators is cut all
     the same, where the original leaves it too long.
     """
-    if max_length < 1:
-        raise InputError(f"max_length is {max_length}, must be at least 1")
+    check_count("max_length", max_length)
 
     measure = functools.cache(length)
     whole = 1 if join else 2  # from this level on, what is short enough is not cut

@@ -72,7 +72,8 @@ def load_classifier(
     inside = {k: v for k, v in weights.items() if k.startswith(start)}
     if not inside or _OTHER_CLASSIFIERS & set(config.get("architectures") or ()):
         return None
-    count, hidden = len(inside.get(f"{start}bias", ())), config["hidden_size"]
+    hidden = config["hidden_size"]
+    count = (*inside[max(inside)].shape, 0)[0]  # rows of the weight; it may be anything
     names = _names(start)
     shapes = {("dense", "kernel"): (hidden, count), ("dense", "bias"): (count,)}
     params = to_tree(directory, inside, names, shapes)

@@ -68,13 +68,19 @@ def load_pretrained(directory: epath.PathLike, **attributes: Any) -> tuple[Bert,
         for field, key in folder.CONFIG_KEYS.items()
     }
     fields["pooler"] = f"{prefix}pooler.dense.weight" in weights
+    if fields["num_layers"] > len(weights):  # before names of every layer are made
+        raise InputError(
+            f"weights in {directory} do not fit its config: {len(weights)} in all cannot be "
+            f"num_hidden_layers {fields['num_layers']}"
+        )
     model = Bert(**{**fields, **attributes})
     heads = head_weights.HEADS
     outside = [k for k in weights if not k.startswith(prefix) and not k.startswith(heads)]
     inside = {k.removeprefix(prefix): v for k, v in weights.items() if k not in outside}
     # Without a prefix, heads are beside the encoder's own keys.
     inside = {k: v for k, v in inside.items() if not k.startswith(heads)}
-    inside.pop("embeddings.position_ids", None)  # a buffer 0, 1, 2, ... of old files
+    for buffer in ("position_ids", "token_type_ids"):  # constants that old files have
+        inside.pop(f"embeddings.{buffer}", None)
     names = encoder_names(model)
     return model, folder.to_tree(directory, inside, names, _shapes(model), outside)
 
@@ -98,6 +104,12 @@ def load_heads(directory: epath.PathLike) -> dict[str, tuple[nn.Module, dict[str
         "classifier": head_weights.load_classifier(directory, config, weights, pooling),
         "mlm": head_weights.load_mlm(directory, config, weights, weights[prefix + folder.WORD]),
     }
+    classifier, pooler = found["classifier"], f"{prefix}pooler.dense.weight"
+    if classifier and classifier[0].pooling == "pooler" and pooler not in weights:
+        raise InputError(
+            f"weights in {directory} have a classifier without the {pooler} that it stands on, "
+            "which transformers would draw at random: take a folder that has both"
+        )
     return {name: head for name, head in found.items() if head is not None}
 
 

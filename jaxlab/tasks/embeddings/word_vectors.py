@@ -11,7 +11,7 @@ from etils import epath
 from scipy import stats
 
 from jaxlab.checks import check_count
-from jaxlab.data.formats.plain_text import read_text, split_lines
+from jaxlab.data.formats.plain_text import read_text, split_lines, whole_characters
 from jaxlab.errors import InputError
 from jaxlab.files import write_atomically
 
@@ -100,10 +100,17 @@ def plane(vectors: np.ndarray) -> np.ndarray:
     Each axis points where the entry of largest size is positive, so that pictures repeat. The
     second is 0 where there is but one.
 
+    Raises:
+      ValueError: there is no vector, or one is not finite.
+
     Example:
       >>> plane(np.array([[0.0, 0, 0], [3, 0, 0], [6, 0, 0]])).round(3)[:, 0].tolist()
       [-3.0, 0.0, 3.0]
     """
+    vectors = np.asarray(vectors)
+    _check(vectors, range(len(vectors)) if vectors.ndim else ())
+    if not vectors.size:
+        raise InputError(f"vectors have shape {vectors.shape}, there is none to project")
     centred = np.asarray(vectors, np.float64) - np.mean(vectors, axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     axes = axes[:2]
@@ -122,8 +129,8 @@ def save_word2vec(path: epath.PathLike, words: Sequence[str], vectors: np.ndarra
       vectors: [V, n].
 
     Raises:
-      ValueError: a word holds a blank, is empty or listed twice, a vector is not finite, or words
-        and vectors differ in number.
+      ValueError: there is no word, or one holds a blank, half a character or a zero, is empty or
+        listed twice; a vector is not finite, or words and vectors differ in number.
 
     Example:
       >>> import tempfile
@@ -136,12 +143,15 @@ def save_word2vec(path: epath.PathLike, words: Sequence[str], vectors: np.ndarra
     """
     vectors = np.asarray(vectors)
     number = _check(vectors, words)
+    if not vectors.size:
+        raise InputError(f"vectors have shape {vectors.shape}, there is none to write")
     if len(number) < len(words):
         again = next(word for i, word in enumerate(words) if number[word] != i)
         raise InputError(f"{again!r} is listed twice: a word has one vector")
-    bad = [word for word in words if len(word.split()) != 1 or word != word.strip()]
+    readable = lambda word: word == whole_characters(word.strip()) and "\0" not in word
+    bad = [word for word in words if len(word.split()) != 1 or not readable(word)]
     if bad:
-        raise InputError(f"{bad[0]!r} is not one word: the format parts words by blanks")
+        raise InputError(f"{bad[0]!r} is not one word of text: the format parts words by blanks")
     lines = [f"{len(words)} {vectors.shape[1]}"]
     # Nine digits give every float32 back exactly.
     lines += [
@@ -179,7 +189,7 @@ def load_word2vec(path: epath.PathLike) -> tuple[list[str], np.ndarray]:
     if len(rows) != count:
         raise InputError(f"{place}: line 1 says {count} words, there are {len(rows)}")
     number: dict[str, int] = {}
-    vectors = np.empty((count, dim), np.float32)
+    vectors: list[np.ndarray] = []  # the first line may claim more than any memory holds
     for i, line in rows:
         word, *values = line.split(" ")
         try:
@@ -193,20 +203,23 @@ def load_word2vec(path: epath.PathLike) -> tuple[list[str], np.ndarray]:
                 "numbers"
             ) from None
         if word not in number:
-            vectors[len(number)] = vector
+            vectors.append(vector)
             number[word] = len(number)
     if len(number) < count:
         logging.warning(
             "%s: %d words are listed before, of which the first vector is kept",
             *(path, count - len(number)),
         )
-    return list(number), vectors[: len(number)]
+    return list(number), np.stack(vectors)
 
 
 def _unit(vectors: np.ndarray, words: Sequence[str]) -> tuple[np.ndarray, dict[str, int]]:
     """Vectors of length 1, and the row of each word."""
-    vectors = np.asarray(vectors, np.float64)
+    vectors = np.asarray(vectors)
     number = _check(vectors, words)
+    vectors = vectors.astype(np.float64)
+    largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
+    vectors = vectors / np.where(largest > 0, largest, 1)  # squares neither over- nor underflow
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), number
 
 
@@ -216,6 +229,8 @@ def _check(vectors: np.ndarray, words: Sequence[str]) -> dict[str, int]:
         raise InputError(
             f"vectors have shape {vectors.shape}, {len(words)} words need ({len(words)}, n)"
         )
+    if vectors.dtype.kind in "bcmMOSU":
+        raise InputError(f"vectors are {vectors.dtype}, must be real numbers")
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise InputError(

@@ -340,3 +340,41 @@ def test_messages_about_splits_name_the_remedy(tmp_path):
         ValueError, match=r"hold 1 images: hold out fewer \(--config\.data\.holdout"
     ):
         data.load("folder", tmp_path, "validation")
+
+
+def test_splits_are_found_where_they_are_and_nothing_beside_them_is_lost(tmp_path, said):
+    for place in ("a/Training/cat", "a/testing/cat", "a/eval/cat", "b/images/train", "c/cat/val"):
+        save(tmp_path / place / "0.png", 9)
+    save(tmp_path / "a" / "loose.png")
+    assert by_pixel(tmp_path / "a", "train") == by_pixel(tmp_path / "a", "test") == {9: 0}
+    assert f"{tmp_path / 'a'}: left out beside the splits: loose.png, eval" in said()
+    for place, below in (("b", "b/images/train"), ("c", "c/cat/val")):
+        with pytest.raises(ValueError, match=f"{below}: is the folder of a split, but not in"):
+            data.load("folder", tmp_path / place)
+
+
+def test_classes_of_a_split_may_be_called_like_splits(tmp_path):
+    save(tmp_path / "train" / "val" / "0.png", 7)
+    save(tmp_path / "train" / "test" / "0.png", 8)
+    assert by_pixel(tmp_path, "train") == {8: 0, 7: 1}
+
+
+def test_numbers_that_a_picture_cannot_show_are_never_black_in_silence(tmp_path, said):
+    (tmp_path / "a.ppm").write_bytes(b"Pf\n2 2\n-1.0\n" + np.float32([0, 0.5, 0.7, 1]).tobytes())
+    with pytest.raises(ValueError, match=r"a.ppm: holds floating-point numbers from 0.0 to 1.0"):
+        read(tmp_path / "a.ppm")
+    Image.fromarray(np.full((8, 8), 100, np.uint16)).save(tmp_path / "b.png")
+    assert read(tmp_path / "b.png").max() == 0
+    assert any("of more than 8 bits with no number above 255" in line for line in said())
+    Image.new("LAB", (8, 8), (255, 128, 128)).save(tmp_path / "c.tif")
+    assert read(tmp_path / "c.tif").min() == 255
+
+
+@pytest.mark.parametrize("wrong", [{"image_size": 4}, {"channels": 1}, {"crop": (0, 0, 4, 4)}])
+def test_only_pictures_of_a_folder_are_resized_cropped_or_turned_grey(tmp_path, wrong):
+    np.savez(tmp_path / "a.npz", x=np.full((2, 8, 8, 3), 9, np.uint8))
+    assert len(data.load("npz", tmp_path / "a.npz", image_size=8)) == 2
+    with pytest.raises(
+        ValueError, match=rf"{next(iter(wrong))} is .*, the images of npz are 8x8x3"
+    ):
+        data.load("npz", tmp_path / "a.npz", **wrong)

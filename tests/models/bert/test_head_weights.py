@@ -237,3 +237,24 @@ def test_a_head_of_tokens_as_the_file_names_it():
     written = save_mlm(model, head, params)
     same(written, {**own, f"{start}bias": own[f"{start}decoder.bias"]})
     assert load_mlm("here", config, {}, word) is None
+
+
+def test_a_classifier_stands_on_a_pooler_and_has_its_shape(golden, tmp_path):
+    config, weights = golden
+    lacks = {k: v for k, v in weights.items() if "pooler" not in k}
+    with pytest.raises(ValueError, match=r"classifier without the bert\.pooler\.dense\.weight"):
+        bert.load_heads(write(tmp_path / "a", config, lacks))
+    for bias in (None, np.float32(0)):
+        found = {k: v for k, v in weights.items() if k != "classifier.bias" or bias is not None}
+        found |= {"classifier.bias": bias} if bias is not None else {}
+        with pytest.raises(ValueError, match=r"do not fit its config: (missing )?classifier\.bias"):
+            load_classifier("a", config, found, "pooler")
+
+
+def test_constants_of_old_files_are_passed_over(golden, reference, tmp_path):
+    config, weights = golden
+    buffers = {f"bert.embeddings.{name}": np.zeros((1, 14), np.int64)
+               for name in ("position_ids", "token_type_ids")}  # fmt: skip
+    model, params = bert.load_pretrained(write(tmp_path / "a", config, {**weights, **buffers}))
+    assert model == reference[0]
+    same(params, reference[1])

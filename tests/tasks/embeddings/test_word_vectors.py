@@ -173,6 +173,7 @@ def test_one_direction_has_a_plane_with_an_empty_axis(vectors):
         ("a 1 2\nb 1 2\n", "line 1 is 'a 1 2'"),
         ("-1 2\n", "line 1 is '-1 2'"),
         ("0 2\n", "line 1 is '0 2'"),
+        ("1 999999999999\na 1\n", "line 2, 'a 1'"),  # more than any memory holds
     ],
 )
 def test_the_line_that_is_wrong_is_named(text, message, tmp_path):
@@ -226,3 +227,37 @@ def test_a_plane_points_to_its_largest_entries():
     np.testing.assert_allclose(
         word_vectors.plane(turned), [[4, 0], [-4, 0], [0, -2], [0, 2]], atol=1e-9
     )
+
+
+@pytest.mark.parametrize("factor", [1e300, 1e-300])
+def test_cosines_do_not_depend_on_lengths(vectors, factor):
+    want = word_vectors.nearest(vectors, WORDS, "alpha")
+    found = word_vectors.nearest(vectors.astype(np.float64) * factor, WORDS, "alpha")
+    assert [word for word, _ in found] == [word for word, _ in want]
+    np.testing.assert_allclose([c for _, c in found], [c for _, c in want], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((0, 2)), "there is none"),
+        (np.zeros((2, 0)), "there is none"),
+        (np.zeros(2), r"shape \(2,\)"),
+        (np.full((2, 2), np.nan), "not finite"),
+        (np.array([["a", "b"]]), "must be real numbers"),
+        (np.ones((2, 2)) * 1j, "must be real numbers"),
+    ],
+)
+def test_what_has_no_plane_and_no_file_is_named(wrong, message, tmp_path):
+    words = ["a", "b"][: len(wrong)]
+    with pytest.raises(ValueError, match=message):
+        word_vectors.plane(wrong)
+    with pytest.raises(ValueError, match=message):
+        word_vectors.save_word2vec(tmp_path / "a.txt", words, wrong)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("word", ["\ud83d", "a\0", " a", "", "a b"])
+def test_words_that_no_file_gives_back_are_refused(word, tmp_path):
+    with pytest.raises(ValueError, match="is not one word of text"):
+        word_vectors.save_word2vec(tmp_path / "a.txt", [word], np.ones((1, 2)))
