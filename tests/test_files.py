@@ -203,3 +203,40 @@ def test_every_script_looks_at_its_output_before_the_work():
 
 def test_json_may_have_a_mark():
     assert files.parse_json(b"\xef\xbb\xbf[1]", "a.json") == [1]
+
+
+def test_a_part_is_old_after_an_hour(tmp_path, monkeypatch):
+    (tmp_path / ".a.part").write_text("x")
+    written = (tmp_path / ".a.part").stat().st_mtime
+    for age, there in ((3600, True), (3600.5, False)):
+        monkeypatch.setattr(files.time, "time", lambda age=age: written + age)
+        files.sweep(tmp_path)
+        assert (tmp_path / ".a.part").exists() == there
+    files.sweep(tmp_path / "missing")
+
+
+def test_lines_are_added_whole(tmp_path):
+    path = tmp_path / "a.jsonl"
+    for line in ("1", "é"):
+        files.append_line(path, line)
+    assert path.read_bytes() == "1\né\n".encode()
+    path.write_bytes(b"torn")
+    files.append_line(path, "2")
+    assert path.read_bytes() == b"torn\n2\n"
+
+
+def test_a_folder_is_no_file_that_can_be_replaced(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(IsADirectoryError):
+        files.write_atomically(tmp_path / "a", "x")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_lock_says_who_holds_it(tmp_path):
+    held = files.lock(tmp_path)
+    assert held.alive
+    text = (tmp_path / ".lock").read_text()
+    assert text == f"process {os.getpid()} on {files.socket.gethostname()}\n"
+    assert files.lock(str(tmp_path) + "/.") is held  # by any of its names
+    held.close()
+    assert not held.alive

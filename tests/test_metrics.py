@@ -210,3 +210,50 @@ def check_mutants(folder, seed, count):
             (folder / name).write_bytes(raw)
             with contextlib.suppress(UserError):
                 read(folder)
+
+
+def test_rows_of_evaluations_are_found_or_it_is_said_what_to_do(tmp_path):
+    writer = MetricsWriter(tmp_path)
+    message = "no evaluation in .*the run is at step 7 already, raise num_steps above it"
+    with pytest.raises(UserError, match=message):
+        metrics_module.read_evaluations(tmp_path, "eval/x", step=7)
+    writer.write(3, {"loss": 1.0})
+    with pytest.raises(UserError, match=message):
+        metrics_module.read_evaluations(tmp_path, "eval/x", step=7)
+    writer.write(3, {"eval/x": 2.0})
+    writer.write(4, {"loss": 0.5})
+    rows, evaluated = metrics_module.read_evaluations(tmp_path, "eval/x", step=7)
+    assert [row["step"] for row in rows] == [3, 3, 4]
+    assert evaluated == [{"step": 3, "eval/x": 2.0}]
+
+
+def test_rows_are_counted_as_they_are_written_and_dropped(tmp_path):
+    writer = MetricsWriter(tmp_path)
+    assert writer.rows == 0
+    for step in (1, 2, 3):
+        writer.write(step, {"loss": 1.0})
+    assert writer.rows == 3
+    again = MetricsWriter(tmp_path)
+    again.write(4, {"count": np.int64(3), "share": np.float32(0.5), "on": True})
+    assert again.rows == 4
+    again.truncate(2)
+    assert again.rows == 2
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert lines == ['{"step": 1, "loss": 1.0}', '{"step": 2, "loss": 1.0}']
+    again.write(3, {"count": 3, "share": np.float32(0.5)})
+    last = (tmp_path / "metrics.jsonl").read_text().splitlines()[-1]
+    assert last == '{"step": 3, "count": 3, "share": 0.5}'
+
+
+def test_it_is_said_how_many_rows_were_dropped(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        metrics_module.logging, "info", lambda text, *args: said.append(text % args)
+    )
+    writer = MetricsWriter(tmp_path)
+    for step in (1, 2, 3):
+        writer.write(step, {"loss": 1.0})
+    writer.truncate(3)
+    assert said == []
+    writer.truncate(1)
+    assert said == ["metrics.jsonl: dropped 2 rows after step 1"]

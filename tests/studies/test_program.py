@@ -120,3 +120,47 @@ def test_what_does_not_fit_is_refused(contexts):
         next(program.train({}, contexts, seeds=[0, 1, 2], num_steps=6, batch_size=2, eval_every=4))
     with pytest.raises(ValueError, match="seeds is 'both'"):
         sweep.Program(make_run, seeds="both")
+
+
+@pytest.mark.parametrize("seeds", ["vmap", "map"])
+def test_rows_in_the_order_that_is_given_and_metrics_as_means_by_hand(seeds):
+    """The state is the rows seen; context and number of each seed reach every function."""
+    run = lambda hyper, context: sweep.Run(
+        init=lambda key: jnp.zeros(4).at[3].set(jax.random.key_data(key)[-1]),
+        step=lambda s, batch: (
+            jnp.roll(s, -1).at[3].set(s[3]).at[2].set(batch["x"] @ jnp.array([10.0, 1.0])),
+            {"sum": hyper["scale"] * batch["x"].sum()},
+        ),
+        evaluate=lambda s: {"seen": s, "all": context["all"]},
+        finish=lambda s: {"seen": 2 * s, "end": s[2]},
+    )
+    contexts = {"train": {"x": jnp.array([[1.0, 2, 3], [4, 5, 6]])}, "all": jnp.array([7.0, 8])}
+    orders = np.array([[[0, 1], [2, 2], [1, 0], [2, 0]], [[2, 1], [0, 1], [1, 1], [0, 2]]])
+    first, middle, last = sweep.Program(run, seeds=seeds).train(
+        {"scale": 0.5}, contexts, seeds=[5, 9], num_steps=4, batch_size=3, eval_every=2,
+        orders=orders,
+    )  # fmt: skip
+    assert (first.step, middle.step, last.step) == (0, 2, 4)
+    assert first.figures["seen"].tolist() == [[0, 0, 0, 5], [0, 0, 0, 9]]
+    assert middle.figures["seen"].tolist() == [[0, 12, 33, 5], [0, 65, 45, 9]]
+    assert last.figures["seen"].tolist() == [[66, 42, 62, 10], [90, 110, 92, 18]]
+    assert last.figures["end"].tolist() == [31, 46]
+    assert all(row.figures["all"].tolist() == [7, 8] for row in (first, middle, last))
+    assert "end" not in middle.figures
+    assert middle.metrics["sum"].tolist() == [2.25, 5.0]  # of 3 and 6; of 11 and 9
+    assert last.metrics["sum"].tolist() == [1.75, 5.0]  # of 3 and 4; of 10 and 10
+    assert last.states.tolist() == [[33, 21, 31, 5], [45, 55, 46, 9]]
+
+
+def test_a_batch_may_be_all_there_is():
+    run = lambda hyper, context: sweep.Run(
+        init=lambda key: jnp.zeros(()),
+        step=lambda s, batch: (s + batch["x"].sum(), {}),
+        evaluate=lambda s: {"sum": s},
+        finish=lambda s: {},
+    )
+    contexts = {"train": {"x": jnp.array([[1.0, 2, 4]])}}
+    *_, last = sweep.Program(run).train(
+        {}, contexts, seeds=[0], num_steps=2, batch_size=3, eval_every=1
+    )
+    assert last.figures["sum"].tolist() == [14.0]  # each once in every epoch

@@ -100,3 +100,19 @@ def test_averaged_parameters_are_evaluated_and_raw_ones_where_asked():
     assert "noise_raw" not in both
     assert run(state)["square"] == 5.0
     assert run(state.replace(ema_params=None))["square"] == 3.0
+
+
+def test_few_examples_by_hand():
+    step = train.make_eval_step(lambda params, model_state, batch, *, key: {"x": batch["x"]})
+    run = lambda *batches: train.evaluate(step, {}, {}, batches, key=jax.random.key(0))
+    rows = lambda *values: {"x": np.array(values, np.float32)}
+    one = run(rows(4.0))
+    assert one["x"] == 4.0
+    assert np.isnan(one["x_se"])  # one has no spread
+    for batches in ((rows(1.0, 4.0, 7.0),), (rows(1.0), rows(4.0, 7.0)), (rows(1.0, 4.0), rows(7))):
+        assert run(*batches) == {"x": 4.0, "x_se": pytest.approx(3**0.5)}
+    masked = {"x": np.array([9.0, 1.0, 3.0], np.float32), "mask": np.array([0.0, 0.25, 1.0])}
+    assert run(masked) == {"x": 2.0, "x_se": 1.0}
+    assert list(run(rows(1.0, 2.0))) == ["x", "x_se"]
+    sums = step({}, {}, masked, jax.random.key(0))
+    assert ([float(v) for v in sums["x"]], float(sums["count"])) == ([2.0, 0.0, 2.0], 2.0)
