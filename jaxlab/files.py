@@ -43,7 +43,7 @@ _STALE_SECONDS = 3600  # no file takes longer to write: its process was killed
 
 
 def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
-    """Writes `content` next to `path`, brings it to the disk, and renames it.
+    """Writes `content` next to `path`, flushes it to the disk, and renames it.
 
     Args:
       path: a file on a disk or in a bucket (gs://...), where a write is whole by itself. Devices

@@ -1,4 +1,4 @@
-"""Metrics on disk: one JSON line a step in `metrics.jsonl`, wall-clock figures in `timing.jsonl`.
+"""Metrics on disk: one JSON line per step in `metrics.jsonl`, wall-clock figures in `timing.jsonl`.
 
 Everything in `metrics.jsonl` is a function of the config and the seed, so a resumed run writes the
 same bytes as an uninterrupted one; anything that depends on the clock goes to `timing.jsonl`.

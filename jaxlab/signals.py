@@ -65,7 +65,7 @@ def say(text: str) -> None:
 
 
 class StopFlag:
-    """Takes note of a signal while training; the loop looks at `signum` once a step.
+    """Takes note of a signal while training; the loop looks at `signum` once per step.
 
     The first Ctrl-C is noted like the others. A second one stops at once: it kills the process, as
     no handler of Python's runs while XLA compiles, or raises KeyboardInterrupt where that was
@@ -73,7 +73,7 @@ class StopFlag:
 
     Args:
       several: whether this is one of several processes. SIGTERM is then left to jax's preemption
-        service, which tells all of them; the other signals are passed on as SIGTERM.
+        service, which informs all of them; the other signals are passed on as SIGTERM.
 
     Attributes:
       signum: the signal that came, None before.

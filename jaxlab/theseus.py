@@ -7,7 +7,7 @@ A predecessor of modules :math:`P_1 \ldots P_n` and a successor of as many small
 
 with the task's own loss and nothing else; only the successor learns. Raising p to 1 leaves the
 successor alone. Nothing here knows what a module is: modules are functions, and parameters are
-plain trees whose top-level names, such as `layers_0`, tell them apart.
+plain trees whose top-level names, such as `layers_0`, distinguish them.
 
 Parameters are kept as `{"predecessor": tree, "successor": tree, ...}`; the successor's tree holds
 only what is its own (its layers, and the embeddings if those are replaced too), everything else is

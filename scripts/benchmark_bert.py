@@ -1,11 +1,11 @@
-"""Times a forward pass and a fine-tuning step of BERT, beside transformers where it is installed.
+"""Times a forward pass and a fine-tuning step of BERT, and of transformers where it is installed.
 
     python scripts/fetch_data.py minilm
     python scripts/benchmark_bert.py --batch_size=32 --length=32
 
 Both sides run float32 on as many threads as there are processors, AdamW on all parameters, no
 dropout, and are timed in turns, so that other work on the machine meets both. Then a step of module
-replacing is set beside the layers it runs: --depth layers replace those of the model.
+replacing is compared with the layers it runs: --depth layers replace those of the model.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Times the convolutions of NVAE, forward and with both gradients, beside torch where installed.
+"""Times the convolutions of NVAE, forward and with both gradients, and torch's if installed.
 
     python scripts/benchmark_convolutions.py --batch_size=32
 

@@ -1,11 +1,11 @@
-"""Times skip-gram with negative sampling beside gensim's word2vec, on the same text and settings.
+"""Times skip-gram with negative sampling against gensim's word2vec, on the same text and settings.
 
     pip install gensim
     python scripts/benchmark_embeddings.py --epochs=1 --rounds=3 [--data_dir=FOLDER]
 
 Both train 100 dimensions, window 5, 5 negatives, subsampling 1e-3 on the English corpus, words seen
 five times or more; gensim with as many workers as there are cores. They take turns. Reading the
-text, gensim's vocabulary and our compiling are left out of the words a second, and shown apart.
+text, gensim's vocabulary and our compiling are left out of the words per second, and shown apart.
 """
 
 import os
@@ -24,7 +24,7 @@ from jaxlab.tasks.embeddings import word_vectors
 
 EPOCHS = flags.DEFINE_integer("epochs", 1, "Passes over the text in a round.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds, each one run of either.", lower_bound=1)
-MAX_TOKENS = flags.DEFINE_integer("max_tokens", 0, "Only the first so many words; 0 for all.")
+MAX_TOKENS = flags.DEFINE_integer("max_tokens", 0, "Only the first N words; 0 for all.")
 
 DIM, WINDOW, NEGATIVES, RATE, LAST_RATE = 100, 5, 5, 0.025, 1e-4
 STEPS = 400
@@ -97,7 +97,7 @@ def main(config, workdir):
         print("gensim is not installed (pip install gensim): only jaxlab is timed")
         del runs["gensim"]
     words = EPOCHS.value * len(corpus)
-    print(f"{words:,} words a run, {len(corpus.words):,} different, {os.cpu_count()} cores")
+    print(f"{words:,} words per run, {len(corpus.words):,} different, {os.cpu_count()} cores")
     speeds = {name: [] for name in runs}
     for seed in range(ROUNDS.value):
         for name, run in runs.items():

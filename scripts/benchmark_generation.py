@@ -1,4 +1,4 @@
-"""Times greedy and beam decoding, beside transformers where it is installed.
+"""Times greedy and beam decoding, and transformers' where it is installed.
 
     python scripts/benchmark_generation.py
     python scripts/benchmark_generation.py --workdir=runs/questions --squad=dev.json.gz
@@ -7,7 +7,7 @@ Random models of 6 layers, hidden 384, vocabulary 10,000 write exactly --new tok
 of --length: BERT under a prefix mask here, GPT-2 of the same size there; the pass over the context
 counts. Both run float32 on as many threads as there are processors, and are timed in turns.
 `limit` is the share of our time that the machine needs at best: the longer of multiplying at the
-rate of a large matrix product, and of reading all weights once a token as fast as a product with
+rate of a large matrix product, and of reading all weights once per token as fast as a product with
 one vector reads its matrix. Both rates are measured here.
 With a trained model and a file of passages, pairs of answers and questions a second too.
 """
@@ -155,7 +155,7 @@ def compare_tokens():
 
 
 def time_pairs(workdir, path):
-    """Pairs and tokens a second of a trained model on real passages, answers bound to them."""
+    """Pairs and tokens per second of a trained model on real passages, answers bound to them."""
     from jaxlab.data.questions import segments
     from jaxlab.data.questions import squad as qa
     from jaxlab.tasks.question_generation import texts as asking

@@ -1,4 +1,4 @@
-"""What a step of WEISSI costs beside a step of AdamW, on parameters with BERT-base's shapes.
+"""What a step of WEISSI costs compared with a step of AdamW, on parameters with BERT-base's shapes.
 
     python scripts/benchmark_optimizers.py [--rounds=15] [--tiny]
 

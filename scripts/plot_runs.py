@@ -27,7 +27,7 @@ _TITLE = flags.DEFINE_string("title", "", "Text above the panels.")
 
 
 def run_labels(paths: list[str]) -> list[str]:
-    """The shortest ends of the paths that tell them apart."""
+    """The shortest ends of the paths that differ."""
     parts = [[p for p in path.rstrip("/").split("/") if p != "metrics.jsonl"] for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
         labels = ["/".join(p[-length:]) for p in parts]

@@ -36,7 +36,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             "shuffle": False,  # word2vec's order: the encyclopedia comes last
         }
     )
-    config.num_negatives = 5.0  # weight of the negatives: as if so many were drawn for each pair
+    config.num_negatives = 5.0  # weight of the negatives: as if this many were drawn for each pair
     config.learning_rate = 0.025  # falls linearly to the final one, as word2vec's
     config.final_learning_rate = 1e-4
 

@@ -6,7 +6,7 @@ Each seed draws its own held-out blocks of text and initial vectors. Six minutes
 3000 (`--config.vocab_sizes='(3000,)'`) takes fifteen.
 
 Presets: `sweep.py:less` takes a tenth of the text, which shows what the best dimension depends on;
-`sweep.py:conditional` fits one softmax a word; `sweep.py:tiny` ends in seconds.
+`sweep.py:conditional` fits one softmax per word; `sweep.py:tiny` ends in seconds.
 """
 
 import ml_collections

@@ -42,7 +42,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     # its vocabulary the most frequent tokens of the training texts are kept. Without a folder: all
     # attributes, and the size of a vocabulary to train.
     config.pretrained = "minilm"
-    config.layers = 0  # keep the first so many, 0 for all
+    config.layers = 0  # keep the first N, 0 for all
     config.vocab_size = 10000
     config.model = ml_collections.ConfigDict({"dropout": 0.1, "attention_dropout": 0.1})
     config.frozen = ()  # such as ("bert/embeddings/word",), which is the output layer too

@@ -1,9 +1,10 @@
-"""Flooding: does a loss that is kept from zero generalise better, and beside what?
+"""Flooding: does a loss that is kept from zero generalise better, and than what?
 
     python scripts/compare.py --config=configs/studies/flooding.py:noise40-sgd --workdir=runs/flood
 
 Presets: `sinusoid` (the authors' task, 100 points, 10 % wrong labels, MLP with batch norm), and
-`noise0`, `noise20`, `noise40` (1,000 Fashion-MNIST images with so many % wrong labels) each with
+`noise0`, `noise20`, `noise40`
+(1,000 Fashion-MNIST images with that share of wrong labels), each with
 `-sgd`, `-momentum` or `-adam`; `tiny`. One CPU core: 5 to 10 minutes each. Five seeds.
 
 Validation labels are as wrong as those of training, as in practice; the test labels of

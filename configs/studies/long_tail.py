@@ -1,4 +1,4 @@
-"""Long tails: logit adjustment beside what it is compared with.
+"""Long tails: logit adjustment and what it is compared with.
 
     python scripts/compare.py --config=configs/studies/long_tail.py:ir100 --workdir=runs/lt100
 

@@ -2,7 +2,7 @@
 
 A checkpoint is one folder a step, `checkpoints/<step>`. Leaves are stored flat under readable
 names (`params/Dense_0/kernel`), so that what does not fit can be named, and so that parameters can
-be read without the optimizer that made them. The iterator's position is plain JSON beside them,
+be read without the optimizer that made them. The iterator's position is plain JSON next to them,
 which lets a run that was saved by one process go on with two.
 """
 
@@ -70,7 +70,7 @@ class Checkpointer:
       best_mode: "min" or "max".
       read_only: leave alone what a run may be writing at this moment, and save nothing. Without it
         the folder is locked against other processes until `close`.
-      notes: called by every `save` for JSON that is kept beside the state; `restore_latest` leaves
+      notes: called by every `save` for JSON that is kept next to the state; `restore_latest` leaves
         that of the restored checkpoint in the attribute `notes`.
 
     Raises:

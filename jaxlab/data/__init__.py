@@ -2,7 +2,7 @@
 
 `load` reads a named set into memory, `train_pipeline` turns it into an endless grain iterator whose
 position can be saved, `eval_batches` into the padded batches of one pass. Nothing is downloaded
-here: `scripts/fetch_data.py` brings the files.
+here: `scripts/fetch_data.py` downloads the files.
 """
 
 from jaxlab.data.classification import ClassificationSplits, load_classification

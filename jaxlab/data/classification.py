@@ -76,7 +76,7 @@ def load_classification(
       The three sets. A table is split 60 / 20 / 20, stratified, and standardised.
 
     Raises:
-      FileNotFoundError: files are missing; the message says what brings them.
+      FileNotFoundError: files are missing; the message says how to get them.
       ValueError: an argument is out of range, or a class has no training example.
 
     Example:

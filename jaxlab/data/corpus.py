@@ -195,7 +195,7 @@ def load_corpus(name: str = "english", data_dir: str | Path | None = None) -> Co
       The corpus.
 
     Raises:
-      FileNotFoundError: a file is missing; the message says what brings it.
+      FileNotFoundError: a file is missing; the message says how to get it.
       ValueError: a file is damaged or holds no words.
     """
     if name not in CORPORA:
@@ -209,7 +209,7 @@ def _data_file(path: str, data_dir: str | Path | None) -> Path:
     for name in (found, found.with_name(f"{found.name}.gz")):
         if name.is_file():
             return name
-    raise FileNotFoundError(f"{found}: no such file; bring it with `{FETCH}`")
+    raise FileNotFoundError(f"{found}: no such file; download it with `{FETCH}`")
 
 
 def _text(path: Path, *, some_damage: bool = False) -> str:
@@ -348,7 +348,7 @@ def load_word_pairs(
       listed more than once counts as often, as in gensim, and is reported.
 
     Raises:
-      FileNotFoundError: the file is missing; the message says what brings it.
+      FileNotFoundError: the file is missing; the message says how to get it.
       ValueError: a line is no pair with a finite number, or there is none.
     """
     path = _data_file(WORD_PAIRS[name], data_dir) if name in WORD_PAIRS else Path(name)

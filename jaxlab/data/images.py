@@ -80,7 +80,7 @@ def load(
       The images, their labels where there are any, and their spec.
 
     Raises:
-      FileNotFoundError: if files are missing; the message says what brings them.
+      FileNotFoundError: if files are missing; the message says how to get them.
       ValueError: if a file is damaged or an argument is out of range.
     """
     if split not in SPLITS:
@@ -327,13 +327,13 @@ def _split_place(
     if any(places.values()) and not ending:
         pictures, folders = formats.entries(folder, collections.Counter())
         if beside := [p.name for p in (*pictures, *folders) if p not in places.values()]:
-            formats.say(f"{folder}: left out beside the splits: {', '.join(beside[:6])}")
+            formats.say(f"{folder}: left out next to the splits: {', '.join(beside[:6])}")
     if place:
         # Training images give up a holdout only where validation has no files of its own.
         return place, part.split != "train" or places["validation"] is not None
     if part.split == "validation" and train:
         return train, False
-    # Without folders of splits all is one set; beside one of them it would hold that one's images.
+    # Without split folders all images are one set; with some, the parent would hold theirs twice.
     if part.split != "test" and not any(places.values()) and folder.is_dir() and not ending:
         return folder, False
     missing = f"{folder / (part.split + ending)} is missing: no {part.split} split in {folder}"

@@ -36,7 +36,7 @@ def load_table(
       x float32 [N, D], y int32 [N], and the names of the K classes in the order of their numbers.
 
     Raises:
-      FileNotFoundError: if the file is missing; the message says what brings it.
+      FileNotFoundError: if the file is missing; the message says how to get it.
       ValueError: if the file is damaged or the name unknown.
 
     Source: Statlog (Shuttle) of the UCI repository, as R's package mlbench carries it.

@@ -131,7 +131,7 @@ def load_text(
       data_dir: the data folder; by default $JAXLAB_DATA, else the user's cache folder.
       split: "train", "validation" or "test".
       split_seed: of the random split and order, >= 0.
-      limit: keep only the first so many (a random subset, since the order is).
+      limit: keep only the first N (a random subset, since the order is random).
 
     Raises:
       FileNotFoundError: the set is not in the data folder.
@@ -225,7 +225,7 @@ def _splits(rows: list[_Row], seed: int) -> list[str]:
 def _open(folder: Path, file: str, name: str | None = None) -> str:
     path = folder / file
     if not path.is_file():
-        how = f"`python scripts/fetch_data.py {name}` brings it" if name else "put it there"
+        how = f"`python scripts/fetch_data.py {name}` downloads it" if name else "put it there"
         raise FileNotFoundError(
             f"{path} is missing: {how}, or name the folder that has it with --data_dir or "
             "$JAXLAB_DATA"

@@ -60,7 +60,7 @@ def load_tokenizer(directory: str | Path) -> tokenizers.Tokenizer:
       FileNotFoundError: the folder has neither file.
       ValueError: a file is damaged, asks for a tokenizer that is not BERT's, or contradicts
         another; the vocabulary lacks a special token, or is larger than the embedding that
-        config.json tells of.
+        config.json names.
     """
     folder, package = Path(directory), library()
     file, vocab_file = folder / "tokenizer.json", folder / "vocab.txt"
@@ -178,7 +178,7 @@ def train_wordpiece(
       vocabulary.
 
     Raises:
-      ValueError: vocab_size leaves no room beside the special tokens.
+      ValueError: vocab_size leaves no room next to the special tokens.
 
     Example:
       >>> tokenizer = train_wordpiece(["low lower lowest"] * 3, 40)
@@ -347,7 +347,7 @@ def _add_tokens(
     settings: Mapping[str, Any],
     found: Mapping[str, Any],
 ) -> None:
-    """Tokens beside the vocabulary, wherever transformers looks for them."""
+    """Tokens outside the vocabulary, wherever transformers looks for them."""
     token_of = library().AddedToken
     file = folder / "tokenizer_config.json"
     try:

@@ -4,7 +4,7 @@ A step function says what comes after a token:
 
     step_fn(state, token int32 [rows]) -> (logits [rows, vocab], state)
 
-The state is any tree of arrays [rows, ...]; `logits` of the first token are given beside it. Rows
+The state is any tree of arrays [rows, ...]; `logits` of the first token are given with it. Rows
 do not look at each other. A row that has ended is fed `pad_id`, and what the step function makes of
 it is ignored. Everything is one `lax.while_loop` that stops when all rows have ended; call it under
 `jax.jit`.

@@ -56,7 +56,7 @@ def beam_search(
 
     Args:
       step_fn: as in `greedy`; it is called with batch * beam_size rows, the beams of an input
-        beside each other.
+        next to each other.
       state: tree of arrays [batch, ...], repeated and reordered with the beams. What does not
         change, such as an encoded passage, is better left out of it.
       logits: [batch, vocab], of the first token.

@@ -101,11 +101,11 @@ def sample(
       step_fn: as in `greedy`, as for arguments not named here.
       state: tree of arrays [batch, ...].
       logits: [batch, vocab].
-      key: typed key [], of which row r gets `fold_in(key, r)`; or keys [batch], one a row.
+      key: typed key [], of which row r gets `fold_in(key, r)`; or keys [batch], one per row.
       max_length: most tokens.
       eos_id: the end.
       temperature: > 0; above 1 more random.
-      top_k: draw from so many tokens only; 0 from all.
+      top_k: sample from the N most probable tokens; 0 from all.
       top_p: draw from the most probable tokens whose probabilities add up to this, in (0, 1].
       pad_id: see `greedy`.
       min_length: see `greedy`.

@@ -31,7 +31,7 @@ git commit, and a later run in the same folder must have the same one, unless
 what fails before, or leaves by `sys.exit()`, has none.
 
 Exit codes: 0 done, or stopped by SIGTERM or SIGHUP; 130 stopped by Ctrl-C; 2 an error the user can
-mend, told in one line `error: ...` (--debug adds the traceback); 1 an error in the program.
+fix, reported in one line `error: ...` (--debug adds the traceback); 1 an error in the program.
 """
 
 import dataclasses
@@ -221,7 +221,7 @@ def _run(main, default_config, sections, workdir_kind, reads, argv) -> None:
 def _stop_now(signum, _):
     name = signals.NAMES[signum]
     if mesh_lib.is_distributed() and signum != signal.SIGTERM:
-        # The others must stop too: jax's preemption service tells them when training does.
+        # The others must stop too: jax's preemption service informs them when training does.
         signal.signal(signum, signal.SIG_DFL)
         signals.say(f"{name}: all processes stop after a step; once more stops this one at once")
         signal.raise_signal(signal.SIGTERM)

@@ -76,7 +76,7 @@ def prepare(
     """Compares with the record that is there; a new or changed one is written with the first file.
 
     A run that fails before it wrote anything leaves no record, or the one that was there: the
-    command with the error mended may use the folder.
+    command with the error fixed may use the folder.
 
     Returns:
       Writes the record of a run that has come to its end, if that is not done yet.

@@ -108,7 +108,7 @@ class MLP(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where shapes change.
+    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where shapes change.
 
     Attributes:
       features: output channels.
@@ -244,7 +244,7 @@ def scale_kernels(params: Any, gains: Sequence[float]) -> Any:
 
     Args:
       params: of an `MLP`.
-      gains: one a layer, the head last, each above 0.
+      gains: one per layer, the head last, each above 0.
 
     Returns:
       The scaled parameters.

@@ -1,4 +1,4 @@
-"""Figures of methods beside one another, with the spread over seeds."""
+"""Figures of methods next to one another, with the spread over seeds."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from jaxlab.plots.files import new_figure, save_figure
 def dots(
     values: Mapping[str, ArrayLike], path: epath.PathLike, *, xlabel: str = "", title: str = ""
 ) -> None:
-    """Save a row a method: a dot a seed, and a bar at their mean.
+    """Save a row per method: a dot per seed, and a bar at their mean.
 
     Args:
       values: method -> [seeds], at least one.

@@ -29,7 +29,7 @@ def image_grid(
     Args:
       images: [N, H, W, C].
       path: the PNG file.
-      ncols: images a row; default the square root of N, rounded up.
+      ncols: images per row; default the square root of N, rounded up.
       scale: pixels a pixel, >= 1.
       row_labels: text before each row, such as a temperature.
       title: text above.
@@ -65,7 +65,7 @@ def reconstruction_grid(
       originals: [N, H, W, C].
       reconstructions: the same shape, or label -> such images: one row below for each.
       path: the PNG file.
-      ncols: images a row.
+      ncols: images per row.
       scale: pixels a pixel, >= 1.
       title: text above.
 
@@ -98,7 +98,7 @@ def neighbours_grid(
     scale: int = 2,
     title: str = "sample | nearest training images",
 ) -> None:
-    """Save each sample beside its nearest training images (the check for memorisation).
+    """Save each sample next to its nearest training images (the check for memorisation).
 
     Args:
       samples: [N, H, W, C].

@@ -25,7 +25,7 @@ def curves(
     title: str = "",
     ncols: int = 3,
 ) -> None:
-    """Save metrics over steps, one panel a metric, one line a run.
+    """Save metrics over steps, one panel per metric, one line per run.
 
     A line of more than 200 points is drawn thin, its running mean bold. Where the beginning is far
     above the rest, the panel shows the rest and says where the line began.

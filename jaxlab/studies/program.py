@@ -57,7 +57,7 @@ class Program:
     """Compiled functions for runs of one shape; call `train` for as many hypers as you like.
 
     Args:
-      make_run: (hyper, context) -> Run; traced, once a function below.
+      make_run: (hyper, context) -> Run; traced, once per function below.
       seeds: "vmap" runs the seeds as one batch, which pays where the work of a step is small;
         "map" runs them one after the other inside the program, which pays where one seed already
         fills the machine (convolutions on CPU).
@@ -112,7 +112,7 @@ class Program:
         Args:
           hyper: name -> number.
           contexts: tree of arrays [seeds, ...]; its entry "train" is a dict of [seeds, N, ...].
-          seeds: one a run; they give the keys and, without `orders`, the order of the examples.
+          seeds: one per run; they give the keys and, without `orders`, the order of the examples.
           num_steps: steps of each run, a multiple of `eval_every`.
           batch_size: examples of a step.
           eval_every: steps between evaluations.

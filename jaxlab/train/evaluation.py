@@ -21,7 +21,7 @@ def make_eval_step(
     """Makes `eval_step(params, model_state, batch, key)`, which sums metrics over a batch.
 
     Args:
-      metric_fn: `(params, model_state, batch, *, key) -> {name: [B]}`, one value an example.
+      metric_fn: `(params, model_state, batch, *, key) -> {name: [B]}`, one value per example.
       mesh: devices to split the batch over; None for one device.
 
     Returns:
@@ -46,7 +46,7 @@ def make_eval_step(
         for name, value in values.items():
             if value.shape != (rows,):
                 raise InputError(
-                    f"metric {name!r} has shape {value.shape}, must be ({rows},): one an example"
+                    f"metric {name!r} has shape {value.shape}, must be ({rows},): one per example"
                 )
             value = jnp.where(real, at_least_float32(value), 0.0)  # padding may hold NaN
             mean = jnp.sum(value) / jnp.maximum(sums["count"], 1)

@@ -266,7 +266,7 @@ class _Guard:
                 f"{self._max_skipped} may be; the first because {self._first}"
             )
         # A bad gradient of a good loss was thrown away. A loss that is itself not finite may come
-        # from this batch or from the state; only later steps can tell.
+        # from this batch or from the state; only later steps can show which.
         self.why_not_save = what if set(bad) - {"grad_norm"} else ""
 
 

@@ -99,7 +99,7 @@ def state_from_params(
       params: tree of arrays, which are copied: a training step may donate the state's.
       tx: the optax transformation that `make_train_step` will be given.
       key: typed key that training draws from.
-      model_state: what the loss carries along beside the parameters, `{}` by default.
+      model_state: what the loss carries along with the parameters, `{}` by default.
       mesh: devices to put the state on; where the parameters are when None.
 
     Raises:

@@ -142,7 +142,7 @@ RECIPES = {
 }
 
 CIFAR10_JPEG_HELP = (
-    "no public address of cifar10_jpeg is known: bring cifar10_train_jpeg.npz and "
+    "no public address of cifar10_jpeg is known: provide cifar10_train_jpeg.npz and "
     "cifar10_test_jpeg.npz into {folder} yourself, each with `jpeg` (uint8, the JPEG files one "
     "after another), `offsets` (int64 [N+1]) and `y` (labels); a folder of image files is read "
     "as it is by the data set named 'folder'"

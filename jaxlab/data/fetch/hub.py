@@ -10,7 +10,7 @@ PATTERNS = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokeniz
 
 
 class FetchError(UserError):
-    """A set or a model could not be brought; the message is one line for the user."""
+    """A set or a model could not be downloaded; the message is one line for the user."""
 
 
 def fetch_model(name: str, data_dir: Path, say: Callable[[str], None] = print) -> Path:
@@ -37,6 +37,6 @@ def fetch_model(name: str, data_dir: Path, say: Callable[[str], None] = print) -
         huggingface_hub.snapshot_download(name, local_dir=folder, allow_patterns=list(PATTERNS))
     except Exception as error:  # the library passes on whatever its transport raises
         text = " ".join(str(error).split())[:200]
-        raise FetchError(f"{name}: cannot be brought from the hub ({text})") from error
+        raise FetchError(f"{name}: cannot be downloaded from the hub ({text})") from error
     say(f"{name}: in {folder}")
     return folder

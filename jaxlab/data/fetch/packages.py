@@ -120,7 +120,7 @@ def is_right(path: Path, digest: str) -> bool:
 
 
 def store(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write each content, gzipped if its name says so: beside its place first, then renamed."""
+    """Write each content, gzipped if its name says so: under another name first, then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     for name, content in contents.items():

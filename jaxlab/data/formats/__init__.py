@@ -58,7 +58,7 @@ SPLIT_NAMES = {
 
 
 def read_idx(path: str | Path, ndim: int) -> np.ndarray:
-    """Read an idx file of bytes, gzipped or not (told by its content, not by its name).
+    """Read an idx file of bytes, gzipped or not (recognised by its content, not by its name).
 
     Args:
       path: the file.
@@ -190,7 +190,7 @@ def check_labels(source: str, labels: np.ndarray, count: int | None = None) -> n
 
 
 def _to_bytes(images: np.ndarray) -> str:
-    """How arrays of another dtype become bytes from 0 to 255, where their range tells it."""
+    """How arrays of another dtype become bytes from 0 to 255, where their range shows it."""
     if images.dtype == bool:
         return ": 255 * x.astype(np.uint8)"
     if images.dtype.kind not in "iuf" or images.dtype == np.uint8 or not images.size:

@@ -50,7 +50,7 @@ def list_images(
 
     Raises:
       FileNotFoundError: the folder is missing or holds no picture.
-      ValueError: images lie beside classes, a class is none of `classes`, a link leads nowhere.
+      ValueError: images lie next to classes, a class is none of `classes`, a link leads nowhere.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -70,7 +70,7 @@ def list_images(
         raise FileNotFoundError(f"{folder}: holds no {', '.join(IMAGE_SUFFIXES)} file{also}")
     if here and by_class:
         raise InputError(
-            f"{folder}: holds {_count(len(here), 'image')} ({here[0].name}, ...) beside folders "
+            f"{folder}: holds {_count(len(here), 'image')} ({here[0].name}, ...) next to folders "
             f"that would be classes ({_some(by_class)}): move the images into a class, or the "
             "folders elsewhere"
         )

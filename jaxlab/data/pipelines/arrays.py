@@ -177,7 +177,7 @@ def _endless(arrays, size, batch_size, rows, seed, batch, num_threads, prefetch)
         first = step * batch_size + offset + rows.start
         return batch(step, epoch_order(size, first, rows.stop - rows.start, seed=seed))
 
-    # grain's own shuffle and batch call Python once an image; one call a batch is far cheaper.
+    # grain's own shuffle and batch call Python once per image; one call per batch is far cheaper.
     return Batches(
         make,
         of=lambda: {"data": describe(arrays), "seed": seed},

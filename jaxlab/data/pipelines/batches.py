@@ -94,7 +94,7 @@ class Batches(grain.DatasetIterator):
 
 
 def describe(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What tells data from others without reading all of them: shapes, and sums of some rows.
+    """What distinguishes data without reading all of them: shapes, and sums of some rows.
 
     Args:
       arrays: name -> [N, ...]; numbers, or texts.

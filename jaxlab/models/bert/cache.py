@@ -2,7 +2,7 @@
 
 Passage states never depend on the target (see `prefix`), so their keys and values are computed
 once and shared by all outputs of a passage, also by the beams of a search; only keys and values of
-the targets are kept a row. Rows of one passage lie beside each other.
+the targets are kept per row. Rows of one passage lie next to each other.
 """
 
 from collections.abc import Mapping

@@ -52,7 +52,7 @@ def through_pooler(
 ) -> dict[str, np.ndarray]:
     """Weights with a pooler that lets the first state pass: tanh(s x) / s is x - s^2 x^3 / 3.
 
-    The classifier's kernel is divided by s. A pooler of the model's own is kept beside it.
+    The classifier's kernel is divided by s. A pooler of the model's own is kept as well.
     """
     found = dict(weights)
     for part in ("weight", "bias"):

@@ -61,7 +61,7 @@ def normalize_step(
 
     Args:
       step: from `train.make_train_step`, with the same mesh.
-      count: batch -> numbers of targets a row [batch, K], such as `count_targets(layout)`.
+      count: batch -> numbers of targets per row [batch, K], such as `count_targets(layout)`.
       mesh: the mesh.
     """
     if mesh is None:

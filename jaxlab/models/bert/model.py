@@ -330,11 +330,11 @@ class Bert(nn.Module):
           input_ids: int [batch, length]; not checked, since decoding calls this for each token.
           token_type_ids: int [batch, length] or None.
           position_ids: int [batch, length], below max_positions; None for 0, 1, 2, ...
-          attends: one a layer, (query, key, value), each [batch, length, heads, d], to (output of
+          attends: one per layer, (query, key, value), each [batch, length, heads, d], to (output of
             the same shape, anything).
 
         Returns:
-          (last hidden state [batch, length, hidden], what the layers' attention gave besides).
+          (last hidden state [batch, length, hidden], what the layers' attention gave in addition).
         """
         x = self.embeddings(input_ids, token_type_ids, train=False, position_ids=position_ids)
         memories = []

@@ -85,8 +85,8 @@ def inputs(
       prefix_parts: how many parts are prefix: 1 to generate the second and third, 2 to generate
         the third alone.
       hide: "passage" or "second" hides the tokens of that part, but not [CLS] and the separators,
-        from everything: what is then lost is what the part told. Positions stay, so that the
-        length of a hidden part can still be told.
+        from everything: the loss then shows how much that part carried. Positions stay, so that the
+        length of a hidden part can still be seen.
 
     Returns:
       (bool [batch, query, key], int32 [batch, length], 1 for targets).

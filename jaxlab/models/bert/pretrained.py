@@ -77,7 +77,7 @@ def load_pretrained(directory: epath.PathLike, **attributes: Any) -> tuple[Bert,
     heads = head_weights.HEADS
     outside = [k for k in weights if not k.startswith(prefix) and not k.startswith(heads)]
     inside = {k.removeprefix(prefix): v for k, v in weights.items() if k not in outside}
-    # Without a prefix, heads are beside the encoder's own keys.
+    # Without a prefix, heads stand next to the encoder's own keys.
     inside = {k: v for k, v in inside.items() if not k.startswith(heads)}
     for buffer in ("position_ids", "token_type_ids"):  # constants that old files have
         inside.pop(f"embeddings.{buffer}", None)
@@ -129,7 +129,7 @@ def save_pretrained(
 
     Args:
       directory: the folder; made if missing.
-      model: the model; config.json tells its sizes and depth.
+      model: the model; config.json gives its sizes and depth.
       params: its parameters.
       heads: as `load_heads` returns them; label names come from the classifier.
       tokenizer: a `tokenizers.Tokenizer` to store, with its casing and the model's length.

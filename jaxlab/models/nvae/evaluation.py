@@ -20,7 +20,7 @@ def importance_bound(
     r"""Builds the importance-weighted bound on -log p(x).
 
     ``-log (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x)``, z_k from the posterior: an upper bound on
-    -log p(x) that falls to it as K grows. The bottom-up pass runs once an image, then K samples
+    -log p(x) that falls to it as K grows. The bottom-up pass runs once per image, then K samples
     in chunks with a running log-sum-exp, so memory does not grow with K.
 
     Args:

@@ -75,7 +75,7 @@ def group_inputs(
     whitened: Sequence[jax.Array] = (),
     num_inferred: int | None = None,
 ) -> list[GroupInput]:
-    """What the groups of each scale are told; see `NVAE.top_down` for the arguments.
+    """Inputs of the groups of each scale; see `NVAE.top_down` for the arguments.
 
     Args:
         counts: Groups of each scale, coarsest first.

@@ -75,7 +75,7 @@ class NVAEOutput:
 
 @flax.struct.dataclass
 class GroupInput:
-    """What one latent group is told; None leaves a source of z out.
+    """Inputs of one latent group; a field that is None is not used as a source of z.
 
     noise: standard normal noise of the draw; the draw is the mean where it is zero.
     temperature: [] factor on the prior's sigma.

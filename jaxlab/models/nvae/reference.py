@@ -328,7 +328,7 @@ def load_reference(arrays: Mapping[str, Any], flags: Mapping[str, Any]) -> tuple
 
 
 def _image_size(arrays, flags) -> int | None:
-    """The learned tensor h tells the size of the images, whatever the data set was called."""
+    """The learned tensor h gives the size of the images, whatever the data set was called."""
     if "prior_ftr0" not in arrays:
         return None
     flags = {**_DEFAULTS, **flags}
@@ -378,7 +378,7 @@ def read_checkpoint(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         import torch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingPackageError(f"reading {path} needs torch, which is not installed") from error
-    # The reference stores its argparse namespace beside the weights; nothing else is unpickled.
+    # The reference stores its argparse namespace with the weights; nothing else is unpickled.
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)

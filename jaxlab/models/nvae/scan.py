@@ -14,7 +14,7 @@ import jax
 from jaxlab.models.nvae.cells import Op, normal_cells
 from jaxlab.models.nvae.layers import CONVOLVED, Dtype
 
-# What the backward pass keeps of a group beside its input; the rest is computed again.
+# What the backward pass keeps of a group in addition to its input; the rest is computed again.
 REMAT = {
     "none": None,
     "convolutions": jax.checkpoint_policies.save_only_these_names(CONVOLVED),
@@ -41,7 +41,7 @@ class EncoderGroup(nn.Module):
 
 
 def is_loop(length: int, scan: bool) -> bool:
-    """Whether so many blocks are a loop on the device; one alone never is."""
+    """Whether this many blocks are a loop on the device; one alone never is."""
     return scan and length > 1
 
 

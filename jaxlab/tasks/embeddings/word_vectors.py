@@ -151,7 +151,9 @@ def save_word2vec(path: epath.PathLike, words: Sequence[str], vectors: np.ndarra
     readable = lambda word: word == whole_characters(word.strip()) and "\0" not in word
     bad = [word for word in words if len(word.split()) != 1 or not readable(word)]
     if bad:
-        raise InputError(f"{bad[0]!r} is not one word of text: the format parts words by blanks")
+        raise InputError(
+            f"{bad[0]!r} is not one word of text: the format separates words by blanks"
+        )
     lines = [f"{len(words)} {vectors.shape[1]}"]
     # Nine digits give every float32 back exactly.
     lines += [

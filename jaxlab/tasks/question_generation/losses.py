@@ -70,7 +70,7 @@ def target_nll(
     """Negative log-likelihood of each target token given what is before it.
 
     Args:
-      model: the encoder; it has no pooler to run, or runs it in vain.
+      model: the encoder; its pooler, if any, is computed and not used.
       head: the head.
       params: {"bert", "head"}.
       input_ids: int [batch, length].
@@ -177,8 +177,8 @@ def make_target_loss(
 def make_target_metrics(
     model: Bert, head: MaskedLMHead, layout: TargetLayout, *, hide: str | None = None
 ) -> Callable[..., dict[str, jax.Array]]:
-    """Makes the metrics of `train.make_eval_step`: sums an example, such as "answer_nll" and
-    "answer_tokens", whose quotient of means is nats a token."""
+    """Makes the metrics of `train.make_eval_step`: sums per example, such as "answer_nll" and
+    "answer_tokens", whose quotient of means is nats per token."""
 
     def metrics(params, model_state, batch, *, key):
         nll, part = target_nll(model, head, params, batch["input_ids"], layout, hide=hide)

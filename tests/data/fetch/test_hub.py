@@ -23,7 +23,7 @@ def test_any_model_of_the_hub_by_name(tmp_path, monkeypatch):
     folder = fetch.fetch("owner/small-bert", tmp_path, say=lambda line: None)
     assert folder == asked["folder"] == tmp_path / "small-bert"
     assert "*.bin" not in asked["patterns"]
-    with pytest.raises(fetch.FetchError, match=r"no/model: cannot be brought .*not found"):
+    with pytest.raises(fetch.FetchError, match=r"no/model: cannot be downloaded .*not found"):
         fetch.fetch("no/model", tmp_path, say=lambda line: None)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(fetch.FetchError, match="pip install huggingface_hub"):
@@ -49,5 +49,5 @@ def test_what_is_asked_for_and_said(tmp_path, monkeypatch):
     with pytest.raises(hub.FetchError) as caught:
         hub.fetch_model("a/b/bad", tmp_path, said.append)
     text = "x" * 150 + " " + "y" * 49
-    assert str(caught.value) == f"a/b/bad: cannot be brought from the hub ({text})"
+    assert str(caught.value) == f"a/b/bad: cannot be downloaded from the hub ({text})"
     assert asked[-1][1]["local_dir"] == tmp_path / "bad"

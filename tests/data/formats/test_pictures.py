@@ -242,7 +242,7 @@ def test_images_beside_class_folders_are_not_lost(tmp_path):
     for name in ("0.png", "1.png", "thumbs/0.png"):
         save(tmp_path / name)
     with pytest.raises(
-        ValueError, match=r"holds 2 images \(0\.png, \.\.\.\) beside folders .*thumbs"
+        ValueError, match=r"holds 2 images \(0\.png, \.\.\.\) next to folders .*thumbs"
     ):
         formats.list_images(tmp_path)
 
@@ -347,7 +347,7 @@ def test_splits_are_found_where_they_are_and_nothing_beside_them_is_lost(tmp_pat
         save(tmp_path / place / "0.png", 9)
     save(tmp_path / "a" / "loose.png")
     assert by_pixel(tmp_path / "a", "train") == by_pixel(tmp_path / "a", "test") == {9: 0}
-    assert f"{tmp_path / 'a'}: left out beside the splits: loose.png, eval" in said()
+    assert f"{tmp_path / 'a'}: left out next to the splits: loose.png, eval" in said()
     for place, below in (("b", "b/images/train"), ("c", "c/cat/val")):
         with pytest.raises(ValueError, match=f"{below}: is the folder of a split, but not in"):
             data.load("folder", tmp_path / place)
