@@ -119,7 +119,7 @@ def shard_batch(mesh: Mesh | None, host_batch: Any) -> Any:
 
     Args:
       mesh: the mesh, or None for a plain transfer to the default device.
-      host_batch: tree of arrays [b, ...], the contiguous rows `local_rows(global batch)`.
+      host_batch: tree of arrays [b, ...], its contiguous rows of the global batch.
 
     Returns:
       The same tree of arrays [b * number of processes, ...].
@@ -195,25 +195,6 @@ def refuse_several(why: str) -> None:
             f"{jax.process_count()} processes were started, this takes one: {why}. Start it alone, "
             "or another part of it in each process, with a --workdir of its own"
         )
-
-
-def local_rows(global_batch: int) -> slice:
-    """Returns the contiguous rows of a global batch that this process must feed.
-
-    Args:
-      global_batch: rows of the whole batch, a multiple of the number of processes.
-
-    Raises:
-      ValueError: it is not.
-
-    >>> local_rows(8)
-    slice(0, 8, None)
-    """
-    index, count = jax.process_index(), jax.process_count()
-    if global_batch % count:
-        raise InputError(f"a batch of {global_batch} cannot be split over {count} processes")
-    rows = global_batch // count
-    return slice(index * rows, (index + 1) * rows)
 
 
 def initialize_distributed(

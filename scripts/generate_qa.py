@@ -19,6 +19,7 @@ from absl import flags, logging
 from jaxlab import launch
 from jaxlab.data.formats.plain_text import decode_text
 from jaxlab.data.questions import squad as qa
+from jaxlab.data.questions.cutting import paragraphs
 from jaxlab.files import check_output, replacing, to_json
 from jaxlab.tasks.question_generation import texts as asking
 from jaxlab.tasks.question_generation.folder import load_generator
@@ -61,7 +62,7 @@ def read_passages():
     else:
         where = "standard input" if text == "-" else text
         raw = sys.stdin.buffer.read() if text == "-" else pathlib.Path(text).read_bytes()
-        texts = qa.paragraphs(decode_text(raw, where))
+        texts = paragraphs(decode_text(raw, where))
         if not texts:
             raise launch.UsageError(f"{where} is empty: it holds no passage")
     return texts[: LIMIT.value or None]

@@ -24,7 +24,7 @@ from jaxlab import mesh as mesh_lib
 from jaxlab.checks import check_count, check_counts, check_scalar
 from jaxlab.data import data_folder
 from jaxlab.data.pipelines.buckets import text_eval_batches, text_pipeline
-from jaxlab.data.questions import segments, sets, squad
+from jaxlab.data.questions import cutting, segments, sets
 from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.errors import InputError
 from jaxlab.files import to_json, write_atomically
@@ -277,7 +277,7 @@ class Study:
         parts = {
             part: None
             for passage in self.passages
-            for _, part in squad.segment(
+            for _, part in cutting.segment(
                 passage, self.limits.passage, length=length, join=self.config.join
             )
             if length(part)

@@ -58,14 +58,6 @@ def test_the_mesh_is_auto():
     assert dict(mesh.shape) == {"data": 8, "fsdp": 1}
 
 
-def test_rows_of_a_process(monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 4)
-    monkeypatch.setattr(jax, "process_index", lambda: 2)
-    assert mesh_lib.local_rows(16) == slice(8, 12)
-    with pytest.raises(ValueError, match="a batch of 18 cannot be split over 4 processes"):
-        mesh_lib.local_rows(18)
-
-
 def test_what_takes_one_process_refuses_several(monkeypatch):
     mesh_lib.refuse_several("one program")
     monkeypatch.setattr(jax, "process_count", lambda: 2)

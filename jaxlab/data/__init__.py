@@ -6,8 +6,9 @@ here: `scripts/fetch_data.py` downloads the files.
 """
 
 from jaxlab.data.classification import ClassificationSplits, load_classification
+from jaxlab.data.folder import data_folder
 from jaxlab.data.image_sets import SPECS, ImageSet, ImageSpec
-from jaxlab.data.images import SPLITS, data_folder, image_spec, load
+from jaxlab.data.images import SPLITS, image_spec, load
 from jaxlab.data.labels import (
     flip_labels,
     long_tail_counts,

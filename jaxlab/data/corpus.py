@@ -16,8 +16,8 @@ import numpy as np
 from absl import logging
 
 from jaxlab.checks import check_count, check_scalar
+from jaxlab.data.folder import data_folder
 from jaxlab.data.formats.plain_text import read_text, split_lines
-from jaxlab.data.images import data_folder
 from jaxlab.errors import InputError
 
 CORPORA = {"english": ("corpus-en/gutenberg.txt.gz", "corpus-en/wikipedia-extract.txt.gz")}

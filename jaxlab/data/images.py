@@ -8,26 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pooch
 
 from jaxlab.checks import check_count
 from jaxlab.data import formats
+from jaxlab.data.folder import data_folder
 from jaxlab.data.image_sets import SPECS, ImageSet, ImageSpec
 from jaxlab.errors import InputError
 
 SPLITS = ("train", "test", "validation")
 VALIDATION_SIZE = 5000
 ORDER_SEED = 20200708  # of the fixed shuffle of files that come ordered by class
-
-
-def data_folder(data_dir: str | Path | None = None) -> Path:
-    """The folder of data sets: the argument, else $JAXLAB_DATA, else the user's cache folder.
-
-    Example:
-      >>> data_folder("/data/sets").name
-      'sets'
-    """
-    return Path(data_dir or os.environ.get("JAXLAB_DATA") or pooch.os_cache("jaxlab")).expanduser()
 
 
 def load(

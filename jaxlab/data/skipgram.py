@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxlab.checks import check_count, check_scalar
 from jaxlab.data.corpus import Corpus, subsampling_rates
-from jaxlab.data.pipelines.batches import Batches, describe
+from jaxlab.data.pipelines.endless import Batches, describe
 from jaxlab.errors import InputError
 
 # Streams of random numbers that one seed gives.

@@ -20,6 +20,7 @@ import numpy as np
 from absl import logging
 
 from jaxlab.checks import check_count
+from jaxlab.data.folder import data_folder
 from jaxlab.data.formats.plain_text import (
     normal_text,
     read_text,
@@ -27,7 +28,6 @@ from jaxlab.data.formats.plain_text import (
     whole_characters,
     whole_json,
 )
-from jaxlab.data.images import data_folder
 from jaxlab.errors import InputError
 
 SPLITS = ("train", "validation", "test")

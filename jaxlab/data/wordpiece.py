@@ -12,15 +12,14 @@ from absl import logging
 from etils import epath
 
 from jaxlab.checks import check_count
+from jaxlab.data.added_tokens import NAMED, SPECIAL, add_tokens, read_object
 from jaxlab.data.formats.plain_text import whole_characters
 from jaxlab.errors import InputError, MissingPackageError
-from jaxlab.files import read_json, write_atomically
+from jaxlab.files import write_atomically
 
 if TYPE_CHECKING:
     import tokenizers
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_NAMED = {f"{token[1:-1].lower()}_token": token for token in SPECIAL}  # transformers' names of them
 # Key of tokenizer_config.json -> (field of the normalizer, default).
 _NORMALIZATION = {
     "do_lower_case": ("lowercase", True),
@@ -67,10 +66,10 @@ def load_tokenizer(directory: str | Path) -> tokenizers.Tokenizer:
     if not file.is_file() and not vocab_file.is_file():
         raise FileNotFoundError(f"{folder} has neither tokenizer.json nor vocab.txt")
     settings, found, model_config = (
-        _object(folder / name) for name in ("tokenizer_config.json", file.name, "config.json")
+        read_object(folder / name) for name in ("tokenizer_config.json", file.name, "config.json")
     )
     if "added_tokens_decoder" not in settings:
-        settings |= _object(folder / "special_tokens_map.json")
+        settings |= read_object(folder / "special_tokens_map.json")
     as_it_is = _kind(folder, settings, model_config) and file.is_file()
     if file.is_file():
         try:  # the library raises nothing narrower, and panics in its Rust part
@@ -88,7 +87,7 @@ def load_tokenizer(directory: str | Path) -> tokenizers.Tokenizer:
     if not as_it_is:
         normal = _normalization(folder, settings, found if file.is_file() else None)
         tokenizer = _bert(package.models.WordPiece(vocab, unk_token="[UNK]"), **normal)
-    _add_tokens(tokenizer, folder, settings, found)
+    add_tokens(tokenizer, library().AddedToken, folder, settings, found)
     missing = [token for token in SPECIAL[:4] if tokenizer.token_to_id(token) is None]
     if missing:
         raise InputError(f"the vocabulary in {folder} lacks {', '.join(missing)}")
@@ -148,7 +147,7 @@ def save_tokenizer(
             for token in content["added_tokens"]
         },
     }
-    for name, token in _NAMED.items():
+    for name, token in NAMED.items():
         if tokenizer.token_to_id(token) is not None:
             settings[name] = token
     folder = epath.Path(directory)
@@ -285,16 +284,6 @@ def _warn_of_unknown(texts: Sequence[str], tokenizer: tokenizers.Tokenizer) -> N
         )
 
 
-def _object(file: Path) -> dict[str, Any]:
-    """What a JSON file, which may be absent, holds."""
-    if not file.is_file():
-        return {}
-    found = read_json(file)
-    if not isinstance(found, dict):
-        raise InputError(f"{file} is not a JSON object: it holds a {type(found).__name__}")
-    return found
-
-
 def _kind(folder: Path, settings: Mapping[str, Any], model_config: Mapping[str, Any]) -> bool:
     """Whether tokenizer.json is taken as it is, as transformers does for classes of no model."""
     kind, file = settings.get("tokenizer_class"), folder / "tokenizer_config.json"
@@ -339,67 +328,6 @@ def _read_vocab(file: Path) -> dict[str, int]:
         raise InputError(f"{file} is not UTF-8 text, one token per line: {error}") from error
     # A byte order mark belongs to the file, not to its first token.
     return {token.removeprefix("\ufeff"): i for token, i in vocab.items()}
-
-
-def _add_tokens(
-    tokenizer: tokenizers.Tokenizer,
-    folder: Path,
-    settings: Mapping[str, Any],
-    found: Mapping[str, Any],
-) -> None:
-    """Tokens outside the vocabulary, wherever transformers looks for them."""
-    token_of = library().AddedToken
-    file = folder / "tokenizer_config.json"
-    try:
-        for name, expected in _NAMED.items():
-            token = settings.get(name, expected)
-            token = token["content"] if isinstance(token, dict) else token
-            if token not in (expected, None):
-                raise InputError(f"{file} has {name} {token!r}, must be {expected!r}")
-        if settings.get("split_special_tokens"):
-            raise InputError(f"{file} has split_special_tokens true, must be false")
-        extra = []
-        for key in ("additional_special_tokens", "extra_special_tokens"):
-            tokens = settings.get(key) or ()
-            if isinstance(tokens, str):
-                raise InputError(f"{file} has {key} {tokens!r}, must be a list of tokens")
-            for token in tokens.values() if isinstance(tokens, dict) else tokens:
-                token = token if isinstance(token, dict) else {"content": token}
-                extra.append({**token, "special": True})
-        added: dict[int, dict[str, Any]] = {}
-        if "added_tokens_decoder" in settings:
-            added = {int(i): token for i, token in settings["added_tokens_decoder"].items()}
-        else:
-            special = {token["content"] for token in extra} | set(SPECIAL)
-            for token, i in _object(folder / "added_tokens.json").items():
-                flags = {"special": token in special, "normalized": token not in special}
-                added[int(i)] = {"content": token, **flags}
-            for token in found.get("added_tokens") or ():
-                added[token["id"]] = {key: value for key, value in token.items() if key != "id"}
-        for _, token in sorted(added.items()):
-            tokenizer.add_tokens([token_of(**token)])
-        known = {token["content"] for token in added.values()}
-        for token in extra:
-            if token["content"] not in known:
-                tokenizer.add_tokens([token_of(**token)])
-        wrong = [
-            (token["content"], i, tokenizer.token_to_id(token["content"]))
-            for i, token in added.items()
-            if tokenizer.token_to_id(token["content"]) != i
-        ]
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{folder} has added tokens that cannot be read (added_tokens_decoder, "
-            f"additional_special_tokens or added_tokens.json): {error}"
-        ) from error
-    if wrong:
-        token, said, given = wrong[0]
-        raise InputError(
-            f"{folder} has an added token {token!r} with number {said}, which the vocabulary "
-            f"gives number {given}"
-        )
 
 
 def _bert(model, **settings: Any) -> tokenizers.Tokenizer:

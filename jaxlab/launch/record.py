@@ -17,7 +17,7 @@ from etils import epath
 
 from jaxlab import files
 from jaxlab import mesh as mesh_lib
-from jaxlab.data.pipelines.batches import describe, differences
+from jaxlab.data.pipelines.endless import describe, differences
 from jaxlab.launch.config import Config, UsageError, flat, one_line
 
 CONFIG_FILE = "config.json"

@@ -12,8 +12,9 @@ from PIL import Image
 from test_formats import idx_bytes, write_jpeg_pack
 from test_tables import frame
 
-from jaxlab.data import formats, tables
+from jaxlab.data import formats
 from jaxlab.data.fetch import packages
+from jaxlab.data.formats import rdata
 from jaxlab.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -73,7 +74,7 @@ def read_member(path):
 
 
 def read_table(path):
-    x, labels, classes = tables._parse(path, "Shuttle", "Class")
+    x, labels, classes = rdata.read_frame(path, "Shuttle", "Class")
     assert np.isfinite(x).all()
     assert labels.min() >= 0
     assert labels.max() < len(classes)

@@ -8,7 +8,8 @@ import struct
 import numpy as np
 import pytest
 
-from jaxlab.data import load_table, standardize, tables
+from jaxlab.data import load_table, standardize
+from jaxlab.data.formats import rdata
 
 X = np.array([[1.5, -2.0], [0.0, 7.0], [3.0, 4.0], [5.0, 6.0]])
 
@@ -133,7 +134,7 @@ def test_missing_and_infinite_values_of_a_table_are_named(tmp_path, monkeypatch,
 
 
 def test_r_writes_a_missing_whole_number_as_the_smallest_one():
-    np.testing.assert_array_equal(tables._numbers(np.array([4, -(2**31)])), [4, np.nan])
+    np.testing.assert_array_equal(rdata.numbers(np.array([4, -(2**31)])), [4, np.nan])
 
 
 def test_standardize_needs_rows_and_numbers():
@@ -160,7 +161,7 @@ def test_scaling_by_hand():
 
 def test_every_kind_of_value_of_r():
     def read(raw):
-        return tables._RReader(b"RDX2\nX\n" + number(2, 0, 0) + raw).read()
+        return rdata.Reader(b"RDX2\nX\n" + number(2, 0, 0) + raw).read()
 
     assert read(number(254)) is None
     assert read(number(9, -1)) is None  # R's missing text

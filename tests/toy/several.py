@@ -13,6 +13,7 @@ import optax
 import pytest
 
 from jaxlab import checkpoints, mesh, train
+from jaxlab.data.pipelines.endless import process_rows
 from jaxlab.errors import InputError
 
 PARAMS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
@@ -37,7 +38,7 @@ def train_twice(params, devices):
     """The state after two steps from given parameters, and this process's rows of the batch."""
     state = train.state_from_params(params, TX, key=jax.random.key(3), mesh=devices)
     step = train.make_train_step(loss_fn, TX, mesh=devices)
-    batch = {"x": BATCH["x"][mesh.local_rows(4)]}
+    batch = {"x": BATCH["x"][process_rows(4, **mesh.this_process())]}
     for _ in range(2):
         state, _ = step(state, mesh.shard_batch(devices, batch))
     return state, batch

@@ -24,6 +24,7 @@ import numpy as np
 import optax
 
 from jaxlab import launch, mesh, metrics, optim, train
+from jaxlab.data.pipelines.endless import process_rows
 
 EVENT, _, WHEN = os.environ.get("TOY_KILL", "").partition(":")
 
@@ -72,7 +73,7 @@ def make_rows():
 
 def main(config, workdir):
     devices = mesh.make_mesh()
-    rows = mesh.local_rows(config.batch_size)
+    rows = process_rows(config.batch_size, **mesh.this_process())
     network = Network(config.width)
 
     def init(key):

@@ -14,7 +14,7 @@ from absl import logging
 
 from jaxlab.checks import check_count
 from jaxlab.data.image_sets import ImageSet
-from jaxlab.data.pipelines.batches import Batches, describe
+from jaxlab.data.pipelines.endless import Batches, describe, fill_up, process_rows
 from jaxlab.errors import InputError
 
 BINARIZE = (None, "fixed", "static")
@@ -69,7 +69,7 @@ def train_pipeline(
       >>> print(np.sort(epoch))
       [0 1 2 3 4 5]
     """
-    rows = _process_rows(batch_size, process_index, process_count)
+    rows = process_rows(batch_size, process_index, process_count)
 
     def batch(step: int, indices: np.ndarray) -> dict[str, np.ndarray]:
         images = image_set.padded(indices)
@@ -121,7 +121,7 @@ def array_pipeline(
     sizes = {name: len(values) for name, values in arrays.items()}
     if len(set(sizes.values())) != 1:
         raise InputError(f"arrays have {sizes} rows, need to have as many each")
-    rows = _process_rows(batch_size, process_index, process_count)
+    rows = process_rows(batch_size, process_index, process_count)
 
     def batch(step: int, indices: np.ndarray) -> dict[str, np.ndarray]:
         return {name: values[indices] for name, values in arrays.items()}
@@ -210,9 +210,7 @@ class EvalBatches:
                     images, indices, None if self.binarize == "static" else self.seed
                 )
             batch = _with_labels(self.image_set, images, indices)
-            batch["mask"] = np.ones(len(indices), np.float32)
-            missing = self.rows.stop - self.rows.start - len(indices)
-            yield {name: _extend(values, missing) for name, values in batch.items()}
+            yield fill_up(batch, self.rows)
 
 
 def eval_batches(
@@ -251,24 +249,8 @@ def eval_batches(
     """
     if binarize not in BINARIZE:
         raise InputError(f"binarize is {binarize!r}, needs to be one of {BINARIZE}")
-    rows = _process_rows(batch_size, process_index, process_count)
+    rows = process_rows(batch_size, process_index, process_count)
     return EvalBatches(image_set, batch_size, rows, binarize, seed)
-
-
-def _process_rows(batch_size: int, process_index: int, process_count: int) -> slice:
-    check_count("batch_size", batch_size)
-    if process_count < 1 or batch_size % process_count:
-        raise InputError(
-            f"batch_size is {batch_size}, needs to be a multiple of the {process_count} processes"
-        )
-    if not 0 <= process_index < process_count:
-        raise InputError(f"process_index is {process_index}, there are {process_count} processes")
-    rows = batch_size // process_count
-    return slice(process_index * rows, (process_index + 1) * rows)
-
-
-def _extend(values: np.ndarray, missing: int) -> np.ndarray:
-    return np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) if missing else values
 
 
 def _with_labels(

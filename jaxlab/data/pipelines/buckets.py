@@ -1,7 +1,7 @@
 """From tokenised texts to padded batches, texts of like length together.
 
 A batch is padded to the shortest bucket that holds its longest text, so that there are as many
-array shapes, and compiled programs, as buckets. As in `pipeline.py`, every process computes the
+array shapes, and compiled programs, as buckets. As in `arrays.py`, every process computes the
 same global batch of indices and gathers its own contiguous rows.
 """
 
@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxlab.checks import check_count, check_counts
-from jaxlab.data.pipelines.arrays import _process_rows
-from jaxlab.data.pipelines.batches import Batches, describe
+from jaxlab.data.pipelines.endless import Batches, describe, fill_up, process_rows
 from jaxlab.data.text import TokenSet
 from jaxlab.errors import InputError
 
@@ -62,7 +61,7 @@ def text_pipeline(
       >>> sorted(next(batches)["input_ids"].shape for _ in range(3))
       [(2, 4), (2, 4), (2, 8)]
     """
-    rows = _process_rows(batch_size, process_index, process_count)
+    rows = process_rows(batch_size, process_index, process_count)
     bucket_of = _buckets(token_set, buckets)
     size = len(token_set)
     check_count("seed", seed, at_least=0)
@@ -119,12 +118,7 @@ class TextEvalBatches:
             here = indices[self.rows]
             batch = _gather(self.token_set, here, length)
             batch["index"] = here.astype(np.int32)
-            batch["mask"] = np.ones(len(here), np.float32)
-            missing = self.rows.stop - self.rows.start - len(here)
-            yield {
-                name: np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1))
-                for name, values in batch.items()
-            }
+            yield fill_up(batch, self.rows)
 
 
 def text_eval_batches(
@@ -158,7 +152,7 @@ def text_eval_batches(
       [1 0] [1. 1.] [[1, 0], [1, 1]]
       [2 0] [1. 0.] [[1, 1], [0, 0]]
     """
-    rows = _process_rows(batch_size, process_index, process_count)
+    rows = process_rows(batch_size, process_index, process_count)
     _buckets(token_set, buckets)
     return TextEvalBatches(token_set, batch_size, tuple(sorted(buckets)), rows)
 

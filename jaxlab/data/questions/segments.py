@@ -18,7 +18,8 @@ import numpy as np
 
 from jaxlab.checks import check_count
 from jaxlab.data.formats.plain_text import whole_characters
-from jaxlab.data.questions.squad import CJK, Triple
+from jaxlab.data.questions.cutting import CJK
+from jaxlab.data.questions.squad import Triple
 from jaxlab.data.text import TokenSet
 from jaxlab.data.wordpiece import SPECIAL, library
 from jaxlab.errors import InputError

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxlab.checks import check_count
-from jaxlab.data.images import data_folder
+from jaxlab.data.folder import data_folder
 from jaxlab.data.questions import squad
 from jaxlab.data.questions.segments import Limits, encode_triples, token_ids
 from jaxlab.data.text import TokenSet
@@ -97,7 +97,7 @@ def make_sets(
       tokenizer: see `segments.encode_triples`.
       limits: in tokens; also of the segments.
       order: see `segments.encode_triples`.
-      join: see `squad.segment`.
+      join: see `cutting.segment`.
 
     Returns:
       split -> set. A training triple whose passage is held out too is left out, and counted.

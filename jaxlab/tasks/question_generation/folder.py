@@ -27,7 +27,7 @@ class Generator(NamedTuple):
       limits: longest parts it was trained on.
       order: "answer_first" or "question_first".
       prefix_parts: see `prefix.inputs`.
-      join: whether passages were several sentences; see `squad.segment`.
+      join: whether passages were several sentences; see `cutting.segment`.
     """
 
     model: Bert

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 
 from jaxlab.checks import check_count
-from jaxlab.data.questions import segments, squad
+from jaxlab.data.questions import cutting, segments
 from jaxlab.errors import InputError
 from jaxlab.models.bert.cache import encode_prefix
 from jaxlab.tasks.question_generation.folder import Generator
@@ -54,7 +54,7 @@ def cut_texts(generator: Generator, texts: Sequence[str]) -> list[tuple[int, str
         raise InputError("there is no passage, at least one is needed")
     found = []
     for i, text in enumerate(texts):
-        parts = squad.segment(text, generator.limits.passage, length=length, join=generator.join)
+        parts = cutting.segment(text, generator.limits.passage, length=length, join=generator.join)
         parts = [part for _, part in parts if length(part)]
         if not parts:
             raise InputError(f"passage {i} is empty: {text[:40]!r} has no tokens")

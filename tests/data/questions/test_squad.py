@@ -10,7 +10,7 @@ import pytest
 
 from jaxlab.data import wordpiece
 from jaxlab.data.formats.plain_text import normal_text
-from jaxlab.data.questions import segments
+from jaxlab.data.questions import cutting, segments
 from jaxlab.data.questions import sets as qa_sets
 from jaxlab.data.questions import squad as qa
 from jaxlab.data.questions.offsets import SILENT, WRONG, find_start
@@ -174,8 +174,8 @@ def test_long_contexts_cost_in_proportion(unit):
         return len(part)
 
     start = time.perf_counter()
-    parts = qa.segment(text, 70, length=length)
-    qa.paragraphs(text + "a" + " " * 60_000 + "b")
+    parts = cutting.segment(text, 70, length=length)
+    cutting.paragraphs(text + "a" + " " * 60_000 + "b")
     assert time.perf_counter() - start < 20
     assert measured < 12 * len(text)
     assert sum(len(part) for _, part in parts) >= 0.5 * len(text)
@@ -265,7 +265,7 @@ TEXTS = [
 @pytest.mark.parametrize("join", [True, False])
 def test_segments_are_parts_of_the_text_and_short(text, join):
     for limit in (5, 14, 30, 1000):
-        parts = qa.segment(text, limit, join=join)
+        parts = cutting.segment(text, limit, join=join)
         for start, part in parts:
             assert text.startswith(part, start)
             assert 0 < len(part) <= limit
@@ -276,15 +276,18 @@ def test_segments_are_parts_of_the_text_and_short(text, join):
 
 
 def test_segments_end_where_sentences_end():
-    assert [p for _, p in qa.segment(PASSAGE, 60)] == [
+    assert [p for _, p in cutting.segment(PASSAGE, 60)] == [
         "Ada Lovelace wrote notes.",
         "She was born in London in 1815; her father was a poet.",
     ]
-    assert len(qa.segment(PASSAGE, 1000)) == 1
-    assert len(qa.segment(PASSAGE, 1000, join=False)) == 2
-    assert [p for _, p in qa.segment("他说：“好！”她走了。", 7)] == ["他说：“好！”", "她走了。"]
+    assert len(cutting.segment(PASSAGE, 1000)) == 1
+    assert len(cutting.segment(PASSAGE, 1000, join=False)) == 2
+    assert [p for _, p in cutting.segment("他说：“好！”她走了。", 7)] == [
+        "他说：“好！”",
+        "她走了。",
+    ]
     with pytest.raises(ValueError, match="max_length is 0"):
-        qa.segment(PASSAGE, 0)
+        cutting.segment(PASSAGE, 0)
 
 
 def test_triples_keep_the_answer_and_count_what_is_left_out():
@@ -428,7 +431,7 @@ def test_answers_are_found_as_written(tokenizer):
     ],
 )
 def test_segments_written_down(text, limit, parts):
-    found = qa.segment(text, limit)
+    found = cutting.segment(text, limit)
     assert [part for _, part in found] == parts
     assert all(text.startswith(part, start) for start, part in found)
     starts = [start for start, _ in found]
@@ -437,9 +440,12 @@ def test_segments_written_down(text, limit, parts):
 
 def test_segments_measured_otherwise():
     words = lambda part: len(part.split())
-    assert [p for _, p in qa.segment("a b c. d e f. g", 4, length=words)] == ["a b c.", "d e f. g"]
+    assert [p for _, p in cutting.segment("a b c. d e f. g", 4, length=words)] == [
+        "a b c.",
+        "d e f. g",
+    ]
     # Where a character is longer than the limit, it stands alone.
-    assert qa.segment("ab", 4, length=lambda part: 3 * len(part)) == [(0, "a"), (1, "b")]
+    assert cutting.segment("ab", 4, length=lambda part: 3 * len(part)) == [(0, "a"), (1, "b")]
 
 
 def test_sides_by_hand():

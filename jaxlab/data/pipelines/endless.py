@@ -1,4 +1,4 @@
-"""Endless batches whose position is plain JSON, and says which data it belongs to."""
+"""What all pipelines share: endless batches with a position, rows of a process, the last batch."""
 
 import functools
 import zlib
@@ -8,6 +8,7 @@ from typing import Any
 import grain.python as grain
 import numpy as np
 
+from jaxlab.checks import check_count
 from jaxlab.errors import InputError
 
 MAX_STEPS = 2**48  # "endless": grain's range needs an end
@@ -91,6 +92,53 @@ class Batches(grain.DatasetIterator):
         if index < 0:
             raise InputError(f"the position is {index}, must be at least 0")
         self._start(index, offset)
+
+
+def process_rows(batch_size: int, process_index: int = 0, process_count: int = 1) -> slice:
+    """The contiguous rows of a global batch that a process gathers and feeds.
+
+    Args:
+      batch_size: rows of the global batch.
+      process_index: the process.
+      process_count: processes that share the batch.
+
+    Raises:
+      ValueError: the batch cannot be shared evenly, or there is no such process.
+
+    Example:
+      >>> process_rows(8, 1, 2)
+      slice(4, 8, None)
+    """
+    check_count("batch_size", batch_size)
+    if process_count < 1 or batch_size % process_count:
+        raise InputError(
+            f"batch_size is {batch_size}, needs to be a multiple of the {process_count} processes"
+        )
+    if not 0 <= process_index < process_count:
+        raise InputError(f"process_index is {process_index}, there are {process_count} processes")
+    rows = batch_size // process_count
+    return slice(process_index * rows, (process_index + 1) * rows)
+
+
+def fill_up(batch: Mapping[str, np.ndarray], rows: slice) -> dict[str, np.ndarray]:
+    """Fills a last batch up with rows of zeros, which "mask" marks: 1 for rows that were there.
+
+    Args:
+      batch: name -> [n, ...], n at most as many as `rows`.
+      rows: from `process_rows`.
+
+    Returns:
+      name -> [b, ...], b as many as `rows`, and "mask" float32 [b].
+
+    Example:
+      >>> fill_up({"label": np.array([7])}, slice(2, 4))
+      {'label': array([7, 0]), 'mask': array([1., 0.], dtype=float32)}
+    """
+    count = len(next(iter(batch.values())))
+    missing = rows.stop - rows.start - count
+    pad = lambda values: np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1))
+    found = {**batch, "mask": np.ones(count, np.float32)}
+    return {name: pad(values) for name, values in found.items()} if missing else found
 
 
 def describe(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

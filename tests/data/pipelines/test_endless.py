@@ -7,8 +7,8 @@ import pytest
 
 from jaxlab import data
 from jaxlab.data.corpus import read_texts
-from jaxlab.data.pipelines.batches import describe
 from jaxlab.data.pipelines.buckets import text_pipeline
+from jaxlab.data.pipelines.endless import describe, fill_up, process_rows
 from jaxlab.data.skipgram import SkipgramBlocks, skipgram_pipeline
 from jaxlab.data.text import TokenSet
 
@@ -129,3 +129,24 @@ def test_large_arrays_are_described_by_some_rows():
     assert describe({"image": large.copy()}) == before
     assert describe({"image": large + np.uint8(1)}) != before
     assert len(json.dumps(before)) < 200
+
+
+def test_rows_of_a_process():
+    assert process_rows(16, 2, 4) == slice(8, 12)
+    for wrong in ((18, 0, 4), (4, 0, 0)):
+        with pytest.raises(ValueError, match="needs to be a multiple of the"):
+            process_rows(*wrong)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        process_rows(0, 0, 1)
+    with pytest.raises(ValueError, match="process_index is 2, there are 2 processes"):
+        process_rows(4, 2, 2)
+
+
+@pytest.mark.parametrize("there", [0, 2, 3])
+def test_a_last_batch_is_filled_up_with_zeros_that_the_mask_marks(there):
+    batch = {"x": np.full((there, 2, 2), 7, np.uint8), "label": np.full(there, 3, np.int32)}
+    full = fill_up(batch, slice(6, 9))
+    assert full["mask"].tolist() == [1.0] * there + [0.0] * (3 - there)
+    assert full["x"].dtype == np.uint8
+    np.testing.assert_array_equal(full["x"], 7 * full["mask"][:, None, None] * np.ones((3, 2, 2)))
+    assert full["label"].tolist() == [3] * there + [0] * (3 - there)
