@@ -37,4 +37,4 @@ $(VENV)/%.done: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) .pytest_cache runs build *.egg-info

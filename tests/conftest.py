@@ -4,8 +4,15 @@ import os
 import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Compiling is most of the suite's time; what is compiled here runs once or twice.
+# Compiling is most of the suite's time. What is compiled here runs once or twice, so it is not
+# optimised; and it is kept for the other worker, for scripts that tests start, for the next run.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "programs"),
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 import jax
 import pytest
@@ -42,11 +49,11 @@ def fixtures_dir() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def toy(tmp_path_factory) -> Toy:
-    return Toy(tmp_path_factory.mktemp("compile_cache"))
+def toy() -> Toy:
+    return Toy(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory) -> Script:
+def run() -> Script:
     """Runs a script of the repository; returns the finished process."""
-    return Script(tmp_path_factory.mktemp("script_cache"))
+    return Script(os.environ["JAX_COMPILATION_CACHE_DIR"])

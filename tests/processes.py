@@ -20,7 +20,7 @@ def free_port() -> int:
 class Toy:
     """Starts tests/toy/train_toy.py as real processes."""
 
-    def __init__(self, cache: pathlib.Path):
+    def __init__(self, cache: str):
         self.cache = cache
 
     def start(self, workdir, *args, kill="", sleep=0.0, devices=1):
@@ -123,7 +123,7 @@ def start_script(name, *args, count=1, **env) -> list[subprocess.Popen[str]]:
 class Script:
     """Runs the project's scripts as real processes that share a compile cache."""
 
-    def __init__(self, cache: pathlib.Path):
+    def __init__(self, cache: str):
         self.cache = cache
 
     def __call__(self, name, *args, **kwargs) -> subprocess.CompletedProcess[str]:

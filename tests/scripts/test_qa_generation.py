@@ -22,14 +22,12 @@ A second paragraph, which is about the river that runs through the city. """
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, data_dir):
+def run(data_dir):
     """Runs a script; returns the finished process."""
-    cache = tmp_path_factory.mktemp("compiled")
 
     def call(script, *args, **kwargs):
-        options = f"--compile_cache={cache}", f"--data_dir={data_dir}"
         quick = "--xla_backend_optimization_level=0"
-        return run_script(script, *args, *options, XLA_FLAGS=quick, **kwargs)
+        return run_script(script, *args, f"--data_dir={data_dir}", XLA_FLAGS=quick, **kwargs)
 
     return call
 
