@@ -24,7 +24,7 @@ class ImageSpec:
       bits: bits per colour value that the mixture models, 1 to 8.
 
     Raises:
-      ValueError: if one of them is out of range.
+      ValueError: one of them is out of range.
 
     Example:
       >>> ImageSpec("mnist", pad=2).dims

@@ -70,8 +70,8 @@ def load(
       The images, their labels where there are any, and their spec.
 
     Raises:
-      FileNotFoundError: if files are missing; the message says how to get them.
-      ValueError: if a file is damaged or an argument is out of range.
+      FileNotFoundError: files are missing; the message says how to get them.
+      ValueError: a file is damaged or an argument is out of range.
     """
     if split not in SPLITS:
         raise InputError(f"split is {split!r}, needs to be one of {SPLITS}")

@@ -29,8 +29,8 @@ def load_table(
       x float32 [N, D], y int32 [N], and the names of the K classes in the order of their numbers.
 
     Raises:
-      FileNotFoundError: if the file is missing; the message says how to get it.
-      ValueError: if the file is damaged or the name unknown.
+      FileNotFoundError: the file is missing; the message says how to get it.
+      ValueError: the file is damaged or the name unknown.
 
     Source: Statlog (Shuttle) of the UCI repository, as R's package mlbench carries it.
     """
@@ -68,7 +68,7 @@ def standardize(
       float32 arrays of the same shapes; a constant feature gives zeros.
 
     Raises:
-      ValueError: if tails is out of range, rows differ in their number of features, there is no
+      ValueError: tails is out of range, rows differ in their number of features, there is no
         training row, or a value is not finite.
 
     Example:

@@ -52,7 +52,7 @@ class TextSet:
       label_names: a name for each class.
 
     Raises:
-      ValueError: if there are not as many labels as texts, or a label has no name.
+      ValueError: there are not as many labels as texts, or a label has no name.
 
     Example:
       >>> len(TextSet(["good", "bad"], np.array([1, 0], np.int32), ("no", "yes")))

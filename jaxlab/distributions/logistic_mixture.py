@@ -44,7 +44,7 @@ def discretized_logistic_mixture_log_prob(
       float32 [...] log probability in nats, summed over colours.
 
     Raises:
-      ValueError: if the channels do not fit, or `bits` or `edge` is out of range.
+      ValueError: the channels do not fit, or `bits` or `edge` is out of range.
 
     Example:
       >>> grid = jnp.arange(256).reshape(256, 1) / 255
@@ -99,7 +99,7 @@ def discretized_logistic_mixture_sample(
       float32 [..., C] in [0, 1].
 
     Raises:
-      ValueError: if the channels do not fit.
+      ValueError: the channels do not fit.
 
     Example:
       >>> print(discretized_logistic_mixture_sample(
@@ -136,7 +136,7 @@ def discretized_logistic_mixture_mean(params: ArrayLike, *, num_mixtures: int = 
       float32 [..., C] in [0, 1].
 
     Raises:
-      ValueError: if the channels do not fit.
+      ValueError: the channels do not fit.
 
     Example:
       >>> print(discretized_logistic_mixture_mean(jnp.array([[0.0, 0.5, 0.0]]), num_mixtures=1))

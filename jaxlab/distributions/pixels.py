@@ -27,7 +27,7 @@ def normal_decoder_log_prob(x: ArrayLike, params: ArrayLike) -> jax.Array:
       the discretized mixture.
 
     Raises:
-      ValueError: if `params` does not have twice the channels of `x`.
+      ValueError: `params` does not have twice the channels of `x`.
 
     Example:
       >>> print(f"{normal_decoder_log_prob(jnp.array([0.5]), jnp.zeros(2)):.6f}")
@@ -100,7 +100,7 @@ def binarize(key: jax.Array, x: ArrayLike) -> jax.Array:
       float32 array of 0 and 1 of the shape of `x`.
 
     Raises:
-      TypeError: if `x` holds integers (uint8 pixels must be divided by 255 first).
+      TypeError: `x` holds integers (uint8 pixels must be divided by 255 first).
 
     Example:
       >>> print(binarize(jax.random.key(0), jnp.array([0.0, 1.0])))
@@ -123,7 +123,7 @@ def bits_per_dim(nats: ArrayLike, dims: int) -> jax.Array:
       float32 array of the shape of `nats`.
 
     Raises:
-      ValueError: if `dims` is not positive.
+      ValueError: `dims` is not positive.
 
     Example:
       >>> print(f"{bits_per_dim(3072 * math.log(256), 3072):.1f}")
@@ -145,8 +145,8 @@ def reduce_bits(x: ArrayLike, bits: int) -> jax.Array:
       float32 in [0, 1] of the shape of `x`.
 
     Raises:
-      TypeError: if `x` is not uint8.
-      ValueError: if `bits` is out of range.
+      TypeError: `x` is not uint8.
+      ValueError: `bits` is out of range.
 
     Example:
       >>> print(reduce_bits(jnp.array([0, 127, 128, 255], jnp.uint8), 1))

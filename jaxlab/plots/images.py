@@ -35,7 +35,7 @@ def image_grid(
       title: text above.
 
     Raises:
-      ValueError: if the images have another shape, or hold values that are not finite.
+      ValueError: the images have another shape, or hold values that are not finite.
 
     Example:
       >>> import tempfile
@@ -70,7 +70,7 @@ def reconstruction_grid(
       title: text above.
 
     Raises:
-      ValueError: if shapes differ, or values are not finite.
+      ValueError: shapes differ, or values are not finite.
     """
     if not isinstance(reconstructions, Mapping):
         reconstructions = {"output": reconstructions}
@@ -108,7 +108,7 @@ def neighbours_grid(
       title: text above.
 
     Raises:
-      ValueError: if the shapes do not belong together, or values are not finite.
+      ValueError: the shapes do not belong together, or values are not finite.
     """
     tiles, near = _tiles(samples, "samples"), np.asarray(neighbours)
     if near.ndim != 5 or near.shape[0] != len(tiles) or near.shape[2:] != tiles.shape[1:]:

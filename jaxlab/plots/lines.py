@@ -40,7 +40,7 @@ def curves(
       ncols: panels a row.
 
     Raises:
-      ValueError: if there are no rows, or no metric of a name.
+      ValueError: there are no rows, or no metric of a name.
     """
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -111,7 +111,7 @@ def bars(
       threshold: a value to mark with a dashed line.
 
     Raises:
-      ValueError: if the series are not vectors of one length.
+      ValueError: the series are not vectors of one length.
     """
     from matplotlib.ticker import MaxNLocator
 

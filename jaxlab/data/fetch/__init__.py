@@ -164,7 +164,7 @@ def fetch(
       The folder that holds the set.
 
     Raises:
-      FetchError: if no source could be reached, or what came has a wrong sum (nothing is kept).
+      FetchError: no source could be reached, or what came has a wrong sum (nothing is kept).
     """
     if source not in SOURCES:
         raise FetchError(f"source is {source!r}, needs to be one of {SOURCES}")

@@ -68,8 +68,8 @@ def read_idx(path: str | Path, ndim: int) -> np.ndarray:
       uint8 array of the shape in the file's header.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if it is truncated, too long, no idx file of bytes, or of other dimensions.
+      FileNotFoundError: there is no such file.
+      ValueError: it is truncated, too long, no idx file of bytes, or of other dimensions.
     """
     path = Path(path)
     raw = path.read_bytes()
@@ -228,8 +228,8 @@ def read_jpeg_pack(
       Images uint8 [n, image_size, image_size, 3] and labels int32 [n].
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if the pack or one of its images is damaged.
+      FileNotFoundError: there is no such file.
+      ValueError: the pack or one of its images is damaged.
     """
     arrays = _read_npz(Path(path), ("jpeg", "offsets", "y"))
     blob, offsets = arrays["jpeg"].tobytes(), arrays["offsets"]
@@ -306,8 +306,8 @@ def read_npz(path: str | Path, split: str) -> tuple[np.ndarray, np.ndarray | Non
       Images uint8 [N, H, H, C] and labels int32 [N], or None where the file has none.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if it holds no such arrays, or not such values; the message names file and key.
+      FileNotFoundError: there is no such file.
+      ValueError: it holds no such arrays, or not such values; the message names file and key.
     """
     path = Path(path)
     keys = npz_keys(path)

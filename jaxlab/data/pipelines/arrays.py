@@ -58,7 +58,7 @@ def train_pipeline(
       [b]}`, S = image_size; without "label" where the set has no labels.
 
     Raises:
-      ValueError: if an argument is out of range.
+      ValueError: an argument is out of range.
 
     Example:
       >>> from jaxlab.data import ImageSpec
@@ -110,7 +110,7 @@ def array_pipeline(
       A grain iterator (`get_state`, `set_state`) of `{name: [b, ...]}`.
 
     Raises:
-      ValueError: if an argument is out of range, or the arrays differ in length.
+      ValueError: an argument is out of range, or the arrays differ in length.
 
     Example:
       >>> batches = array_pipeline({"x": np.arange(4), "label": np.arange(4) * 2}, 2, seed=0)
@@ -239,7 +239,7 @@ def eval_batches(
       float32 [b]}`, mask 1 for images and 0 for filling; binarised pixels are 0 and 255.
 
     Raises:
-      ValueError: if an argument is out of range.
+      ValueError: an argument is out of range.
 
     Example:
       >>> from jaxlab.data import ImageSpec

@@ -27,14 +27,14 @@ def autoregressive_mask(
     smaller. A depthwise kernel sees its own channel at the centre unless `strict`.
 
     Args:
-        size: Kernel size, odd.
-        inputs, features: Channels in and out; one must divide the other.
-        depthwise: The kernel has one input channel per output channel.
-        strict: Hide the centre's own block.
-        mirror: Reverse the raster order of space.
+      size: kernel size, odd.
+      inputs, features: channels in and out; one must divide the other.
+      depthwise: the kernel has one input channel per output channel.
+      strict: hide the centre's own block.
+      mirror: reverse the raster order of space.
 
     Returns:
-        [size, size, inputs or 1, features] of 0 and 1.
+      [size, size, inputs or 1, features] of 0 and 1.
 
     >>> autoregressive_mask(3, 1, 1, depthwise=False, strict=True, mirror=False)[..., 0, 0]
     array([[1., 1., 1.],

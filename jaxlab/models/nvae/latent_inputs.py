@@ -18,11 +18,11 @@ def by_scale(counts: Sequence[int], arrays: Sequence[jax.Array]) -> list[Any]:
     """Stacks arrays of the first groups scale by scale, zeros for the groups beyond.
 
     Args:
-        counts: Groups of each scale, coarsest first.
-        arrays: Of the first groups, coarsest first; equal shapes within a scale.
+      counts: groups of each scale, coarsest first.
+      arrays: of the first groups, coarsest first; equal shapes within a scale.
 
     Returns:
-        For each scale [count, ...], None where it has none of the arrays.
+      For each scale [count, ...], None where it has none of the arrays.
 
     >>> stacks = by_scale((1, 2), [jnp.ones(1), jnp.ones(2)])
     >>> stacks[1].tolist()
@@ -44,13 +44,13 @@ def draw_noise(
     """Standard normal noise of every scale, from one draw with the key; zeros without one.
 
     Args:
-        counts: Groups of each scale, coarsest first.
-        shapes: (height, width, latents) of every group, coarsest first.
-        batch: Number of images.
-        key: Typed key or None.
+      counts: groups of each scale, coarsest first.
+      shapes: (height, width, latents) of every group, coarsest first.
+      batch: number of images.
+      key: typed key or None.
 
     Returns:
-        For each scale [count, batch, height, width, latents].
+      For each scale [count, batch, height, width, latents].
     """
     starts = np.cumsum([0, *counts[:-1]])
     sizes = [(count, *shapes[i]) for count, i in zip(counts, starts, strict=True)]
@@ -78,11 +78,11 @@ def group_inputs(
     """Inputs of the groups of each scale; see `NVAE.top_down` for the arguments.
 
     Args:
-        counts: Groups of each scale, coarsest first.
-        noise, features: For each scale, groups in front.
+      counts: groups of each scale, coarsest first.
+      noise, features: for each scale, groups in front.
 
     Returns:
-        A `GroupInput` a scale, its arrays with the scale's groups in front.
+      A `GroupInput` a scale, its arrays with the scale's groups in front.
     """
     total = sum(counts)
     inferred = 0 if features is None else total if num_inferred is None else num_inferred

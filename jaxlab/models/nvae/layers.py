@@ -191,10 +191,10 @@ def upsample_bilinear(x: jax.Array) -> jax.Array:
     `jax.image.resize` aligns pixel edges instead and gives other values.
 
     Args:
-        x: [batch, height, width, channels].
+      x: [batch, height, width, channels].
 
     Returns:
-        [batch, 2 height, 2 width, channels].
+      [batch, 2 height, 2 width, channels].
 
     >>> import jax.numpy as jnp
     >>> upsample_bilinear(jnp.array([0.0, 3.0]).reshape(1, 1, 2, 1))[0, 0, :, 0]

@@ -37,7 +37,7 @@ def compare(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
     count as one quantity each, the worst.
 
     Raises:
-        ValueError: If the file has no config, input, noise or weights, or weights do not fit.
+      ValueError: the file has no config, input, noise or weights, or weights do not fit.
     """
     _require(arrays, "config", "input/x")
     try:

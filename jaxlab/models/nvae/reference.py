@@ -51,13 +51,13 @@ def model_from_flags(flags: Mapping[str, Any], *, image_size: int | None = None)
     """The model that the reference builds from its command-line flags.
 
     Args:
-        flags: Flags by name, without dashes; what is missing has the reference's default, what is
-            not about the model is ignored. "groups_per_scale" (finest first), where given, must
-            agree with the flags that determine it.
-        image_size: Of the padded input; None takes it from the name of the data set.
+      flags: flags by name, without dashes; what is missing has the reference's default, what is
+        not about the model is ignored. "groups_per_scale" (finest first), where given, must
+        agree with the flags that determine it.
+      image_size: of the padded input; None takes it from the name of the data set.
 
     Raises:
-        ValueError: For values that contradict each other or are unknown.
+      ValueError: for values that contradict each other or are unknown.
     """
     flags = {**_DEFAULTS, **flags}
     if flags["num_preprocess_blocks"] != flags["num_postprocess_blocks"]:
@@ -295,14 +295,14 @@ def load_reference(arrays: Mapping[str, Any], flags: Mapping[str, Any]) -> tuple
     """Maps a reference state dict to a model and its variables.
 
     Args:
-        arrays: PyTorch name (optionally behind "state/" or "module.") to array.
-        flags: The reference's flags, see `model_from_flags`.
+      arrays: PyTorch name (optionally behind "state/" or "module.") to array.
+      flags: the reference's flags, see `model_from_flags`.
 
     Returns:
-        (model, {"params": ..., "batch_stats": ...}); the model keeps the reference's edge rule.
+      (model, {"params": ..., "batch_stats": ...}); the model keeps the reference's edge rule.
 
     Raises:
-        ValueError: Listing names that are missing, unexpected, or of another shape.
+      ValueError: listing names that are missing, unexpected, or of another shape.
     """
     arrays = canonical_names(arrays)
     model = model_from_flags(flags, image_size=_image_size(arrays, flags))
@@ -371,8 +371,8 @@ def read_checkpoint(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Reads a reference `checkpoint.pt` into (arrays, flags); needs torch.
 
     Raises:
-        ImportError: Without torch.
-        ValueError: If the file cannot be read, or has no "state_dict" or no "args".
+      ImportError: without torch.
+      ValueError: the file cannot be read, or has no "state_dict" or no "args".
     """
     try:
         import torch  # pyright: ignore[reportMissingImports]

@@ -20,10 +20,10 @@ def stack_matrices(kernels: Any) -> dict[str, jax.Array]:
     """Groups convolution kernels by matrix shape, so that each shape iterates in one batch.
 
     Args:
-        kernels: Tree of effective kernels [..., k, k, in, out] (the collection "kernels").
+      kernels: tree of effective kernels [..., k, k, in, out] (the collection "kernels").
 
     Returns:
-        {"RxC": [count, R, C]}, R = k k in, C = out, in tree order.
+      {"RxC": [count, R, C]}, R = k k in, C = out, in tree order.
     """
     grouped: dict[str, list[jax.Array]] = {}
     for kernel in jax.tree.leaves(kernels):
@@ -73,15 +73,15 @@ def spectral_penalty(
     u and v come from power iteration and carry no gradient; the value is differentiated in W.
 
     Args:
-        kernels: Tree of effective kernels [..., k, k, in, out], as used in this forward pass.
-        vectors: From `init_spectral` or the previous call.
-        iterations: Power iterations.
+      kernels: tree of effective kernels [..., k, k, in, out], as used in this forward pass.
+      vectors: from `init_spectral` or the previous call.
+      iterations: power iterations.
 
     Returns:
-        The sum, and the vectors to start from next time.
+      The sum, and the vectors to start from next time.
 
     Raises:
-        ValueError: If the vectors belong to other kernels.
+      ValueError: the vectors belong to other kernels.
 
     >>> import jax
     >>> kernels = {"a": jnp.diag(jnp.array([3.0, 1.0])).reshape(1, 1, 2, 2)}
@@ -106,7 +106,7 @@ def batch_norm_penalty(params: Any) -> jax.Array:
     """Sum over batch norms of the largest |scale|; at initialisation the number of batch norms.
 
     Args:
-        params: Parameter tree in which a batch norm's factor is the leaf "scale", [..., channels].
+      params: parameter tree in which a batch norm's factor is the leaf "scale", [..., channels].
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     scales = [leaf for path, leaf in leaves if jax.tree_util.keystr(path[-1:]) == "['scale']"]

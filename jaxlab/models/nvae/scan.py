@@ -49,10 +49,10 @@ def rematerialised(block: type[nn.Module], remat: str, *, train_at: int, loop: b
     """`block` under a policy of `REMAT`.
 
     Args:
-        block: Module class.
-        remat: Name of the policy.
-        train_at: Position of the static argument `train`, counted from self.
-        loop: The block is the body of a loop, in which nothing can undo the recomputation.
+      block: module class.
+      remat: name of the policy.
+      train_at: position of the static argument `train`, counted from self.
+      loop: the block is the body of a loop, in which nothing can undo the recomputation.
     """
     if remat == "none":
         return block
@@ -65,13 +65,13 @@ def repeated(
     """`length` blocks one after the other: `module(carry, *inputs, train)` -> `(carry, outputs)`.
 
     Args:
-        block: Module class whose call takes and returns as above; `train` is its last argument.
-        length: Number of blocks.
-        scan: One loop on the device; otherwise unrolled.
-        remat: Name in `REMAT`.
-        in_axes: Of each input and of train: 0 where it is stacked, one entry a block, else
-            `flax.linen.broadcast`.
-        **kwargs: Arguments of the block.
+      block: module class whose call takes and returns as above; `train` is its last argument.
+      length: number of blocks.
+      scan: one loop on the device; otherwise unrolled.
+      remat: name in `REMAT`.
+      in_axes: of each input and of train: 0 where it is stacked, one entry a block, else
+        `flax.linen.broadcast`.
+      **kwargs: arguments of the block.
     """
     loop = is_loop(length, scan)
     block = rematerialised(block, remat, train_at=len(in_axes) + 1, loop=loop)

@@ -23,10 +23,10 @@ def summary(model: NVAE) -> str:
     """Describes a model: its latent groups, and the parameters of each part of the paper's figure.
 
     Args:
-        model: The model; nothing is allocated.
+      model: the model; nothing is allocated.
 
     Returns:
-        A table of several lines.
+      A table of several lines.
 
     >>> model = NVAE(8, groups=(1,), latents=2, enc_channels=4, dec_channels=4, blocks=1)
     >>> print(summary(model).splitlines()[0])
