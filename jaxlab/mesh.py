@@ -44,8 +44,9 @@ def make_mesh(devices: Sequence[Any] | None = None, *, fsdp: int = 1) -> Mesh:
     Raises:
       ValueError: `fsdp` does not divide the number of devices.
 
-    >>> dict(make_mesh(jax.devices()[:1]).shape)
-    {'data': 1, 'fsdp': 1}
+    Example:
+      >>> dict(make_mesh(jax.devices()[:1]).shape)
+      {'data': 1, 'fsdp': 1}
     """
     devices = jax.devices() if devices is None else devices
     if fsdp < 1 or len(devices) % fsdp:
@@ -58,8 +59,9 @@ def make_mesh(devices: Sequence[Any] | None = None, *, fsdp: int = 1) -> Mesh:
 def one_device_each() -> Mesh:
     """Makes a mesh of the first device of every process, for what one device computes.
 
-    >>> one_device_each().size == jax.process_count()
-    True
+    Example:
+      >>> one_device_each().size == jax.process_count()
+      True
     """
     first = {device.process_index: device for device in reversed(jax.devices())}
     return make_mesh([first[index] for index in sorted(first)])
@@ -78,9 +80,10 @@ def state_sharding(mesh: Mesh, state: Any) -> Any:
     Returns:
       The same tree of shardings.
 
-    >>> mesh = make_mesh(jax.devices()[:1])
-    >>> state_sharding(mesh, {"w": np.zeros((3, 3))})["w"].is_fully_replicated
-    True
+    Example:
+      >>> mesh = make_mesh(jax.devices()[:1])
+      >>> state_sharding(mesh, {"w": np.zeros((3, 3))})["w"].is_fully_replicated
+      True
     """
     parts = mesh.shape[STATE_AXIS]
 
@@ -127,8 +130,9 @@ def shard_batch(mesh: Mesh | None, host_batch: Any) -> Any:
     Raises:
       ValueError: b is not a multiple of the number of this process's devices in the mesh.
 
-    >>> shard_batch(make_mesh(jax.devices()[:1]), {"x": np.zeros((4, 2))})["x"].shape
-    (4, 2)
+    Example:
+      >>> shard_batch(make_mesh(jax.devices()[:1]), {"x": np.zeros((4, 2))})["x"].shape
+      (4, 2)
     """
     if mesh is None:
         return jax.device_put(host_batch)
@@ -156,8 +160,9 @@ def place(tree: Any, shardings: Any) -> Any:
     Returns:
       The same tree of new arrays.
 
-    >>> place(np.ones(2), replicated(make_mesh(jax.devices()[:1]))).is_fully_replicated
-    True
+    Example:
+      >>> place(np.ones(2), replicated(make_mesh(jax.devices()[:1]))).is_fully_replicated
+      True
     """
     if jax.process_count() == 1:
         return jax.device_put(tree, shardings)
@@ -178,8 +183,9 @@ def place(tree: Any, shardings: Any) -> Any:
 def this_process() -> dict[str, int]:
     """Which process this is, as the pipelines of `jaxlab.data` take it.
 
-    >>> this_process()
-    {'process_index': 0, 'process_count': 1}
+    Example:
+      >>> this_process()
+      {'process_index': 0, 'process_count': 1}
     """
     return {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
@@ -308,8 +314,9 @@ def in_process_0(make: Callable[[], T]) -> T:
       InputError: in the other processes, where `make` raised an error of the user's.
       RuntimeError: likewise, for any other error.
 
-    >>> in_process_0(lambda: {"steps": 3})
-    {'steps': 3}
+    Example:
+      >>> in_process_0(lambda: {"steps": 3})
+      {'steps': 3}
     """
     if jax.process_count() == 1:
         return make()

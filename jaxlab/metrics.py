@@ -118,14 +118,15 @@ class MetricsWriter:
       workdir: folder of the run; made if missing.
       tensorboard: also write TensorBoard events under `workdir/tensorboard`; needs tensorboardX.
 
-    >>> import tempfile
-    >>> folder = tempfile.mkdtemp()
-    >>> with MetricsWriter(folder) as writer:
-    ...     writer.write(1, {"loss": 2.5})
-    ...     writer.write(2, {"loss": 1.5})
-    ...     writer.truncate(1)
-    >>> read_metrics(folder)
-    [{'step': 1, 'loss': 2.5}]
+    Example:
+      >>> import tempfile
+      >>> folder = tempfile.mkdtemp()
+      >>> with MetricsWriter(folder) as writer:
+      ...     writer.write(1, {"loss": 2.5})
+      ...     writer.write(2, {"loss": 1.5})
+      ...     writer.truncate(1)
+      >>> read_metrics(folder)
+      [{'step': 1, 'loss': 2.5}]
     """
 
     def __init__(self, workdir: epath.PathLike, *, tensorboard: bool = False):

@@ -27,9 +27,10 @@ def medians(runs: Mapping[Name, Callable[[], object]], repeats: int) -> dict[Nam
     Raises:
       ValueError: `repeats` is below 1.
 
-    >>> found = medians({"sum": lambda: sum(range(1000)), "nothing": lambda: None}, 3)
-    >>> found["sum"] > found["nothing"] > 0
-    True
+    Example:
+      >>> found = medians({"sum": lambda: sum(range(1000)), "nothing": lambda: None}, 3)
+      >>> found["sum"] > found["nothing"] > 0
+      True
     """
     if repeats < 1:
         raise InputError(f"repeats is {repeats}, must be at least 1")

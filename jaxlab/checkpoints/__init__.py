@@ -77,14 +77,15 @@ class Checkpointer:
       ValueError: an argument is out of range; another process writes to the folder; or the folder's
         name is one below which orbax writes what it cannot read.
 
-    >>> import tempfile, jax.numpy as jnp
-    >>> saved = Checkpointer(tempfile.mkdtemp(), keep_latest=2, best_metric="loss")
-    >>> for step, loss in ((1, 0.5), (2, 0.9), (3, 0.8), (4, 0.7)):
-    ...     saved.save({"step": jnp.int32(step), "w": jnp.ones(2) * step}, metrics={"loss": loss})
-    >>> saved.steps, saved.best_step
-    ([1, 3, 4], 1)
-    >>> saved.restore_latest({"step": jnp.int32(0), "w": jnp.zeros(2)})["w"]
-    Array([4., 4.], dtype=float32)
+    Example:
+      >>> import tempfile, jax.numpy as jnp
+      >>> saved = Checkpointer(tempfile.mkdtemp(), keep_latest=2, best_metric="loss")
+      >>> for step, loss in ((1, 0.5), (2, 0.9), (3, 0.8), (4, 0.7)):
+      ...     saved.save({"step": jnp.int32(step), "w": jnp.ones(2) * step}, metrics={"loss": loss})
+      >>> saved.steps, saved.best_step
+      ([1, 3, 4], 1)
+      >>> saved.restore_latest({"step": jnp.int32(0), "w": jnp.zeros(2)})["w"]
+      Array([4., 4.], dtype=float32)
     """
 
     def __init__(

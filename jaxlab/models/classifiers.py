@@ -80,10 +80,11 @@ class MLP(nn.Module):
       head: "linear" or "cosine".
       use_bias: whether layers have biases.
 
-    >>> model = MLP(num_classes=3, features=(8,))
-    >>> params, state = init_variables(model, jax.random.key(0), jnp.zeros((1, 2, 2)))
-    >>> model.apply({"params": params}, jnp.zeros((5, 2, 2))).shape
-    (5, 3)
+    Example:
+      >>> model = MLP(num_classes=3, features=(8,))
+      >>> params, state = init_variables(model, jax.random.key(0), jnp.zeros((1, 2, 2)))
+      >>> model.apply({"params": params}, jnp.zeros((5, 2, 2))).shape
+      (5, 3)
     """
 
     num_classes: int
@@ -146,10 +147,11 @@ class ResNet(nn.Module):
       norm: "none", "batch" or "layer".
       head: "linear" or "cosine".
 
-    >>> model = ResNet(num_classes=3, widths=(4, 8))
-    >>> params, state = init_variables(model, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-    >>> model.apply({"params": params, **state}, jnp.zeros((5, 8, 8, 1))).shape
-    (5, 3)
+    Example:
+      >>> model = ResNet(num_classes=3, widths=(4, 8))
+      >>> params, state = init_variables(model, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+      >>> model.apply({"params": params, **state}, jnp.zeros((5, 8, 8, 1))).shape
+      (5, 3)
     """
 
     num_classes: int
@@ -185,8 +187,9 @@ def make_classifier(kind: str, num_classes: int, **kwargs: Any) -> MLP | ResNet:
     Raises:
       ValueError: an unknown kind, a field that it does not have, or one out of range.
 
-    >>> make_classifier("mlp", 10, features=(32,)).features
-    (32,)
+    Example:
+      >>> make_classifier("mlp", 10, features=(32,)).features
+      (32,)
     """
     if kind not in MODELS:
         raise InputError(f"model is {kind!r}, must be one of {tuple(MODELS)}")
@@ -229,9 +232,10 @@ def init_variables(model: MLP | ResNet, key: jax.Array, x: jax.Array) -> tuple[A
 def kernels(params: Any) -> list[jax.Array]:
     """Returns the kernels of an `MLP` from input to output, [in, out] each.
 
-    >>> params, _ = init_variables(MLP(3, (8,)), jax.random.key(0), jnp.zeros((1, 4)))
-    >>> [k.shape for k in kernels(params)]
-    [(4, 8), (8, 3)]
+    Example:
+      >>> params, _ = init_variables(MLP(3, (8,)), jax.random.key(0), jnp.zeros((1, 4)))
+      >>> [k.shape for k in kernels(params)]
+      [(4, 8), (8, 3)]
     """
     layers = sorted((n for n in params if n.startswith("layer_")), key=lambda n: int(n[6:]))
     return [params[name]["kernel"] for name in (*layers, "head")]

@@ -23,9 +23,10 @@ def row_product(x: jax.Array, kernel: jax.Array, **kwargs) -> jax.Array:
     Returns:
       [..., out].
 
-    >>> import jax.numpy as jnp
-    >>> row_product(jnp.ones((2, 1, 3)), jnp.ones((3, 1))).tolist()
-    [[[3.0]], [[3.0]]]
+    Example:
+      >>> import jax.numpy as jnp
+      >>> row_product(jnp.ones((2, 1, 3)), jnp.ones((3, 1))).tolist()
+      [[[3.0]], [[3.0]]]
     """
     rows = x.reshape(-1, x.shape[-1])
     flat = jax.lax.dot_general(rows, kernel, (((1,), (0,)), ((), ())), **kwargs)

@@ -43,14 +43,15 @@ def flood_updates(level: ArrayLike) -> optax.GradientTransformationExtraArgs:
     Raises:
       ValueError: level is negative, not finite or no scalar; later, value is missing or no scalar.
 
-    >>> tx = optax.chain(flood_updates(0.5), optax.sgd(1.0))
-    >>> state = tx.init(jnp.zeros(1))
-    >>> for loss in (1.0, 0.5, 0.25):
-    ...     updates, state = tx.update(jnp.ones(1), state, value=loss)
-    ...     print(float(updates[0]))
-    -1.0
-    -1.0
-    1.0
+    Example:
+      >>> tx = optax.chain(flood_updates(0.5), optax.sgd(1.0))
+      >>> state = tx.init(jnp.zeros(1))
+      >>> for loss in (1.0, 0.5, 0.25):
+      ...     updates, state = tx.update(jnp.ones(1), state, value=loss)
+      ...     print(float(updates[0]))
+      -1.0
+      -1.0
+      1.0
 
     Source: Ishida et al., 2020, arXiv:2002.08709.
     """
@@ -114,14 +115,15 @@ def alternating_rates(
     Raises:
       ValueError: a rate is negative or not finite.
 
-    >>> tx = alternating_rates(0.1, 0.05)
-    >>> state = tx.init(jnp.zeros(1))
-    >>> for _ in range(3):
-    ...     updates, state = tx.update(jnp.ones(1), state)
-    ...     print(updates)
-    [-0.1]
-    [0.05]
-    [-0.1]
+    Example:
+      >>> tx = alternating_rates(0.1, 0.05)
+      >>> state = tx.init(jnp.zeros(1))
+      >>> for _ in range(3):
+      ...     updates, state = tx.update(jnp.ones(1), state)
+      ...     print(updates)
+      [-0.1]
+      [0.05]
+      [-0.1]
 
     Source: kexue.fm/archives/7643, whose author advises the explicit penalty
     (`regularizers.gradient_norm_penalty`) instead; Backstitch is Wang et al., Interspeech 2017.

@@ -72,11 +72,12 @@ def add_penalty(
       ValueError: strength is negative; later, `params` is None, R is not scalar, or the mask does
         not fit or selects nothing.
 
-    >>> from jaxlab import regularizers
-    >>> tx = optax.chain(add_penalty(regularizers.l2, 0.1), optax.sgd(1.0))
-    >>> params = jnp.array([1.0, -2.0])
-    >>> print(tx.update(jnp.zeros(2), tx.init(params), params)[0])
-    [-0.1  0.2]
+    Example:
+      >>> from jaxlab import regularizers
+      >>> tx = optax.chain(add_penalty(regularizers.l2, 0.1), optax.sgd(1.0))
+      >>> params = jnp.array([1.0, -2.0])
+      >>> print(tx.update(jnp.zeros(2), tx.init(params), params)[0])
+      [-0.1  0.2]
     """
     _check_rate("strength", strength)
 
@@ -130,11 +131,12 @@ def add_weissi(
       ValueError: a strength is negative; later, `params` is None, or a mask does not fit or
         selects nothing.
 
-    >>> params = {"w": jnp.array([[3.0, 4.0]]), "b": jnp.array([5.0])}
-    >>> tx = add_weissi(1.0)
-    >>> updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
-    >>> print(updates["w"], updates["b"])
-    [[0.12 0.16]] [0.]
+    Example:
+      >>> params = {"w": jnp.array([[3.0, 4.0]]), "b": jnp.array([5.0])}
+      >>> tx = add_weissi(1.0)
+      >>> updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+      >>> print(updates["w"], updates["b"])
+      [[0.12 0.16]] [0.]
 
     Source: Liu, Cui & Chan, 2020, arXiv:2008.02965; kexue.fm/archives/7681.
     """
@@ -196,11 +198,12 @@ def weissi_decay(
       ValueError: a number is negative; later, `params` is None, or a mask does not fit or selects
         nothing.
 
-    >>> params = jnp.array([[3.0, 4.0]])
-    >>> tx = weissi_decay(8.0, learning_rate=1.0)
-    >>> updates, _ = tx.update(jnp.zeros((1, 2)), tx.init(params), params)
-    >>> print(f"{jnp.sum((params + updates) ** 2):.4f}")
-    9.0000
+    Example:
+      >>> params = jnp.array([[3.0, 4.0]])
+      >>> tx = weissi_decay(8.0, learning_rate=1.0)
+      >>> updates, _ = tx.update(jnp.zeros((1, 2)), tx.init(params), params)
+      >>> print(f"{jnp.sum((params + updates) ** 2):.4f}")
+      9.0000
 
     Source: the flow of the first term of arXiv:2008.02965.
 
@@ -277,11 +280,12 @@ def adamw_weissi(
     Raises:
       ValueError: see `weissi_decay` and `add_weissi`.
 
-    >>> params = jnp.array([[3.0, 4.0]])
-    >>> tx = adamw_weissi(0.5, log_norm=16.0)
-    >>> updates, _ = tx.update(jnp.zeros((1, 2)), tx.init(params), params)
-    >>> print(f"{jnp.sum((params + updates) ** 2):.4f}")
-    9.0000
+    Example:
+      >>> params = jnp.array([[3.0, 4.0]])
+      >>> tx = adamw_weissi(0.5, log_norm=16.0)
+      >>> updates, _ = tx.update(jnp.zeros((1, 2)), tx.init(params), params)
+      >>> print(f"{jnp.sum((params + updates) ** 2):.4f}")
+      9.0000
 
     Source: kexue.fm/archives/7681; Loshchilov & Hutter, 2019, arXiv:1711.05101.
     """

@@ -29,11 +29,12 @@ def sharpness_aware(
     Raises:
       ValueError: radius is negative or not finite; later, `grad_fn` is missing.
 
-    >>> grad = jax.grad(lambda w: 0.5 * w**2)
-    >>> tx = sharpness_aware(optax.sgd(1.0), 0.5)
-    >>> w = jnp.float32(2.0)
-    >>> print(tx.update(grad(w), tx.init(w), w, grad_fn=lambda w, _: grad(w))[0])
-    -2.5
+    Example:
+      >>> grad = jax.grad(lambda w: 0.5 * w**2)
+      >>> tx = sharpness_aware(optax.sgd(1.0), 0.5)
+      >>> w = jnp.float32(2.0)
+      >>> print(tx.update(grad(w), tx.init(w), w, grad_fn=lambda w, _: grad(w))[0])
+      -2.5
 
     Source: Foret et al., 2021, arXiv:2010.01412.
     """

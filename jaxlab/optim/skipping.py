@@ -60,16 +60,17 @@ def skip_large_updates(
     Raises:
       ValueError: an argument is out of range.
 
-    >>> tx = skip_large_updates(optax.sgd(1.0), factor=3.0, warmup_steps=2)
-    >>> state = tx.init(jnp.zeros(1))
-    >>> for g in (1.0, 1.0, 100.0, jnp.nan, 2.0):
-    ...     update, state = tx.update(jnp.array([g]), state)
-    ...     print(float(update[0]), int(state.skipped_in_a_row))
-    -1.0 0
-    -1.0 0
-    0.0 1
-    0.0 2
-    -2.0 0
+    Example:
+      >>> tx = skip_large_updates(optax.sgd(1.0), factor=3.0, warmup_steps=2)
+      >>> state = tx.init(jnp.zeros(1))
+      >>> for g in (1.0, 1.0, 100.0, jnp.nan, 2.0):
+      ...     update, state = tx.update(jnp.array([g]), state)
+      ...     print(float(update[0]), int(state.skipped_in_a_row))
+      -1.0 0
+      -1.0 0
+      0.0 1
+      0.0 2
+      -2.0 0
 
     Departures: the published very deep VAE code skips above a fixed norm, which can freeze training
     for ever once norms stay above it; here the limit follows the norms.

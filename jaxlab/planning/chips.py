@@ -38,8 +38,9 @@ CHIPS = {
 def chip_of(device_kind: str) -> Chip | None:
     """Returns the chip of a device kind, or None where nothing is known of it.
 
-    >>> chip = chip_of("TPU v5 lite")
-    >>> chip.name, round(chip.clock / 1e9, 1)
-    ('v5e', 1.5)
+    Example:
+      >>> chip = chip_of("TPU v5 lite")
+      >>> chip.name, round(chip.clock / 1e9, 1)
+      ('v5e', 1.5)
     """
     return CHIPS.get(device_kind)

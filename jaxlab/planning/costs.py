@@ -65,9 +65,10 @@ def compile_step(lowered: Any) -> Any:
 def memory(compiled: Any) -> Memory:
     """Returns what a compiled program holds on each device.
 
-    >>> import jax.numpy as jnp
-    >>> memory(jax.jit(lambda x: x + 1).lower(jnp.ones(1000)).compile()).argument
-    4000
+    Example:
+      >>> import jax.numpy as jnp
+      >>> memory(jax.jit(lambda x: x + 1).lower(jnp.ones(1000)).compile()).argument
+      4000
     """
     found = compiled.memory_analysis()
     return Memory(
@@ -90,10 +91,11 @@ def matmul_flops(jaxpr: Any) -> int:
     Args:
       jaxpr: `jax.jit(f).trace(...).jaxpr`.
 
-    >>> import jax.numpy as jnp
-    >>> step = lambda x, w: jax.lax.scan(lambda x, w: (x @ w, None), x, w)[0]
-    >>> matmul_flops(jax.jit(step).trace(jnp.ones((4, 8)), jnp.ones((10, 8, 8))).jaxpr)
-    5120
+    Example:
+      >>> import jax.numpy as jnp
+      >>> step = lambda x, w: jax.lax.scan(lambda x, w: (x @ w, None), x, w)[0]
+      >>> matmul_flops(jax.jit(step).trace(jnp.ones((4, 8)), jnp.ones((10, 8, 8))).jaxpr)
+      5120
     """
     if isinstance(jaxpr, core.ClosedJaxpr):
         jaxpr = jaxpr.jaxpr

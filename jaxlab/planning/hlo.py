@@ -73,11 +73,12 @@ def totals(text: str) -> Totals:
     Args:
       text: `compiled.as_text()`.
 
-    >>> import jax, jax.numpy as jnp
-    >>> run = lambda x: jax.lax.fori_loop(0, 5, lambda i, x: jnp.sin(x), x)
-    >>> found = totals(jax.jit(run).lower(jnp.ones(1000)).compile().as_text())
-    >>> 5 * 8000 <= found.bytes <= 7 * 8000, found.collectives
-    (True, {})
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> run = lambda x: jax.lax.fori_loop(0, 5, lambda i, x: jnp.sin(x), x)
+      >>> found = totals(jax.jit(run).lower(jnp.ones(1000)).compile().as_text())
+      >>> 5 * 8000 <= found.bytes <= 7 * 8000, found.collectives
+      (True, {})
     """
     computations, entry = _parse(text)
     moved = cycles = unknown = 0
@@ -203,8 +204,9 @@ def _sizes(shape: str, *, everywhere: bool = False, filled: bool = True) -> list
 def _elements(dims: str, layout: str) -> int:
     """Elements of an array, those that fill up the tiles of its layout included.
 
-    >>> _elements("16,3,10", "{2,1,0:T(4,128)}") == 16 * 4 * 128
-    True
+    Example:
+      >>> _elements("16,3,10", "{2,1,0:T(4,128)}") == 16 * 4 * 128
+      True
     """
     sizes = [int(dim) for dim in dims.split(",") if dim]
     tile = re.match(r"\{([\d,]+):T\(([\d,]+)\)", layout)

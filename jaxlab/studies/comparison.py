@@ -27,8 +27,9 @@ def key_of(setting: Mapping[str, Any]) -> str:
     Args:
       setting: JSON-able; all that the record depends on, steps and seeds included.
 
-    >>> key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
-    True
+    Example:
+      >>> key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+      True
     """
     text = json.dumps(setting, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -187,8 +188,9 @@ def lowest(values: ArrayLike) -> int | None:
     Returns:
       The first such index; None where no value is finite.
 
-    >>> lowest([float("nan"), 0.3, 0.2, -float("inf")]), lowest([float("nan")])
-    (2, None)
+    Example:
+      >>> lowest([float("nan"), 0.3, 0.2, -float("inf")]), lowest([float("nan")])
+      (2, None)
     """
     values = np.asarray(values, np.float64)
     finite = np.isfinite(values)
@@ -220,9 +222,10 @@ def paired(ours: np.ndarray, baseline: np.ndarray, *, level: float = 0.95) -> tu
     Returns:
       (mean, half): half is NaN for one pair, which has no spread, and both are for none.
 
-    >>> mean, half = paired(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, 0.0]))
-    >>> round(mean, 3), round(half, 3)  # t(0.975, 2) / sqrt(3) = 2.484
-    (2.0, 2.484)
+    Example:
+      >>> mean, half = paired(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, 0.0]))
+      >>> round(mean, 3), round(half, 3)  # t(0.975, 2) / sqrt(3) = 2.484
+      (2.0, 2.484)
     """
     if ours.shape != baseline.shape or ours.ndim != 1:
         raise InputError(f"shapes are {ours.shape} and {baseline.shape}, must be equal vectors")
@@ -238,8 +241,9 @@ def paired(ours: np.ndarray, baseline: np.ndarray, *, level: float = 0.95) -> tu
 def percent(values: ArrayLike) -> str:
     """Shares in %, mean ± standard error over seeds; one seed has no ±, and none is a dash.
 
-    >>> percent([0.5, 0.7]), percent([0.5]), percent([])
-    ('60.00 ± 10.00', '50.00', '-')
+    Example:
+      >>> percent([0.5, 0.7]), percent([0.5]), percent([])
+      ('60.00 ± 10.00', '50.00', '-')
     """
     values = 100 * np.asarray(values, np.float64)
     spread = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
@@ -249,8 +253,9 @@ def percent(values: ArrayLike) -> str:
 def percent_difference(ours: ArrayLike, baseline: ArrayLike) -> str:
     """The paired difference of shares in %, with its interval where there are several seeds.
 
-    >>> percent_difference([0.5, 0.7], [0.4, 0.6])
-    '+10.00 (95 %: ± 0.00)'
+    Example:
+      >>> percent_difference([0.5, 0.7], [0.4, 0.6])
+      '+10.00 (95 %: ± 0.00)'
     """
     ours, baseline = np.asarray(ours, np.float64), np.asarray(baseline, np.float64)
     mean, half = paired(100 * ours, 100 * baseline)

@@ -62,18 +62,19 @@ class Program:
         "map" runs them one after the other inside the program, which pays where one seed already
         fills the machine (convolutions on CPU).
 
-    >>> import jax.numpy as jnp
-    >>> run = lambda hyper, context: Run(
-    ...     init=lambda key: jnp.float32(0.0),
-    ...     step=lambda w, batch: (w + hyper["rate"] * batch["x"].mean(), {}),
-    ...     evaluate=lambda w: {"w": w}, finish=lambda w: {})
-    >>> data = {"x": jnp.ones((2, 4))}  # two seeds, four examples each
-    >>> for p in Program(run).train({"rate": 0.5}, {"train": data}, seeds=[0, 1], num_steps=4,
-    ...                             batch_size=2, eval_every=2):
-    ...     print(p.step, p.figures["w"])
-    0 [0. 0.]
-    2 [1. 1.]
-    4 [2. 2.]
+    Example:
+      >>> import jax.numpy as jnp
+      >>> run = lambda hyper, context: Run(
+      ...     init=lambda key: jnp.float32(0.0),
+      ...     step=lambda w, batch: (w + hyper["rate"] * batch["x"].mean(), {}),
+      ...     evaluate=lambda w: {"w": w}, finish=lambda w: {})
+      >>> data = {"x": jnp.ones((2, 4))}  # two seeds, four examples each
+      >>> for p in Program(run).train({"rate": 0.5}, {"train": data}, seeds=[0, 1], num_steps=4,
+      ...                             batch_size=2, eval_every=2):
+      ...     print(p.step, p.figures["w"])
+      0 [0. 0.]
+      2 [1. 1.]
+      4 [2. 2.]
     """
 
     def __init__(self, make_run: Callable[[Any, Any], Run], *, seeds: str = "vmap"):

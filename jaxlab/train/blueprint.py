@@ -27,20 +27,21 @@ class Blueprint:
 
     A step lowered without one parameter in memory:
 
-    >>> import jax.numpy as jnp, optax
-    >>> from jaxlab import train
-    >>> loss = lambda params, model_state, batch, *, key, step: (
-    ...     jnp.mean((batch["x"] @ params) ** 2), (model_state, {}))
-    >>> tx = optax.sgd(0.1)
-    >>> run = train.Blueprint(
-    ...     lambda: train.create_state(lambda key: (jnp.ones(3), {}), tx, key=jax.random.key(0)),
-    ...     train.make_train_step(loss, tx), {"x": jax.ShapeDtypeStruct((8, 3), "float32")},
-    ...     num_steps=100, batch_size=8)
-    >>> state, batch = run.arguments()
-    >>> state.params
-    ShapeDtypeStruct(shape=(3,), dtype=float32)
-    >>> run.step.lower(state, batch).cost_analysis()["flops"] > 2 * 8 * 3
-    True
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from jaxlab import train
+      >>> loss = lambda params, model_state, batch, *, key, step: (
+      ...     jnp.mean((batch["x"] @ params) ** 2), (model_state, {}))
+      >>> tx = optax.sgd(0.1)
+      >>> run = train.Blueprint(
+      ...     lambda: train.create_state(lambda key: (jnp.ones(3), {}), tx, key=jax.random.key(0)),
+      ...     train.make_train_step(loss, tx), {"x": jax.ShapeDtypeStruct((8, 3), "float32")},
+      ...     num_steps=100, batch_size=8)
+      >>> state, batch = run.arguments()
+      >>> state.params
+      ShapeDtypeStruct(shape=(3,), dtype=float32)
+      >>> run.step.lower(state, batch).cost_analysis()["flops"] > 2 * 8 * 3
+      True
     """
 
     create_state: Callable[..., Any]

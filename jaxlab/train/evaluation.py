@@ -30,11 +30,12 @@ def make_eval_step(
       compared with the mean. Examples with `batch["mask"] == 0` (padding) do not count, whatever
       their values; without "mask" all do.
 
-    >>> step = make_eval_step(lambda params, model_state, batch, *, key: {"x": batch["x"]})
-    >>> batch = {"x": jnp.array([1.0, 3.0, 9.0]), "mask": jnp.array([1, 1, 0])}
-    >>> sums = step({}, {}, batch, jax.random.key(0))
-    >>> [float(v) for v in sums["x"]], float(sums["count"])
-    ([2.0, 0.0, 2.0], 2.0)
+    Example:
+      >>> step = make_eval_step(lambda params, model_state, batch, *, key: {"x": batch["x"]})
+      >>> batch = {"x": jnp.array([1.0, 3.0, 9.0]), "mask": jnp.array([1, 1, 0])}
+      >>> sums = step({}, {}, batch, jax.random.key(0))
+      >>> [float(v) for v in sums["x"]], float(sums["count"])
+      ([2.0, 0.0, 2.0], 2.0)
     """
 
     def step_fn(params, model_state, batch, key):
@@ -87,11 +88,12 @@ def evaluate(
     Raises:
       ValueError: there is no example to average.
 
-    >>> step = make_eval_step(lambda params, model_state, batch, *, key: {"x": batch["x"]})
-    >>> batches = [{"x": jnp.array([1.0, 2.0])}, {"x": jnp.array([3.0, 6.0])}]
-    >>> means = evaluate(step, {}, {}, batches, key=jax.random.key(0))
-    >>> {name: round(value, 3) for name, value in means.items()}
-    {'x': 3.0, 'x_se': 1.08}
+    Example:
+      >>> step = make_eval_step(lambda params, model_state, batch, *, key: {"x": batch["x"]})
+      >>> batches = [{"x": jnp.array([1.0, 2.0])}, {"x": jnp.array([3.0, 6.0])}]
+      >>> means = evaluate(step, {}, {}, batches, key=jax.random.key(0))
+      >>> {name: round(value, 3) for name, value in means.items()}
+      {'x': 3.0, 'x_se': 1.08}
     """
     count = 0.0
     merged: dict[str, tuple[float, float]] = {}  # sum, and squares about the mean, so far

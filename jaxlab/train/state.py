@@ -58,10 +58,11 @@ def create_state(
     Raises:
       ValueError: `key` is a legacy uint32 key.
 
-    >>> state = create_state(lambda key: ({"w": jnp.ones(2)}, {}), optax.sgd(0.1),
-    ...                      key=jax.random.key(0))
-    >>> int(state.step), state.ema_params["w"]
-    (0, Array([1., 1.], dtype=float32))
+    Example:
+      >>> state = create_state(lambda key: ({"w": jnp.ones(2)}, {}), optax.sgd(0.1),
+      ...                      key=jax.random.key(0))
+      >>> int(state.step), state.ema_params["w"]
+      (0, Array([1., 1.], dtype=float32))
     """
     _check_key(key)
 
@@ -105,9 +106,10 @@ def state_from_params(
     Raises:
       ValueError: `key` is a legacy uint32 key.
 
-    >>> state = state_from_params({"w": jnp.ones(2)}, optax.sgd(0.1), key=jax.random.key(0))
-    >>> int(state.step), state.params["w"], state.ema_params
-    (0, Array([1., 1.], dtype=float32), None)
+    Example:
+      >>> state = state_from_params({"w": jnp.ones(2)}, optax.sgd(0.1), key=jax.random.key(0))
+      >>> int(state.step), state.params["w"], state.ema_params
+      (0, Array([1., 1.], dtype=float32), None)
     """
     _check_key(key)
     params = jax.tree.map(jnp.copy, params)

@@ -67,14 +67,15 @@ def make_train_step(
       ValueError: an argument is out of range; later, the state changes its form, or
         `optax.MultiSteps` is around `optim.sharpness_aware`.
 
-    >>> from jaxlab.train import create_state
-    >>> loss = lambda params, model_state, batch, *, key, step: (
-    ...     jnp.mean((params * batch["x"]) ** 2), (model_state, {}))
-    >>> tx = optax.sgd(0.25)
-    >>> state = create_state(lambda key: (jnp.float32(2.0), {}), tx, key=jax.random.key(0))
-    >>> state, metrics = make_train_step(loss, tx)(state, {"x": jnp.ones(4)})
-    >>> float(metrics["loss"]), float(metrics["grad_norm"]), float(state.params)
-    (4.0, 4.0, 1.0)
+    Example:
+      >>> from jaxlab.train import create_state
+      >>> loss = lambda params, model_state, batch, *, key, step: (
+      ...     jnp.mean((params * batch["x"]) ** 2), (model_state, {}))
+      >>> tx = optax.sgd(0.25)
+      >>> state = create_state(lambda key: (jnp.float32(2.0), {}), tx, key=jax.random.key(0))
+      >>> state, metrics = make_train_step(loss, tx)(state, {"x": jnp.ones(4)})
+      >>> float(metrics["loss"]), float(metrics["grad_norm"]), float(state.params)
+      (4.0, 4.0, 1.0)
     """
     check_scalar("ema_decay", ema_decay, at_least=0.0, below=1.0)
     check_count("accumulate", accumulate)

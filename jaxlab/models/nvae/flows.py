@@ -36,10 +36,11 @@ def autoregressive_mask(
     Returns:
       [size, size, inputs or 1, features] of 0 and 1.
 
-    >>> autoregressive_mask(3, 1, 1, depthwise=False, strict=True, mirror=False)[..., 0, 0]
-    array([[1., 1., 1.],
-           [1., 0., 0.],
-           [0., 0., 0.]], dtype=float32)
+    Example:
+      >>> autoregressive_mask(3, 1, 1, depthwise=False, strict=True, mirror=False)[..., 0, 0]
+      array([[1., 1., 1.],
+             [1., 0., 0.],
+             [0., 0., 0.]], dtype=float32)
     """
     if max(inputs, features) % min(inputs, features):
         raise InputError(f"channels {inputs} and {features}: one must divide the other")

@@ -24,9 +24,10 @@ def by_scale(counts: Sequence[int], arrays: Sequence[jax.Array]) -> list[Any]:
     Returns:
       For each scale [count, ...], None where it has none of the arrays.
 
-    >>> stacks = by_scale((1, 2), [jnp.ones(1), jnp.ones(2)])
-    >>> stacks[1].tolist()
-    [[1.0, 1.0], [0.0, 0.0]]
+    Example:
+      >>> stacks = by_scale((1, 2), [jnp.ones(1), jnp.ones(2)])
+      >>> stacks[1].tolist()
+      [[1.0, 1.0], [0.0, 0.0]]
     """
     stacks = []
     start = 0

@@ -196,9 +196,10 @@ def upsample_bilinear(x: jax.Array) -> jax.Array:
     Returns:
       [batch, 2 height, 2 width, channels].
 
-    >>> import jax.numpy as jnp
-    >>> upsample_bilinear(jnp.array([0.0, 3.0]).reshape(1, 1, 2, 1))[0, 0, :, 0]
-    Array([0., 1., 2., 3.], dtype=float32)
+    Example:
+      >>> import jax.numpy as jnp
+      >>> upsample_bilinear(jnp.array([0.0, 3.0]).reshape(1, 1, 2, 1))[0, 0, :, 0]
+      Array([0., 1., 2., 3.], dtype=float32)
     """
     rows, columns = (jnp.asarray(_interpolation(n), x.dtype) for n in x.shape[1:3])
     return jnp.einsum("rh,bhwc,sw->brsc", rows, x, columns)

@@ -83,11 +83,12 @@ def spectral_penalty(
     Raises:
       ValueError: the vectors belong to other kernels.
 
-    >>> import jax
-    >>> kernels = {"a": jnp.diag(jnp.array([3.0, 1.0])).reshape(1, 1, 2, 2)}
-    >>> vectors = init_spectral(kernels, jax.random.key(0))
-    >>> print(spectral_penalty(kernels, vectors)[0])
-    3.0
+    Example:
+      >>> import jax
+      >>> kernels = {"a": jnp.diag(jnp.array([3.0, 1.0])).reshape(1, 1, 2, 2)}
+      >>> vectors = init_spectral(kernels, jax.random.key(0))
+      >>> print(spectral_penalty(kernels, vectors)[0])
+      3.0
     """
     stacked = stack_matrices(kernels)
     if stacked.keys() != vectors.keys():

@@ -28,9 +28,10 @@ def summary(model: NVAE) -> str:
     Returns:
       A table of several lines.
 
-    >>> model = NVAE(8, groups=(1,), latents=2, enc_channels=4, dec_channels=4, blocks=1)
-    >>> print(summary(model).splitlines()[0])
-    NVAE for 8x8x1 images, bernoulli likelihood, arch res_mbconv
+    Example:
+      >>> model = NVAE(8, groups=(1,), latents=2, enc_channels=4, dec_channels=4, blocks=1)
+      >>> print(summary(model).splitlines()[0])
+      NVAE for 8x8x1 images, bernoulli likelihood, arch res_mbconv
     """
     size = (1, model.image_size, model.image_size, model.channels)
     shapes = jax.eval_shape(

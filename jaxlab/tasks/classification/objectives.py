@@ -20,8 +20,9 @@ FLOODING = ("none", "batch", "example", "adaptive")
 def prepare(x: jax.Array) -> jax.Array:
     """Returns inputs as float32, images (uint8) scaled to [0, 1].
 
-    >>> prepare(jnp.array([0, 255], jnp.uint8))
-    Array([0., 1.], dtype=float32)
+    Example:
+      >>> prepare(jnp.array([0, 255], jnp.uint8))
+      Array([0., 1.], dtype=float32)
     """
     return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x.astype(jnp.float32)
 
@@ -127,13 +128,14 @@ def example_losses(
       ValueError: unknown objective, a number out of range, or one that the objective does not take
         and that is not 0.
 
-    >>> counts = jnp.array([9.0, 1.0])
-    >>> loss = example_losses("logit_adjusted", class_counts=counts)
-    >>> print(loss(jnp.zeros((1, 2)), jnp.array([1])).round(4))  # -log 0.1
-    [2.3026]
-    >>> example_losses("focal", class_counts=counts, tau=7.0)
-    Traceback (most recent call last):
-    jaxlab.errors.ValueError: tau is 7.0, objective 'focal' takes none, only gamma
+    Example:
+      >>> counts = jnp.array([9.0, 1.0])
+      >>> loss = example_losses("logit_adjusted", class_counts=counts)
+      >>> print(loss(jnp.zeros((1, 2)), jnp.array([1])).round(4))  # -log 0.1
+      [2.3026]
+      >>> example_losses("focal", class_counts=counts, tau=7.0)
+      Traceback (most recent call last):
+      jaxlab.errors.ValueError: tau is 7.0, objective 'focal' takes none, only gamma
     """
     if not isinstance(objective, str) or objective not in OBJECTIVES:
         raise InputError(f"objective is {objective!r}, must be one of {tuple(OBJECTIVES)}")

@@ -56,13 +56,14 @@ def make_optimizer(
       ValueError: unknown name or schedule, or a number out of range (checked when concrete), or a
         momentum for an optimizer without.
 
-    >>> import jax.numpy as jnp
-    >>> tx = make_optimizer("sgd", learning_rate=0.5, num_steps=9, schedule="constant", l2=0.1)
-    >>> params = {"kernel": jnp.ones((1, 1)), "bias": jnp.ones(1)}
-    >>> zero = jax.tree.map(jnp.zeros_like, params)
-    >>> updates, _ = tx.update(zero, tx.init(params), params)
-    >>> print(updates["kernel"], updates["bias"])
-    [[-0.05]] [-0.]
+    Example:
+      >>> import jax.numpy as jnp
+      >>> tx = make_optimizer("sgd", learning_rate=0.5, num_steps=9, schedule="constant", l2=0.1)
+      >>> params = {"kernel": jnp.ones((1, 1)), "bias": jnp.ones(1)}
+      >>> zero = jax.tree.map(jnp.zeros_like, params)
+      >>> updates, _ = tx.update(zero, tx.init(params), params)
+      >>> print(updates["kernel"], updates["bias"])
+      [[-0.05]] [-0.]
     """
     if name not in OPTIMIZERS:
         raise InputError(f"optimizer is {name!r}, must be one of {OPTIMIZERS}")

@@ -19,11 +19,12 @@ def predict(
 ) -> jax.Array:
     """Returns the logits [N, K] of inputs [N, ...] in evaluation mode, a batch at a time.
 
-    >>> from jaxlab.models import classifiers
-    >>> model = classifiers.MLP(3, (4,))
-    >>> params, state = classifiers.init_variables(model, jax.random.key(0), jnp.zeros((1, 2)))
-    >>> predict(model, params, state, jnp.zeros((7, 2)), batch_size=2).shape
-    (7, 3)
+    Example:
+      >>> from jaxlab.models import classifiers
+      >>> model = classifiers.MLP(3, (4,))
+      >>> params, state = classifiers.init_variables(model, jax.random.key(0), jnp.zeros((1, 2)))
+      >>> predict(model, params, state, jnp.zeros((7, 2)), batch_size=2).shape
+      (7, 3)
     """
     apply = lambda x: model.apply({"params": params, **model_state}, prepare(x))
     check_count("batch_size", batch_size)
@@ -52,9 +53,10 @@ def report(
       where there are no examples, or a logit is NaN: a network that diverged predicts some class,
       and would not be seen to be broken.
 
-    >>> r = report(jnp.eye(2), jnp.array([0, 0]), class_counts=jnp.array([9.0, 1.0]))
-    >>> float(r["error"]), float(r["balanced_error"])
-    (0.5, 0.5)
+    Example:
+      >>> r = report(jnp.eye(2), jnp.array([0, 0]), class_counts=jnp.array([9.0, 1.0]))
+      >>> float(r["error"]), float(r["balanced_error"])
+      (0.5, 0.5)
     """
     num_classes = logits.shape[-1]
     balanced = losses.balanced_error(logits.argmax(-1), labels, num_classes)
@@ -83,8 +85,9 @@ def report(
 def figure_names(taus: Sequence[float] = ()) -> tuple[str, ...]:
     """Names of the figures of `report`.
 
-    >>> figure_names(taus=(0.5,))[-1]
-    'posthoc_0.5'
+    Example:
+      >>> figure_names(taus=(0.5,))[-1]
+      'posthoc_0.5'
     """
     shape = jax.ShapeDtypeStruct
     shown = jax.eval_shape(
@@ -98,8 +101,9 @@ def figure_names(taus: Sequence[float] = ()) -> tuple[str, ...]:
 def nan_unless_sound(logits: jax.Array, value: jax.Array) -> jax.Array:
     """Returns `value`, or NaN where a logit is NaN.
 
-    >>> print(nan_unless_sound(jnp.array([1.0, jnp.nan]), jnp.float32(0.25)))
-    nan
+    Example:
+      >>> print(nan_unless_sound(jnp.array([1.0, jnp.nan]), jnp.float32(0.25)))
+      nan
     """
     return jnp.where(jnp.isnan(logits).any(), jnp.nan, value)
 
@@ -110,9 +114,10 @@ def tau_normalized_logits(logits: jax.Array, head: Any, tau: Number) -> jax.Arra
     A column of `losses.tau_normalized_kernel` is w_y over a power of its norm, so the logits of the
     network as it is say it all.
 
-    >>> head = {"kernel": jnp.array([[3.0], [4.0]]), "bias": jnp.ones(1)}
-    >>> print(tau_normalized_logits(jnp.array([[11.0]]), head, 1.0))
-    [[2.]]
+    Example:
+      >>> head = {"kernel": jnp.array([[3.0], [4.0]]), "bias": jnp.ones(1)}
+      >>> print(tau_normalized_logits(jnp.array([[11.0]]), head, 1.0))
+      [[2.]]
     """
     logits = logits - head["bias"] if "bias" in head else logits
     return logits * jnp.linalg.norm(head["kernel"], axis=0) ** -jnp.asarray(tau)
@@ -121,8 +126,9 @@ def tau_normalized_logits(logits: jax.Array, head: Any, tau: Number) -> jax.Arra
 def layer_log_norms(params: Mapping[str, Any]) -> dict[str, jax.Array]:
     """Returns the log Frobenius norm of every leaf with two or more axes, by its path.
 
-    >>> {k: float(v) for k, v in layer_log_norms({"head": {"kernel": jnp.ones((1, 1))}}).items()}
-    {'head/kernel': 0.0}
+    Example:
+      >>> {k: float(v) for k, v in layer_log_norms({"head": {"kernel": jnp.ones((1, 1))}}).items()}
+      {'head/kernel': 0.0}
     """
     flat = jax.tree_util.tree_leaves_with_path(params)
     return {

@@ -40,9 +40,10 @@ def make_contexts(
     Returns:
       {"train", "validation", "test": {"x", "label"}, "counts"}, arrays [seeds, ...].
 
-    >>> sets = make_contexts([0, 1], name="sinusoid", num_train=8, num_validation=4, num_test=4)
-    >>> sets["train"]["x"].shape, sets["counts"].shape
-    ((2, 8, 2), (2, 2))
+    Example:
+      >>> sets = make_contexts([0, 1], name="sinusoid", num_train=8, num_validation=4, num_test=4)
+      >>> sets["train"]["x"].shape, sets["counts"].shape
+      ((2, 8, 2), (2, 2))
     """
     check_seeds("seeds", seeds)
     splits = [data.load_classification(data_dir=data_dir, seed=s, **data_args) for s in seeds]

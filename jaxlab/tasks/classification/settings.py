@@ -35,10 +35,11 @@ def check_setting(setting: Mapping[str, Mapping[str, Any]], *, num_steps: int) -
     Raises:
       ValueError: a section or an argument is missing or unknown, or a number is out of range.
 
-    >>> check_setting({"data": {"name": "sinusoid"}, "model": {"kind": "mlp"}, "objective": {},
-    ...                "optimizer": {"name": "sgd", "learning_rate": -1.0}}, num_steps=9)
-    Traceback (most recent call last):
-    jaxlab.errors.ValueError: learning_rate is -1.0, must be above 0.0
+    Example:
+      >>> check_setting({"data": {"name": "sinusoid"}, "model": {"kind": "mlp"}, "objective": {},
+      ...                "optimizer": {"name": "sgd", "learning_rate": -1.0}}, num_steps=9)
+      Traceback (most recent call last):
+      jaxlab.errors.ValueError: learning_rate is -1.0, must be above 0.0
     """
     for section in setting:
         if section not in SECTIONS:
@@ -73,8 +74,9 @@ def setting_figures(
 ) -> tuple[str, ...]:
     """Names of the figures that a trained setting has on validation and on test data.
 
-    >>> setting_figures({"model": {"kind": "mlp"}}, taus=(1.0,))[-2:]
-    ('posthoc_1', 'normalized_1')
+    Example:
+      >>> setting_figures({"model": {"kind": "mlp"}}, taus=(1.0,))[-2:]
+      ('posthoc_1', 'normalized_1')
     """
     linear = setting["model"].get("head", "linear") == "linear"
     return (*figure_names(taus), *(f"normalized_{tau:g}" for tau in taus if linear))

@@ -28,9 +28,10 @@ def check_study(config: Mapping[str, Any], candidates: Candidates) -> None:
     Raises:
       ValueError: a key is missing, a name is unknown, a grid is empty, or a number out of range.
 
-    >>> check_study(dict.fromkeys(KEYS) | {"seeds": (1, 1)}, lambda config, arm: [])
-    Traceback (most recent call last):
-    jaxlab.errors.ValueError: seeds is (1, 1), seeds must differ
+    Example:
+      >>> check_study(dict.fromkeys(KEYS) | {"seeds": (1, 1)}, lambda config, arm: [])
+      Traceback (most recent call last):
+      jaxlab.errors.ValueError: seeds is (1, 1), seeds must differ
     """
     for key in KEYS:
         if key not in config:
