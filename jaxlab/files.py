@@ -117,7 +117,7 @@ def replacing(path: epath.PathLike) -> Iterator[str]:
 
 
 def append_line(path: epath.PathLike, line: str) -> None:
-    """Adds a line to a file; one whose last newline is missing gets it first.
+    r"""Adds a line to a file; one whose last newline is missing gets it first.
 
     Args:
       path: a file on a disk or in a bucket, made if missing.

@@ -18,6 +18,7 @@ def flatten(tree: Any) -> dict[str, Any]:
 
 
 def abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Shape, dtype and place of an array, to restore another into."""
     sharding = getattr(leaf, "sharding", None) or mesh_lib.local_device()
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 

@@ -1,5 +1,4 @@
-"""What the checkpoint library does not do: names it cannot take, changed bits, full disks, pages of
-messages."""
+"""What orbax does not do: names it cannot take, changed bits, full disks, pages of messages."""
 
 import contextlib
 import gc

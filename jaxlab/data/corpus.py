@@ -131,7 +131,7 @@ def normal_words(text: str) -> str:
 
 
 def read_texts(texts: Sequence[str]) -> Corpus:
-    """Makes a corpus of texts: blank lines part paragraphs, and those of one word are left out.
+    r"""Makes a corpus of texts: blank lines part paragraphs, and those of one word are left out.
 
     Args:
       texts: one or several texts.
@@ -221,7 +221,7 @@ def _text(path: Path, *, some_damage: bool = False) -> str:
 def split_blocks(
     corpus: Corpus, *, held_out: float = 0.1, block_tokens: int = 2000, seed: int = 0
 ) -> tuple[Corpus, Corpus]:
-    """Splits a corpus by blocks of text, so that no pair of words spans both parts.
+    r"""Splits a corpus by blocks of text, so that no pair of words spans both parts.
 
     Pairs of one sentence are far from independent: a split by pair would test on what was learned.
     A paragraph of more than half the tokens to hold out, such as a text on one line or without

@@ -321,7 +321,7 @@ def _plain_type(kind: Any) -> type:
 
 
 def _members(kind: Any) -> tuple[Any, ...]:
-    """int and None of `int | None`; the type itself of others."""
+    """Int and None of `int | None`; the type itself of others."""
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         return typing.get_args(kind)
     if typing.get_origin(kind) is typing.Literal:

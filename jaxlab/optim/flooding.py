@@ -97,7 +97,9 @@ class AlternatingState(NamedTuple):
 def alternating_rates(
     descent: ArrayLike, ascent: ArrayLike, *, ascent_first: bool = False
 ) -> optax.GradientTransformation:
-    r"""Steps down and up in turn, each with its rate: :math:`-e_1 g, +e_2 g, -e_1 g, \ldots`
+    r"""Steps down and up in turn, each with its rate.
+
+    Updates are :math:`-e_1 g, +e_2 g, -e_1 g, \ldots`.
 
     To second order a pair is one step of rate :math:`e_1 - e_2` on
     :math:`L + \frac{e_1 e_2}{2 (e_1 - e_2)} \lVert \nabla L \rVert^2`. That holds for both steps on

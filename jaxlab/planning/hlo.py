@@ -178,8 +178,10 @@ def _trips(loop: _Instruction, computations) -> int | None:
 
 
 def _with_inner(name: str, computations) -> Iterator[tuple[_Instruction, dict]]:
-    """Instructions of a computation and of what it fuses or starts, but not of loops; each with
-    the computation it stands in."""
+    """Instructions of a computation and of what it fuses or starts, but not of loops.
+
+    Each comes with the computation it stands in.
+    """
     for one in computations[name].values():
         yield one, computations[name]
         if one.opcode == "fusion" or one.opcode.startswith("async-start"):
@@ -188,8 +190,10 @@ def _with_inner(name: str, computations) -> Iterator[tuple[_Instruction, dict]]:
 
 
 def _sizes(shape: str, *, everywhere: bool = False, filled: bool = True) -> list[int]:
-    """Bytes of each array of a shape, tiles filled up; 0 for those outside main memory, unless
-    `everywhere`."""
+    """Bytes of each array of a shape, tiles filled up.
+
+    0 for those outside main memory, unless `everywhere`.
+    """
     sizes = []
     for dtype, dims, layout in _SHAPE.findall(shape):
         bits = _BITS.get(dtype)

@@ -19,12 +19,14 @@ def new_figure(**kwargs: Any) -> "Figure":
 
 
 def save_figure(figure: "Figure", path: epath.PathLike) -> None:
+    """Saves a figure as PNG, written whole."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     write(path, buffer)
 
 
 def write(path: epath.PathLike, buffer: io.BytesIO) -> None:
+    """Writes a picture whole, and its folder where there is none."""
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, buffer.getvalue())

@@ -70,7 +70,7 @@ def extract_articles(xml: bytes) -> bytes:
 
 
 def list_headlines(samples: bytes) -> bytes:
-    """Lines of label TAB headline, each once, from JSON lines of a chat with its right answer.
+    r"""Lines of label TAB headline, each once, from JSON lines of a chat with its right answer.
 
     Example:
       >>> line = b'{"input": [{"content": "say 0 or 1"}, {"content": "dog naps"}], "ideal": "0"}'

@@ -48,7 +48,7 @@ def read_text(path: epath.PathLike, *, some_damage: bool = False) -> str:
 
 
 def decode_text(raw: bytes, name: str, *, some_damage: bool = False) -> str:
-    """Text of bytes: UTF-8, or UTF-16 or UTF-32 with a byte order mark; gzipped or not.
+    r"""Text of bytes: UTF-8, or UTF-16 or UTF-32 with a byte order mark; gzipped or not.
 
     Args:
       raw: the bytes.
@@ -104,7 +104,7 @@ first in line 1; save it as UTF-8, with `iconv -f ENCODING -t UTF-8` where it is
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines that end with LF, CRLF or, in a text without LF, CR; no empty last one.
+    r"""Lines that end with LF, CRLF or, in a text without LF, CR; no empty last one.
 
     `str.splitlines` would also cut at characters that a line may hold, such as U+2028.
 
@@ -119,7 +119,7 @@ def split_lines(text: str) -> list[str]:
 
 
 def whole_json(text: str, name: str) -> Any:
-    """The value of a JSON text, whose strings are whole: half of a surrogate pair is U+FFFD.
+    r"""The value of a JSON text, whose strings are whole: half of a surrogate pair is U+FFFD.
 
     Args:
       text: of one value.
@@ -143,7 +143,7 @@ def whole_json(text: str, name: str) -> Any:
 
 
 def whole_characters(text: str) -> str:
-    """The text with U+FFFD for lone surrogates, which no encoding and no tokenizer takes.
+    r"""The text with U+FFFD for lone surrogates, which no encoding and no tokenizer takes.
 
     Example:
       >>> whole_characters("a \\ud83d")
@@ -153,7 +153,7 @@ def whole_characters(text: str) -> str:
 
 
 def normal_text(text: str) -> str:
-    """What equal texts have in common: without regard to case, spaces and composed accents.
+    r"""What equal texts have in common: without regard to case, spaces and composed accents.
 
     Example:
       >>> normal_text("Cafe\\u0301  AU lait") == normal_text("CAFÉ au lait")

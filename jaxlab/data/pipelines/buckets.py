@@ -98,8 +98,7 @@ def text_pipeline(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TextEvalBatches:
-    """The batches of one pass, made by `text_eval_batches`; can be gone through any number of
-    times."""
+    """The batches of one pass, made by `text_eval_batches`; any number of passes may follow."""
 
     token_set: TokenSet
     batch_size: int

@@ -23,7 +23,7 @@ SEPARATORS = (
 
 
 def paragraphs(text: str) -> list[str]:
-    """The paragraphs of a text, which empty lines part, each on one line.
+    r"""The paragraphs of a text, which empty lines part, each on one line.
 
     Lines are joined by a space, where Chinese or Japanese stands on both sides by nothing.
 

@@ -170,8 +170,10 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None, *, train: bool, attend=None) -> Any:
-        """Returns [batch, length, hidden]; with `attend`, which then takes (query, key, value) to
-        (heads' outputs, memory), that and the memory."""
+        """Returns [batch, length, hidden], and with `attend` the memory too.
+
+        `attend` takes (query, key, value) to (heads' outputs, memory).
+        """
         batch, length, hidden = x.shape
         heads = (batch, length, self.num_heads, hidden // self.num_heads)
         init = nn.initializers.normal(self.init_scale)

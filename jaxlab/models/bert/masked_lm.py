@@ -75,6 +75,7 @@ def normalize_step(
 
 
 def row_scale(counts: jax.Array) -> jax.Array:
+    """The factor of each row [batch, K]: rows over targets of the batch; see `normalize_step`."""
     total = jnp.maximum(counts.sum(axis=0), 1.0)
     return jnp.broadcast_to(counts.shape[0] / total, counts.shape)
 

@@ -116,6 +116,7 @@ def apply_head(
     batch: Batch,
     key: jax.Array | None,
 ) -> jax.Array:
+    """Logits of a head over the encoder's output; a key turns dropout on."""
     rngs = None if key is None else {"dropout": key}
     variables = {"params": params["head"]}
     return head.apply(  # type: ignore[return-value]

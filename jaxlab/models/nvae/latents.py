@@ -54,7 +54,7 @@ class NVAEOutput:
 
     @property
     def latents(self) -> tuple[jax.Array, ...]:
-        """z of every group, each [batch, height, width, latents]."""
+        """Z of every group, each [batch, height, width, latents]."""
         return tuple(z for scale in self.scales for z in scale.z)
 
     @property

@@ -179,8 +179,11 @@ def _training(model, variables, x, noise, arrays, flags) -> dict[str, Any]:
 
 
 def _singular_vectors(model, variables, x, noise):
-    """Where power iteration ends. The files take 500 iterations from a random start, which for
-    two close singular values is not always the end, but near enough."""
+    """Where power iteration ends.
+
+    The files take 500 iterations from a random start, which for two close singular values is not
+    always the end, but near enough.
+    """
 
     def matrices(variables):
         updates = model.apply(variables, x, noise=noise, mutable=["kernels"])[1]

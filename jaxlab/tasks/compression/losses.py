@@ -140,8 +140,10 @@ def make_distillation_loss(
 def make_replaced_metrics(
     predecessor: Bert, successor: Bert, head: SequenceClassifier
 ) -> Callable[..., dict[str, jax.Array]]:
-    """Makes the same metrics for the mixed model, `model_state["gates"]` saying which modules are
-    replaced: the sensitivity to swapping one module."""
+    """Makes the same metrics for the mixed model: the sensitivity to swapping one module.
+
+    `model_state["gates"]` says which modules are replaced.
+    """
 
     def metrics(params, model_state, batch, *, key):
         output = apply_replaced(

@@ -103,8 +103,9 @@ def target_nll(
 
 
 def count_targets(layout: TargetLayout) -> Callable[[Batch], jax.Array]:
-    """Makes the function that counts the targets of each row, float32 [batch, 3]: all, the second
-    part's and the third's.
+    """Makes the function that counts the targets of each row.
+
+    It returns float32 [batch, 3]: all, the second part's and the third's.
 
     Example:
       >>> count = count_targets(TargetLayout(sep_id=3, max_targets=5))
@@ -177,8 +178,11 @@ def make_target_loss(
 def make_target_metrics(
     model: Bert, head: MaskedLMHead, layout: TargetLayout, *, hide: str | None = None
 ) -> Callable[..., dict[str, jax.Array]]:
-    """Makes the metrics of `train.make_eval_step`: sums per example, such as "answer_nll" and
-    "answer_tokens", whose quotient of means is nats per token."""
+    """Makes the metrics of `train.make_eval_step`.
+
+    They are sums per example, such as "answer_nll" and "answer_tokens", whose quotient of means is
+    nats per token.
+    """
 
     def metrics(params, model_state, batch, *, key):
         nll, part = target_nll(model, head, params, batch["input_ids"], layout, hide=hide)
