@@ -72,7 +72,7 @@ def check_scalar(
     if array is None:
         return
     try:
-        if isinstance(value, str | bytes):
+        if isinstance(value, str | bytes | bool | np.bool_):
             raise TypeError
         number = float(array)
     except (TypeError, ValueError):
@@ -89,8 +89,18 @@ def check_scalar(
         raise InputError(f"{name} is {value}, must be below {below}")
 
 
-def check_count(name: str, value: Any, *, at_least: int = 1) -> None:
-    """Raises unless `value` is a whole number of a type for integers, and large enough.
+def check_count(name: str, value: Any, *, at_least: int = 1, below: int | None = 2**31) -> None:
+    """Raises unless `value` is a whole number of a type for integers, and in its range.
+
+    Args:
+      name: what the message calls it.
+      value: a number.
+      at_least: smallest value allowed.
+      below: value that must not be reached: by default what int32 no longer holds, as steps and
+        shapes are that on a device; None for seeds.
+
+    Raises:
+      ValueError: see above.
 
     Example:
       >>> check_count("num_steps", 2.5)
@@ -104,10 +114,14 @@ def check_count(name: str, value: Any, *, at_least: int = 1) -> None:
         raise InputError(
             f"{name} is {value!r}, must be a whole number of at least {at_least}"
         ) from None
+    if below is not None and operator.index(value) >= below:
+        raise InputError(f"{name} is {value!r}, must be below {below}")
 
 
-def check_counts(name: str, values: Sequence[Any], *, at_least: int = 1) -> None:
-    """Raises unless `values` holds one whole number or more, each large enough.
+def check_counts(
+    name: str, values: Sequence[Any], *, at_least: int = 1, below: int | None = 2**31
+) -> None:
+    """Raises unless `values` holds one whole number or more, each in range (see `check_count`).
 
     Example:
       >>> check_counts("features", ())
@@ -117,7 +131,23 @@ def check_counts(name: str, values: Sequence[Any], *, at_least: int = 1) -> None
     if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str) or not len(values):
         raise InputError(f"{name} is {values!r}, must hold one whole number or more")
     for i, value in enumerate(values):
-        check_count(f"{name}[{i}]", value, at_least=at_least)
+        check_count(f"{name}[{i}]", value, at_least=at_least, below=below)
+
+
+def check_scalars(name: str, values: Sequence[Any], *, at_least: float | None = None) -> None:
+    """Raises unless `values` holds different numbers, each in range (see `check_scalar`), or none.
+
+    Example:
+      >>> check_scalars("taus", (1.0, 1))
+      Traceback (most recent call last):
+      jaxlab.errors.ValueError: taus is (1.0, 1), its numbers must differ
+    """
+    if not isinstance(values, tuple | list):
+        raise InputError(f"{name} is {values!r}, must be a tuple of numbers")
+    for value in values:
+        check_scalar(name, value, at_least=at_least)
+    if len({f"{value:g}" for value in values}) < len(values):  # as they are written in names
+        raise InputError(f"{name} is {values!r}, its numbers must differ")
 
 
 def check_seeds(name: str, seeds: Sequence[Any]) -> None:
@@ -129,7 +159,7 @@ def check_seeds(name: str, seeds: Sequence[Any]) -> None:
       jaxlab.errors.ValueError: seeds is (3, 3), seeds must differ
     """
     seeds = seeds if isinstance(seeds, str) else tuple(seeds)
-    check_counts(name, seeds, at_least=0)
+    check_counts(name, seeds, at_least=0, below=None)
     if any(int(seed) >= 2**32 for seed in seeds):
         raise InputError(f"{name} is {seeds}, seeds must be below 2**32")
     if len({*seeds}) < len(seeds):

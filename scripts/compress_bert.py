@@ -67,8 +67,7 @@ class Study:
         check_seeds("seeds", config.seeds)
         for name in ("depths", "buckets"):
             check_counts(name, config[name])
-        for name in ("batch_size", "eval_batch_size", "latency_repeats", "log_every"):
-            check_count(name, config[name])
+        check_count("latency_repeats", config.latency_repeats)
         check_scalar("weight_decay", config.weight_decay, at_least=0.0)
         for kind, stage in config.stages.items():
             check_scalar(f"stages.{kind}.learning_rate", stage.learning_rate, above=0.0)

@@ -45,8 +45,8 @@ BEST = "validation/nll"
 
 def check_numbers(config):
     """Raises where a number of the config makes no sense, before anything is read."""
-    least = {"batch_size": 1, "eval_batch_size": 1, "max_train": 0, "max_validation": 0}
-    for name, value in (least | {"layers": 0, "vocab_size": 1}).items():
+    least = {"max_train": 0, "max_validation": 0, "layers": 0, "vocab_size": 1}
+    for name, value in least.items():
         check_count(name, config[name], at_least=value)
     for name in ("mlm", "seq2seq"):
         check_counts(f"stages.{name}.buckets", config.stages[name].buckets)

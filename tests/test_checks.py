@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlab.checks import check_count, check_counts, check_scalar
+from jaxlab.checks import check_count, check_counts, check_scalar, check_scalars, check_seeds
 from jaxlab.errors import InputError
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), "1", None, [1.0], -0.1, 1.0])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "1", None, [1.0], -0.1, 1.0, False])
 def test_a_scalar_outside_its_range_is_refused(value):
     with pytest.raises(InputError, match=r"^rate "):
         check_scalar("rate", value, at_least=0.0, below=1.0)
@@ -29,6 +29,24 @@ def test_a_scalar_at_its_bounds_is_taken():
 def test_a_count_is_a_whole_number_of_at_least_one(value):
     with pytest.raises(InputError, match=r"n is .*, must be a whole number of at least 1"):
         check_count("n", value)
+
+
+def test_what_no_int32_holds_is_no_count_but_a_seed():
+    check_count("n", 2**31 - 1)
+    with pytest.raises(InputError, match=r"^n is 2147483648, must be below 2147483648"):
+        check_count("n", 2**31)
+    with pytest.raises(InputError, match=r"n\[1\] is 1000.*, must be below"):
+        check_counts("n", (1, 10**25))
+    check_count("seed", 2**31, at_least=0, below=None)
+    check_seeds("seeds", (0, 2**32 - 1))
+
+
+def test_numbers_that_name_figures_differ():
+    check_scalars("taus", ())
+    check_scalars("taus", [0, 0.5, np.float32(1.5)], at_least=0.0)
+    for bad in (3.0, "12", None, (1.0, -1.0), (1, 1.0), (0.5, 0.50000001), ("1",), (None,)):
+        with pytest.raises(InputError, match=r"^taus (is|has)"):
+            check_scalars("taus", bad, at_least=0.0)
 
 
 def test_counts_are_one_or_more():

@@ -84,7 +84,7 @@ def load_classification(
       >>> sets.train["x"].shape, sets.num_classes
       ((50, 2), 2)
     """
-    check_count("seed", seed, at_least=0)
+    check_count("seed", seed, at_least=0, below=None)
     counts = {"num_train": num_train, "num_validation": num_validation, "num_test": num_test}
     for argument, value in (*counts.items(), ("largest", largest)):
         if value is not None or argument == "num_validation":
@@ -126,9 +126,11 @@ def load_classification(
     if num_test is not None and num_test > len(test["label"]):
         raise InputError(f"num_test is {num_test}, {name} has {len(test['label'])} test examples")
     if long_tail:
-        rows = labels_lib.long_tail_indices(
-            pool["label"], ratio=imbalance, seed=3 * seed + 1, profile=profile, largest=largest
-        )
+        tail = {"ratio": imbalance, "seed": 3 * seed + 1, "profile": profile, "largest": largest}
+        try:
+            rows = labels_lib.long_tail_indices(pool["label"], **tail)
+        except InputError as error:
+            raise InputError(f"imbalance is {imbalance}: {error}") from None
         pool = _take(pool, rows)
     if num_train is not None:
         left = len(pool["label"])

@@ -246,7 +246,7 @@ def split_blocks(
     """
     check_scalar("held_out", held_out, above=0, below=1)
     check_count("block_tokens", block_tokens)
-    check_count("seed", seed, at_least=0)
+    check_count("seed", seed, at_least=0, below=None)
     offsets, bounds = corpus.offsets, np.arange(0, len(corpus), block_tokens)
     long = np.diff(offsets) > max(block_tokens, held_out * len(corpus) / 2)
     inside = np.repeat(long, np.diff(offsets))

@@ -106,7 +106,7 @@ def long_tail_indices(
       [100  20   4]
     """
     labels = _check_labels(labels)
-    check_count("seed", seed, at_least=0)
+    check_count("seed", seed, at_least=0, below=None)
     if (gap := class_gap(labels)) is not None:
         raise InputError(f"labels has no example of class {gap}")
     available = np.bincount(labels)
@@ -163,7 +163,7 @@ def flip_labels(
     check_count("num_classes", num_classes, at_least=2)
     labels = _check_labels(labels, num_classes)
     check_share("rate", rate)
-    check_count("seed", seed, at_least=0)
+    check_count("seed", seed, at_least=0, below=None)
     rng = np.random.default_rng((seed, _FLIP))
     # All draws are made whatever the rate, so that a higher rate only adds wrong labels.
     rows = rng.permutation(len(labels))[: round(rate * len(labels))]
@@ -208,7 +208,7 @@ def sinusoid(num_examples: int, *, noise: float = 0.1, seed: int) -> tuple[np.nd
     """
     check_count("num_examples", num_examples)
     check_share("noise", noise)
-    check_count("seed", seed, at_least=0)
+    check_count("seed", seed, at_least=0, below=None)
     rng = np.random.default_rng((seed, _POINTS))
     radius, angle = 2 * np.sqrt(rng.random(num_examples)), 2 * np.pi * rng.random(num_examples)
     x = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
@@ -245,7 +245,7 @@ def split_indices(
       >>> print(np.bincount(labels[train]), np.bincount(labels[validation]))
       [72  8] [18  2]
     """
-    check_count("seed", seed, at_least=0)
+    check_count("seed", seed, at_least=0, below=None)
     if isinstance(labels_or_n, int | np.integer):
         check_count("labels_or_n", labels_or_n, at_least=0)
         total, labels = int(labels_or_n), None

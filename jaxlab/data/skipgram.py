@@ -67,7 +67,7 @@ class SkipgramBlocks:
                  "negatives": negatives}  # fmt: skip
         for name, value in sizes.items():
             check_count(name, value)
-        check_count("seed", seed, at_least=0)
+        check_count("seed", seed, at_least=0, below=None)
         check_scalar("power", power)
         if not len(corpus):
             raise InputError("the corpus has no words")

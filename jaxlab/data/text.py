@@ -141,7 +141,7 @@ def load_text(
         raise InputError(f"text set is {name!r}, known are {tuple(_READERS)}")
     if split not in SPLITS:
         raise InputError(f"split is {split!r}, known are {SPLITS}")
-    check_count("split_seed", split_seed, at_least=0)
+    check_count("split_seed", split_seed, at_least=0, below=None)
     if limit is not None:
         check_count("limit", limit)
     found, names = _READERS[name](data_folder(data_dir))

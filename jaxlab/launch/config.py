@@ -17,10 +17,14 @@ import ml_collections
 from absl import flags
 from ml_collections import config_dict, config_flags
 
+from jaxlab.checks import check_count
 from jaxlab.errors import UserError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SEEDS = 2**32
+# Numbers that any config may have, at any depth, and the least that each may be.
+_COUNTS = {"num_steps": 0, "batch_size": 1, "eval_batch_size": 1, "log_every": 1}
+_COUNTS |= {"eval_every": 0, "checkpoint_every": 0, "fsdp": 1}
 _SEQUENCES = (tuple, list, collections.abc.Sequence)
 _CHANGE = re.compile(r"--?(no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 
@@ -211,6 +215,8 @@ def conclude(
             check_seeds(name, [value])
         elif key == "seeds" and isinstance(value, tuple | list):
             check_seeds(name, value)
+        elif key in _COUNTS:
+            check_count(name, value, at_least=_COUNTS[key])
     config.lock()
 
 

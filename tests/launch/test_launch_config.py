@@ -279,6 +279,14 @@ def test_arguments_of_several_functions_the_first_type_counts():
     assert launch.keywords(second, first, but=("c",)) == {"a": Any, "b": Any}
 
 
+@pytest.mark.parametrize("value", [-1, 2.5, "8", None, True, (8,), 2**31])
+def test_numbers_that_every_config_has_are_checked_by_their_key(value):
+    for key in ("batch_size", "eval_batch_size", "log_every", "eval_every", "fsdp", "num_steps"):
+        config = configs.Config({"stages": {"first": {key: value}}})
+        with pytest.raises(ValueError, match=rf"^stages\.first\.{key} is .*, must be "):
+            configs.conclude(config, {}, (), {})
+
+
 @pytest.mark.parametrize("waiting", [False, True])
 def test_other_data_are_noticed(tmp_path, monkeypatch, waiting):
     labels, path = np.arange(4), tmp_path / "config.json"

@@ -64,7 +64,7 @@ def text_pipeline(
     rows = process_rows(batch_size, process_index, process_count)
     bucket_of = _buckets(token_set, buckets)
     size = len(token_set)
-    check_count("seed", seed, at_least=0)
+    check_count("seed", seed, at_least=0, below=None)
     if batch_size > size:
         raise InputError(f"batch_size is {batch_size}, there are only {size} texts")
     per_epoch = size // batch_size

@@ -67,7 +67,7 @@ def load_records(
         raise InputError(f"{', '.join(files)}: no question has an answer ({dict(skipped or {})})")
     if len(shares) != 2:
         raise InputError(f"shares are {tuple(shares)}, must be two, of validation and of test")
-    check_count("split_seed", split_seed, at_least=0)
+    check_count("split_seed", split_seed, at_least=0, below=None)
     sides = squad.split_records(records, shares=(shares[0], shares[1]), seed=split_seed)
     found: dict[str, list[squad.Record]] = dict(zip(SPLITS, sides, strict=True))
     empty = [name for name in SPLITS if not found[name]]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlab import losses, regularizers
-from jaxlab.checks import check_count
+from jaxlab.checks import check_count, check_scalars
 from jaxlab.losses.reports import mean_of_classes
 from jaxlab.tasks.classification.numbers import Number
 from jaxlab.tasks.classification.objectives import prepare
@@ -85,10 +85,14 @@ def report(
 def figure_names(taus: Sequence[float] = ()) -> tuple[str, ...]:
     """Names of the figures of `report`.
 
+    Raises:
+      ValueError: taus are no tuple of different numbers of at least 0.
+
     Example:
       >>> figure_names(taus=(0.5,))[-1]
       'posthoc_0.5'
     """
+    check_scalars("taus", taus, at_least=0.0)
     shape = jax.ShapeDtypeStruct
     shown = jax.eval_shape(
         lambda logits, labels, counts: report(logits, labels, class_counts=counts, taus=taus),

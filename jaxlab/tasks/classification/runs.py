@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from jaxlab import attacks, data, losses, optim, regularizers, train
-from jaxlab.checks import check_count, check_scalar, check_seeds
+from jaxlab.checks import check_count, check_scalars, check_seeds
 from jaxlab.errors import InputError
 from jaxlab.models import classifiers
 from jaxlab.studies import program as sweep
@@ -125,8 +125,7 @@ def make_program(
     check_count("pgd_steps", pgd_steps)
     check_count("num_attacked", num_attacked)
     for name, values in (("taus", taus), ("epsilons", epsilons)):
-        for value in values:
-            check_scalar(name, value, at_least=0.0)
+        check_scalars(name, values, at_least=0.0)
     model_args = dict(fixed["model"])
     gains = model_args.pop("gains", None)
     model = classifiers.make_classifier(num_classes=num_classes, **model_args)

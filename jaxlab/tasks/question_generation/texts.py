@@ -132,7 +132,7 @@ def generate_texts(
     """
     check_count("num_pairs", num_pairs)
     check_count("batch_size", batch_size)
-    check_count("seed", seed, at_least=0)
+    check_count("seed", seed, at_least=0, below=None)
     if draws is not None:
         check_count("draws", draws)
     beam = options.get("mode") == "beam"
