@@ -169,7 +169,7 @@ def _endless(arrays, size, batch_size, rows, seed, batch, num_threads, prefetch)
             "batch_size is %d, there are only %d examples: batches hold some of them twice",
             *(batch_size, size),
         )
-    check_count("seed", seed, at_least=0)
+    check_count("seed", seed, at_least=0, below=None)
     if not size:
         raise InputError("the training set is empty, training needs at least one example")
 
