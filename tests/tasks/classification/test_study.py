@@ -10,6 +10,7 @@ from processes import ROOT
 
 from jaxlab.errors import InputError
 from jaxlab.tasks import classification
+from jaxlab.tasks.classification import study
 
 
 def load(path):
@@ -144,3 +145,37 @@ def test_flood_levels_are_those_of_the_candidates_own_data(compare, monkeypatch)
     np.testing.assert_array_equal(level(0.1), first)
     level(0.2, gamma=0.25)  # shares the models
     assert len(computed) == 2
+
+
+def small(**changes):
+    config = load("configs/studies/long_tail.py").get_config("tiny")
+    config.unlock()
+    for path, value in changes.items():
+        config.update_from_flattened_dict({path.replace("__", "."): value})
+    return config
+
+
+def test_numbers_at_their_bounds(compare):
+    evaluations = small().base.num_steps // small().base.eval_every + 1
+    classification.check_study(small(average_last=evaluations), compare.candidates)
+    with pytest.raises(InputError, match=f"there are {evaluations} evaluations"):
+        classification.check_study(small(average_last=evaluations + 1), compare.candidates)
+    whole = small(base__eval_every=small().base.num_steps, average_last=2)
+    classification.check_study(whole, compare.candidates)
+
+
+def test_arms_that_order_leaves_out_are_said(compare, monkeypatch):
+    said = []
+    warn = lambda text, *args: said.append(text % args)
+    monkeypatch.setattr(study.logging, "warning", warn)
+    classification.check_study(small(), compare.candidates)
+    assert said == []
+    config = small()
+    for picture in ("curves", "tradeoff", "layer_curves", "sweeps"):
+        if picture in config:
+            del config[picture]
+    left = sorted({*config.order} - {config.baseline})
+    config.order = (config.baseline,)
+    classification.check_study(config, compare.candidates)
+    assert len(left) > 1
+    assert said == [f"arms that order does not name are left out: {', '.join(left)}"]
