@@ -1,5 +1,6 @@
 """NVAE in Flax: model, objective, evaluation, and import of the reference's weights."""
 
+from jaxlab.models.nvae.building import for_images, groups_per_scale, parameter_count
 from jaxlab.models.nvae.cells import ARCHS
 from jaxlab.models.nvae.evaluation import (
     active_channels,
@@ -8,13 +9,8 @@ from jaxlab.models.nvae.evaluation import (
     reestimate_sampling_statistics,
     refresh_statistics,
 )
-from jaxlab.models.nvae.model import (
-    NVAE,
-    NVAEOutput,
-    for_images,
-    groups_per_scale,
-    parameter_count,
-)
+from jaxlab.models.nvae.latents import NVAEOutput
+from jaxlab.models.nvae.model import NVAE
 from jaxlab.models.nvae.objective import init_variables, make_loss, make_metrics, prepare_images
 from jaxlab.models.nvae.reference import load_reference, read_checkpoint
 from jaxlab.models.nvae.summary import summary

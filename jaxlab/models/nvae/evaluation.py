@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxlab.checks import check_count, check_scalar
 from jaxlab.errors import DivergedError, InputError
+from jaxlab.models import vae
 from jaxlab.models.nvae.layers import MOMENTUM
 from jaxlab.models.nvae.model import NVAE
 from jaxlab.models.nvae.objective import ACTIVE_NATS, prepare_images
@@ -17,11 +18,9 @@ from jaxlab.models.nvae.objective import ACTIVE_NATS, prepare_images
 def importance_bound(
     model: NVAE, *, num_samples: int, chunk: int = 10
 ) -> Callable[[Any, jax.Array, jax.Array], np.ndarray]:
-    r"""Builds the importance-weighted bound on -log p(x).
+    """Builds the importance-weighted bound on -log p(x); see `vae.importance_bound`.
 
-    ``-log (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x)``, z_k from the posterior: an upper bound on
-    -log p(x) that falls to it as K grows. The bottom-up pass runs once per image, then K samples
-    in chunks with a running log-sum-exp, so memory does not grow with K.
+    The bottom-up pass runs once per image, the decoder for every sample.
 
     Args:
         model: The model.
@@ -33,37 +32,22 @@ def importance_bound(
 
     Raises:
         ValueError: If chunk does not divide num_samples.
-
-    Source: Burda et al., `Importance Weighted Autoencoders <https://arxiv.org/abs/1509.00519>`_.
     """
-    check_count("num_samples", num_samples)
-    check_count("chunk", chunk)
-    if num_samples % chunk:
-        raise InputError(
-            f"num_samples is {num_samples} and chunk {chunk}; chunk must divide num_samples"
-        )
+
+    def log_weights(inputs, key):
+        variables, features, x = inputs
+        output: Any = model.apply(variables, features, key=key, method="top_down")
+        log_w = model.observation.log_prob(x, output.parameters) + output.log_p - output.log_q
+        return log_w.reshape(-1, chunk)
+
+    bound = vae.importance_bound(log_weights, num_samples=num_samples, chunk=chunk)
 
     @jax.jit
     def features_of(variables, x):
         features: Any = model.apply(variables, x, method="bottom_up")
         return tuple(jnp.repeat(f, chunk, axis=1) for f in features), jnp.repeat(x, chunk, axis=0)
 
-    @jax.jit
-    def advance(variables, features, x, key, total):
-        output: Any = model.apply(variables, features, key=key, method="top_down")
-        log_w = model.observation.log_prob(x, output.parameters) + output.log_p - output.log_q
-        log_w = jax.nn.logsumexp(log_w.reshape(-1, chunk), axis=1)
-        return jnp.logaddexp(total, log_w)
-
-    def bound(variables, x, key):
-        features, copies = features_of(variables, x)
-        total = jnp.full(x.shape[0], -jnp.inf)
-        # A loop on the host: XLA's fast convolutions on CPU are not used inside device loops.
-        for i in range(num_samples // chunk):
-            total = advance(variables, features, copies, jax.random.fold_in(key, i), total)
-        return np.log(num_samples) - np.asarray(total, np.float64)
-
-    return bound
+    return lambda variables, x, key: bound((variables, *features_of(variables, x)), key)
 
 
 def active_channels(model: NVAE) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:

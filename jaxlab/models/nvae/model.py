@@ -8,7 +8,6 @@ Vahdat and Kautz, `NVAE: A Deep Hierarchical Variational Autoencoder
 <https://arxiv.org/abs/2007.03898>`_, 2020. docs/methods/nvae.md has the map from paper to code.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlab.checks import check_arguments, check_count, check_counts, check_scalar
+from jaxlab.checks import check_count, check_counts, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.models.conv.convolution import inside_loop
 from jaxlab.models.nvae.cells import Cell, arch
@@ -25,22 +24,6 @@ from jaxlab.models.nvae.latents import LatentGroup, NVAEOutput
 from jaxlab.models.nvae.layers import Conv, Dtype
 from jaxlab.models.nvae.scan import REMAT, EncoderGroup, is_loop, rematerialised, repeated
 from jaxlab.models.vae.likelihoods import Likelihood
-
-DTYPES = ("float32", "bfloat16")  # that a config may name
-
-
-def groups_per_scale(scales: int, groups: int, *, adaptive: bool = False, minimum: int = 1):
-    """Number of latent groups of each scale, finest first.
-
-    With `adaptive`, every coarser scale has half as many (integer division), at least `minimum`.
-
-    >>> groups_per_scale(5, 16, adaptive=True, minimum=4)
-    (16, 8, 4, 4, 4)
-    """
-    counts = [groups]
-    for _ in range(scales - 1):
-        counts.append(max(minimum, counts[-1] // 2) if adaptive else groups)
-    return tuple(counts)
 
 
 class NVAE(nn.Module):
@@ -386,39 +369,6 @@ def check(model: NVAE) -> None:
     _ = model.observation  # has checks of its own
 
 
-def for_images(spec: Any, **kwargs: Any) -> NVAE:
-    """The model for a set of images.
-
-    Args:
-        spec: Has image_size, channels, likelihood, bits and pad (`jaxlab.data.ImageSpec`).
-        **kwargs: Other arguments of `NVAE`; dtype may be "float32" or "bfloat16".
-
-    Raises:
-        ValueError: another name of a dtype, an unknown argument, or one out of range.
-    """
-    taken = {"image_size": spec.image_size, **kwargs}
-    check_arguments("model", NVAE, taken, given=("parent", "name"))
-    if isinstance(kwargs.get("dtype"), str):
-        if kwargs["dtype"] not in DTYPES:
-            raise InputError(f"dtype is {kwargs['dtype']!r}, known are {', '.join(DTYPES)}")
-        kwargs["dtype"] = jnp.dtype(kwargs["dtype"])
-    if "groups" in kwargs:
-        check_counts("groups", kwargs["groups"])
-        kwargs["groups"] = tuple(kwargs["groups"])
-    model = NVAE(
-        **{
-            "image_size": spec.image_size,
-            "channels": spec.channels,
-            "likelihood": spec.likelihood,
-            "bits": spec.bits,
-            "crop": spec.pad,
-            **kwargs,
-        }
-    )
-    check(model)
-    return model
-
-
 def _spherical(a: jax.Array, b: jax.Array, weights: jax.Array) -> jax.Array:
     cosine = jnp.sum(a * b) / jnp.maximum(jnp.linalg.norm(a) * jnp.linalg.norm(b), 1e-6)
     angle = jnp.arccos(jnp.clip(cosine, -0.9999, 0.9999))
@@ -432,8 +382,3 @@ def _depth_to_space(x: jax.Array, patch: int) -> jax.Array:
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height, width, patch, patch, channels // patch**2)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * patch, width * patch, -1)
-
-
-def parameter_count(params: Any) -> int:
-    """Number of trainable scalars in a parameter tree (arrays or shapes)."""
-    return sum(math.prod(p.shape) for p in jax.tree.leaves(params))

@@ -11,37 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlab import distributions
 from jaxlab.checks import check_count, check_counts, check_scalar
 from jaxlab.errors import InputError
+from jaxlab.models import vae
 from jaxlab.models.nvae.model import NVAE
 from jaxlab.models.nvae.regularization import batch_norm_penalty, init_spectral, spectral_penalty
+from jaxlab.models.vae import kl_coefficient
 
 ACTIVE_NATS = 0.1  # a latent channel is in use if its KL, averaged over images, is above this
-
-
-def kl_coefficient(step, total_steps: int, *, portion=0.3, constant=1e-4, minimum=1e-4):
-    """KL warm-up: minimum for `constant` of the run, then linear to 1 over `portion` of it.
-
-    Args:
-        step: Steps done.
-        total_steps: Length of the run.
-        portion: Share of the run that rises, at least 0; 0 is no warm-up.
-        constant, minimum: In [0, 1].
-
-    Raises:
-        ValueError: A number is out of range (checked when concrete).
-
-    >>> [round(float(kl_coefficient(s, 1000, constant=0.0)), 4) for s in (0, 150, 300, 900)]
-    [0.0001, 0.5, 1.0, 1.0]
-    """
-    check_scalar("portion", portion, at_least=0.0)
-    check_scalar("constant", constant, at_least=0.0, at_most=1.0)
-    check_scalar("minimum", minimum, at_least=0.0, at_most=1.0)
-    if portion == 0:
-        return jnp.ones(())
-    ramp = (step - constant * total_steps) / (portion * total_steps)
-    return jnp.clip(ramp, minimum, 1.0)
 
 
 def balance_alphas(groups: Sequence[int], kind: str = "square") -> np.ndarray:
@@ -109,18 +86,9 @@ def prepare_images(
 ) -> jax.Array:
     """Images as the model takes them, float32 in [0, 1].
 
-    uint8 values are divided by 255, reduced to the model's bits, and for a Bernoulli likelihood
-    drawn as 0 or 1 with the key (without one they stay grey), or with `static` cut at one half.
-    Floating images pass as they are.
+    See `vae.prepare_images`; likelihood and bits are the model's.
     """
-    if jnp.issubdtype(images.dtype, jnp.floating):
-        return images.astype(jnp.float32)
-    if model.likelihood == "bernoulli":
-        x = images.astype(jnp.float32) / 255
-        if static:
-            return jnp.round(x)
-        return x if key is None else distributions.binarize(key, x)
-    return distributions.reduce_bits(images, model.bits)
+    return vae.prepare_images(images, model.likelihood, key, bits=model.bits, static=static)
 
 
 def init_variables(model: NVAE, key: jax.Array, images: jax.Array, *, spectral: bool = True):

@@ -14,8 +14,9 @@ import jax
 import numpy as np
 
 from jaxlab.errors import InputError, MissingPackageError
+from jaxlab.models.nvae.building import groups_per_scale
 from jaxlab.models.nvae.cells import Op, arch
-from jaxlab.models.nvae.model import NVAE, groups_per_scale
+from jaxlab.models.nvae.model import NVAE
 
 BINARY_SETS = ("mnist", "omniglot")
 

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jaxlab.models.nvae.model import NVAE, parameter_count
+from jaxlab.models.nvae.building import parameter_count
+from jaxlab.models.nvae.model import NVAE
 
 _PARTS = {  # first part of our module names -> what the paper calls it
     "stem": "bottom-up: first convolution",

@@ -12,9 +12,9 @@ import pytest
 from numpy_layers import elu, gained
 
 from jaxlab.models import nvae
-from jaxlab.models.nvae import NVAE, cells, for_images, groups_per_scale
+from jaxlab.models.nvae import NVAE, cells
 from jaxlab.models.nvae.cells import Arch, Op
-from jaxlab.models.nvae.model import _depth_to_space, _spherical, check, parameter_count
+from jaxlab.models.nvae.model import _depth_to_space, _spherical, check
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +42,6 @@ SMALL = {
     "post_cells": 1,
     "arch": "res_bnswish",
 }
-
-
-def test_groups_per_scale():
-    assert groups_per_scale(2, 10, adaptive=True) == (10, 5)
-    assert groups_per_scale(4, 5, adaptive=True) == (5, 2, 1, 1)
-    assert groups_per_scale(3, 4) == (4, 4, 4)
-
-
-def test_a_config_names_the_dtype():
-    spec = SimpleNamespace(image_size=8, channels=1, likelihood="bernoulli", bits=1, pad=0)
-    assert for_images(spec, dtype="bfloat16").dtype == jnp.bfloat16
-    assert for_images(spec, dtype="float32") == for_images(spec, dtype=jnp.dtype("float32"))
-    with pytest.raises(ValueError, match="dtype is 'bf16', known are float32, bfloat16"):
-        for_images(spec, dtype="bf16")
 
 
 def test_the_first_features_start_between_0_and_1(small):
@@ -490,7 +476,6 @@ def test_patches_are_laid_out_row_by_row():
             part = slice(4 * row + 2 * column, 4 * row + 2 * column + 2)
             np.testing.assert_array_equal(y[:, row::2, column::2], x[..., part])
     assert _depth_to_space(x, 1) is x
-    assert parameter_count({"a": x, "b": [jnp.zeros(()), jnp.zeros(7)]}) == 56
 
 
 def test_convolutions_in_a_loop_are_products():
@@ -535,19 +520,6 @@ def test_limits_of_the_arguments():
     for change in ({"image_size": 10}, {"patch": 8}, {"blocks": 4}, {"patch": 3}):
         with pytest.raises(ValueError, match="latent scales need a multiple of"):
             check(NVAE(**{**good, **change}))
-
-
-def test_a_model_for_images():
-    spec = SimpleNamespace(image_size=32, channels=3, likelihood="mixture", bits=5, pad=2)
-    model = for_images(spec, groups=[2, 1])
-    assert (model.image_size, model.channels, model.likelihood) == (32, 3, "mixture")
-    assert (model.bits, model.crop, model.groups) == (5, 2, (2, 1))
-    assert for_images(spec, bits=8, image_size=16).bits == 8
-    assert for_images(spec, bits=8, image_size=16).image_size == 16
-    with pytest.raises(ValueError, match="latent_size"):
-        for_images(spec, latent_size=3)
-    likelihood = NVAE(8, "mixture", 3, 5, 4, "reference", 1).observation
-    assert dataclasses.astuple(likelihood) == ("mixture", 3, 5, 4, "reference", 1)
 
 
 def test_defaults_of_a_model():

@@ -20,20 +20,8 @@ from jaxlab.models.nvae.objective import (
     balance,
     balance_alphas,
     elbo_terms,
-    kl_coefficient,
     penalty_coefficient,
 )
-
-
-@pytest.mark.parametrize("total", [1000, 60000])
-def test_kl_warm_up_over_a_whole_run(total):
-    steps = np.arange(0, total, 7)
-    wanted = np.clip((steps - 1e-4 * total) / (0.3 * total), 1e-4, 1.0)
-    np.testing.assert_allclose(kl_coefficient(jnp.asarray(steps), total), wanted, rtol=1e-4)
-
-
-def test_kl_warm_up_of_no_length_is_one():
-    assert float(kl_coefficient(0, 100, portion=0)) == 1
 
 
 @pytest.mark.parametrize(
@@ -185,7 +173,6 @@ def test_defaults_of_the_objective():
         for name, p in inspect.signature(f).parameters.items()
         if p.default is not p.empty
     }
-    assert defaults(kl_coefficient) == {"portion": 0.3, "constant": 1e-4, "minimum": 1e-4}
     assert defaults(balance_alphas) == {"kind": "square"}
     assert defaults(make_loss) == {
         "kl_portion": 0.3,
@@ -206,6 +193,3 @@ def test_defaults_of_the_objective():
 def test_numbers_at_the_edge_are_taken():
     make_loss(NVAE(8), total_steps=1, kl_portion=0.0, kl_constant=0.0, kl_minimum=1.0, penalty=0.0)
     make_loss(NVAE(8), total_steps=1, kl_constant=1.0, kl_minimum=0.0, balancing=None)
-    assert float(kl_coefficient(0, 10, constant=0.0, minimum=0.0)) == 0
-    assert float(kl_coefficient(10, 10, constant=1.0, portion=0.5, minimum=1.0)) == 1
-    assert float(kl_coefficient(1, 10, constant=0.1, portion=0.5, minimum=0.25)) == 0.25

@@ -1,0 +1,65 @@
+"""Models for sets of images, from the words of a config, and their size."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxlab.checks import check_arguments, check_counts
+from jaxlab.errors import InputError
+from jaxlab.models.nvae.model import NVAE, check
+
+DTYPES = ("float32", "bfloat16")  # that a config may name
+
+
+def groups_per_scale(scales: int, groups: int, *, adaptive: bool = False, minimum: int = 1):
+    """Number of latent groups of each scale, finest first.
+
+    With `adaptive`, every coarser scale has half as many (integer division), at least `minimum`.
+
+    >>> groups_per_scale(5, 16, adaptive=True, minimum=4)
+    (16, 8, 4, 4, 4)
+    """
+    counts = [groups]
+    for _ in range(scales - 1):
+        counts.append(max(minimum, counts[-1] // 2) if adaptive else groups)
+    return tuple(counts)
+
+
+def for_images(spec: Any, **kwargs: Any) -> NVAE:
+    """The model for a set of images.
+
+    Args:
+        spec: Has image_size, channels, likelihood, bits and pad (`jaxlab.data.ImageSpec`).
+        **kwargs: Other arguments of `NVAE`; dtype may be "float32" or "bfloat16".
+
+    Raises:
+        ValueError: another name of a dtype, an unknown argument, or one out of range.
+    """
+    taken = {"image_size": spec.image_size, **kwargs}
+    check_arguments("model", NVAE, taken, given=("parent", "name"))
+    if isinstance(kwargs.get("dtype"), str):
+        if kwargs["dtype"] not in DTYPES:
+            raise InputError(f"dtype is {kwargs['dtype']!r}, known are {', '.join(DTYPES)}")
+        kwargs["dtype"] = jnp.dtype(kwargs["dtype"])
+    if "groups" in kwargs:
+        check_counts("groups", kwargs["groups"])
+        kwargs["groups"] = tuple(kwargs["groups"])
+    model = NVAE(
+        **{
+            "image_size": spec.image_size,
+            "channels": spec.channels,
+            "likelihood": spec.likelihood,
+            "bits": spec.bits,
+            "crop": spec.pad,
+            **kwargs,
+        }
+    )
+    check(model)
+    return model
+
+
+def parameter_count(params: Any) -> int:
+    """Number of trainable scalars in a parameter tree (arrays or shapes)."""
+    return sum(math.prod(p.shape) for p in jax.tree.leaves(params))
