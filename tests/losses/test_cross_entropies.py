@@ -1,5 +1,7 @@
 """`jaxlab.losses.cross_entropies`: logit adjustment and its family."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -267,3 +269,73 @@ def test_tau_normalisation():
     norms = np.linalg.norm(losses.tau_normalized_kernel(kernel, tau=0.5), axis=0)
     np.testing.assert_allclose(norms, np.linalg.norm(kernel, axis=0) ** 0.5, rtol=1e-5)
     np.testing.assert_array_equal(losses.tau_normalized_kernel(kernel, tau=0.0), kernel)
+
+
+def test_masked_classes_padded_rows_and_labels_out_of_range():
+    """What is masked adds 0, to values and gradients; under jit a label out of range gives NaN."""
+    x = jnp.array([[0.0, -jnp.inf, 1.0], [jnp.nan, jnp.nan, jnp.nan], [2.0, 1.0, 0.0]])
+    targets = jnp.array([[0.25, 0.0, 0.75], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    labels, prior = jnp.array([2, -1, 3]), jnp.array([0.5, 0.25, 0.25])
+
+    @jax.jit
+    def found(x, labels):
+        hard = lambda x: losses.logit_adjusted_cross_entropy(x, labels, class_prior=prior)
+        soft, pull = jax.vjp(lambda x: losses.soft_cross_entropy(x, targets), x)
+        focal = losses.focal_cross_entropy(x, labels, gamma=1.0)
+        grads = jax.grad(lambda x: jnp.where(labels == 2, hard(x), 0.0).sum())(x)
+        return soft, pull(jnp.ones(3))[0], hard(x), focal, grads
+
+    soft, slopes, hard, focal, grads = found(x, labels)
+    p = np.exp(1) / (1 + np.exp(1))
+    last = np.exp([2.0, 1.0, 0.0]) / np.exp([2.0, 1.0, 0.0]).sum()
+    want = -0.25 * np.log(1 - p) - 0.75 * np.log(p)
+    np.testing.assert_allclose(soft, [want, 0.0, -np.log(last[1])], rtol=1e-5)
+    np.testing.assert_allclose(
+        slopes, [[0.75 - p, 0, p - 0.75], [0, 0, 0], last - [0, 1, 0]], atol=1e-6
+    )
+    assert np.isnan(hard).tolist() == np.isnan(focal).tolist() == [False, True, True]
+    np.testing.assert_allclose(hard[0], np.log(1 + 2 * np.exp(-1)), rtol=1e-5)
+    np.testing.assert_allclose(focal[0], -(1 - p) * np.log(p), rtol=1e-5)
+    share = np.exp(1) / (2 + np.exp(1))
+    np.testing.assert_allclose(grads, [[1 - share, 0, share - 1], [0, 0, 0], [0, 0, 0]], atol=1e-6)
+
+
+def test_a_class_that_counts_nothing_and_one_that_is_certain():
+    x = jnp.array([[-jnp.inf, 0.0], [0.0, -jnp.inf]])
+    labels = jnp.array([0, 0])
+    weighted = lambda w: losses.pairwise_margin_cross_entropy(x, labels, weights=w)
+    run = jax.jit(lambda w: (weighted(w), losses.focal_cross_entropy(x, labels)))
+    for weights in ([0.0, 1.0], [2.0, 1.0]):
+        found, focal = run(jnp.array(weights))
+        assert found.tolist() == [weights[0] and np.inf, 0.0]
+    assert focal.tolist() == [np.inf, 0.0]
+
+
+def test_adjusted_logits_by_the_prior_and_its_strength():
+    log_prior = np.log(np.float64(PRIOR))
+    adjust = lambda **options: losses.adjust_logits(LOGITS, class_prior=PRIOR, **options)
+    for options, tau in (({}, 1.0), ({"tau": 0.0}, 0.0), ({"tau": 0.005}, 0.005), ({"tau": 2}, 2)):
+        np.testing.assert_allclose(adjust(**options), LOGITS - tau * log_prior, atol=1e-5)
+    for tau in (0.0, 0.005):
+        want = cross_entropy(LOGITS + tau * log_prior, LABELS)
+        np.testing.assert_allclose(adjusted(tau=tau), want, rtol=1e-5)
+        soft = losses.logit_adjusted_soft_cross_entropy(
+            LOGITS, np.eye(K)[LABELS], class_prior=PRIOR, tau=tau
+        )
+        np.testing.assert_allclose(soft, want, rtol=1e-5)
+
+
+def test_cosines_and_numbers_at_their_bounds():
+    kernel = np.array([[3.0, 0.0, 1e-9], [4.0, 2.0, 0.0]])
+    found = losses.cosine_logits([[1.0, 0.0], [2e-6, 0.0], [5e-7, 0.0]], kernel)
+    np.testing.assert_allclose(found[:2], [[0.6, 0, 1e-3]] * 2, rtol=1e-5)
+    np.testing.assert_allclose(found[2], [0.3, 0, 5e-4], rtol=1e-5)  # a norm of half of eps
+    wide = losses.cosine_logits([[0.5, 0.0]], kernel, eps=1.0)
+    np.testing.assert_allclose(wide, [[0.3, 0, 5e-10]], rtol=1e-5)
+    cosines, labels = np.array([[1.005, -1.005]]), [0]
+    run = functools.partial(losses.ldam_cross_entropy, cosines, labels, class_prior=[0.5, 0.5])
+    for margin, scale in ((0.0, 1.0), (0.005, 0.005), (0.5, 2.0)):
+        want = np.log1p(np.exp(scale * (margin - 2.01)))
+        np.testing.assert_allclose(run(max_margin=margin, scale=scale), [want], rtol=1e-5)
+    with pytest.raises(ValueError, match="cosines"):
+        losses.ldam_cross_entropy([[1.02, 0.0]], labels, class_prior=[0.5, 0.5])
