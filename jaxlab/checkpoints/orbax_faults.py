@@ -22,7 +22,16 @@ SUMS_FILE = "sums.json"
 
 
 def check_name(directory: epath.Path) -> None:
-    """Orbax finds what it has just written by a pattern that starts with the folder's name."""
+    """Orbax finds what it has just written by a pattern that starts with the folder's name.
+
+    Its store of arrays takes a backslash for a slash, and names in UTF-8 alone.
+    """
+    name = os.fspath(directory)
+    if "\\" in name or name != name.encode(errors="replace").decode():
+        raise InputError(
+            f"{name!a} cannot hold checkpoints: the checkpoint library takes neither "
+            "backslashes nor names that are not UTF-8, choose another name"
+        )
     probe = directory / ".probe"
     probe.touch()
     try:

@@ -133,12 +133,13 @@ def check_data(
         record = waiting or (read(workdir) if path.exists() else None)
         if record is None:  # a script's function called without a run
             return
-        old = record.get("data") or {}
+        old = record.get("data")
+        old = old if isinstance(old, dict) else {}  # none by an earlier version
         new = {name: describe(arrays) for name, arrays in sets.items()}
         changes = [
             f"{name}: {', '.join(found)}"
             for name in new
-            if name in old and (found := differences(old[name], new[name]))
+            if isinstance(old.get(name), dict) and (found := differences(old[name], new[name]))
         ]
         if changes and not allow_change:
             raise UsageError(
