@@ -160,6 +160,26 @@ def test_the_masked_loss_is_that_of_the_chosen_tokens(toy, monkeypatch):
         np.testing.assert_array_equal(np.asarray(ids)[other], IDS[:2][other])
 
 
+@pytest.mark.parametrize(("rate", "places"), [(0.01, 1), (0.15, 2), (0.5, 6)])
+def test_logits_are_asked_for_at_the_share_of_the_width_and_at_one_place_at_least(
+    toy, monkeypatch, rate, places
+):
+    model, head, params, _ = toy
+    asked = []
+
+    def record(model, head, params, ids, visible, types, positions, *, key):
+        asked.append(positions.shape)
+        return jnp.zeros((*positions.shape, model.vocab_size))
+
+    monkeypatch.setattr(masked_lm, "token_logits", record)
+    loss_fn = make_masked_loss(model, head, mask_id=4, rate=rate)
+    batch = {"input_ids": jnp.asarray(IDS[:2]), "attention_mask": jnp.asarray(IDS[:2] != 0)}
+    run = lambda batch, key: loss_fn(params, {}, batch, key=key, step=0)[0]
+    jax.eval_shape(run, batch, jax.random.key(0))
+    assert IDS.shape[1] == 12
+    assert asked == [(2, places)]
+
+
 def test_a_step_scales_rows_by_the_targets_of_the_batch():
     step = lambda state, batch: (state, batch)
     count = lambda batch: batch["n"]
