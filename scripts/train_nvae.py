@@ -45,6 +45,7 @@ def make_optimizer(config) -> optax.GradientTransformation:
     check_scalar("learning_rate", config.learning_rate, above=0.0)
     check_scalar("final_learning_rate", config.final_learning_rate, at_least=0.0)
     check_scalar("weight_decay", config.weight_decay, at_least=0.0)
+    check_scalar("skip_factor", config.skip_factor, above=1.0)
     schedule = optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=config.learning_rate,

@@ -27,7 +27,8 @@ def sharpness_aware(
       `make_train_step` gives.
 
     Raises:
-      ValueError: radius is negative or not finite; later, `grad_fn` is missing.
+      ValueError: radius is negative or not finite; later, `grad_fn` is missing, or a mask is around
+        it, which hides parameters that the gradient elsewhere needs.
 
     Example:
       >>> grad = jax.grad(lambda w: 0.5 * w**2)
@@ -55,6 +56,13 @@ def sharpness_aware(
             raise InputError(
                 "grad_fn is None, sharpness_aware needs it: update(..., grad_fn=...), which passes "
                 "through no optax.MultiSteps"
+            )
+        masked = lambda x: isinstance(x, optax.MaskedNode)
+        if any(map(masked, jax.tree.leaves(updates, is_leaf=masked))):
+            raise InputError(
+                "a mask (optax.masked, optax.multi_transform) is around sharpness_aware, which "
+                "needs all parameters for the gradient elsewhere: give it the masked "
+                "transformation, sharpness_aware(optax.masked(tx, mask), radius)"
             )
         return sam(**extra).update(updates, state, params, grad_fn=grad_fn)
 

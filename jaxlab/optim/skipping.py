@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxlab.checks import at_least_float32
-from jaxlab.errors import InputError
+from jaxlab.checks import at_least_float32, check_count, check_scalar
 
 
 class SkipState(NamedTuple):
@@ -75,12 +74,9 @@ def skip_large_updates(
     Departures: the published very deep VAE code skips above a fixed norm, which can freeze training
     for ever once norms stay above it; here the limit follows the norms.
     """
-    if not factor > 1:
-        raise InputError(f"factor is {factor}, must be above 1")
-    if not 0 <= decay < 1:
-        raise InputError(f"decay is {decay}, must be in [0, 1)")
-    if warmup_steps < 1:
-        raise InputError(f"warmup_steps is {warmup_steps}, must be at least 1")
+    check_scalar("factor", factor, above=1)
+    check_scalar("decay", decay, at_least=0, below=1)
+    check_count("warmup_steps", warmup_steps)
     inner = optax.with_extra_args_support(inner)
     log_factor = math.log(factor)
 

@@ -33,6 +33,21 @@ def test_a_gradient_of_zero_is_no_step(dtype):
     assert updates.dtype == dtype
 
 
+def test_a_mask_belongs_within():
+    w, mask = {"a": jnp.array([3.0, -1.0]), "b": jnp.ones(1)}, {"a": True, "b": False}
+    gradient = jax.grad(lambda w: quadratic(w["a"]) + w["b"].sum())
+    update = lambda tx: tx.update(gradient(w), tx.init(w), w, grad_fn=lambda w, _: gradient(w))[0]
+    with pytest.raises(
+        ValueError, match=r"mask .* is around sharpness_aware, .*: give it the mask"
+    ):
+        update(optax.masked(optim.sharpness_aware(optax.sgd(0.1), 0.5), mask))
+    found = update(optim.sharpness_aware(optax.masked(optax.sgd(0.1), mask), 0.5))
+    slope = np.array([3.0, -2.0])
+    nearby = np.array([3.0, -1.0]) + 0.5 * slope / np.sqrt(14)
+    np.testing.assert_allclose(found["a"], -0.1 * np.array([1.0, 2.0]) * nearby, rtol=1e-6)
+    np.testing.assert_allclose(found["b"], [1.0])  # as it came
+
+
 def test_other_extra_arguments_reach_the_inner_transformation():
     inner = optax.chain(optim.flood_updates(1.0), optax.sgd(0.1))
     w = jnp.array([3.0, -1.0])

@@ -147,6 +147,9 @@ def test_inside_other_transformations():
         ({"factor": 1.0}, "factor is 1.0"),
         ({"decay": 1.0}, "decay is 1.0"),
         ({"warmup_steps": 0}, "warmup_steps is 0"),
+        ({"factor": "2"}, "factor is .2., must be a number"),
+        ({"factor": None}, "factor is None, must be a number"),
+        ({"warmup_steps": 2.5}, "warmup_steps is 2.5, must be a whole number"),
     ],
 )
 def test_wrong_arguments(kwargs, message):
