@@ -14,6 +14,7 @@ import functools
 import itertools
 import math
 import time
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -355,8 +356,12 @@ def draw_plane(vectors, words, chosen, path):
         panel.text(x, y, word, fontsize=8, ha="center", va="center", color=color)
     panel.set_xticks([])
     panel.set_yticks([])
-    with replacing(path) as part:
+    with replacing(path) as part, warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
         figure.savefig(part, format="png", pil_kwargs={"optimize": True})
+    lacks = {str(w.message) for w in found if "missing from font" in str(w.message)}
+    if lacks:
+        logging.warning("%s: boxes stand for %d characters that its font lacks", path, len(lacks))
 
 
 def build_sampling(config, corpus, mesh=None):

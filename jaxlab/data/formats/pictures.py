@@ -157,7 +157,7 @@ def read_images(
             if picture.shape != first.shape:
                 raise InputError(
                     f"{paths[row]}: is {picture.shape[:2]}, {paths[0].name} is {first.shape[:2]}: "
-                    "give an image_size to resize to"
+                    "give an image_size to resize to (--config.data.image_size=N)"
                 )
             images[row] = picture
 
@@ -166,7 +166,10 @@ def read_images(
     for note, which in sorted(notes.items()):
         say(f"{len(which)} of {len(paths)} images are {note}, such as {min(which)}")
     if channels == 3 and len(grey) == len(set(paths)):
-        say(f"all {len(paths)} images are grey, such as {min(grey)}: channels=1 reads them so")
+        say(
+            f"all {len(paths)} images are grey, such as {min(grey)}: "
+            "--config.data.channels=1 reads them so"
+        )
     return images
 
 

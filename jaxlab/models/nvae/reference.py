@@ -6,7 +6,6 @@ does not know, or misses, are an error.
 """
 
 import argparse
-import pickle
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -60,7 +59,7 @@ def model_from_flags(flags: Mapping[str, Any], *, image_size: int | None = None)
     Raises:
       ValueError: for values that contradict each other or are unknown.
     """
-    flags = {**_DEFAULTS, **flags}
+    flags = _checked(flags)
     if flags["num_preprocess_blocks"] != flags["num_postprocess_blocks"]:
         raise InputError(
             f"num_preprocess_blocks is {flags['num_preprocess_blocks']} and "
@@ -72,7 +71,7 @@ def model_from_flags(flags: Mapping[str, Any], *, image_size: int | None = None)
         adaptive=flags["ada_groups"],
         minimum=flags["min_groups_per_scale"],
     )
-    if tuple(flags.get("groups_per_scale", groups)) != groups:
+    if not np.array_equal(flags.get("groups_per_scale", groups), groups):
         raise InputError(f"groups_per_scale is {flags['groups_per_scale']}, flags give {groups}")
     binary = flags["dataset"] in BINARY_SETS
     normal = flags["num_mixture_dec"] == 1
@@ -100,12 +99,24 @@ def model_from_flags(flags: Mapping[str, Any], *, image_size: int | None = None)
     )
 
 
+def _checked(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags with the reference's defaults, each of its default's type."""
+    if not isinstance(flags, Mapping):
+        raise InputError(f"flags are a {type(flags).__name__}, must be values by name")
+    found = {**_DEFAULTS, **flags}
+    for name, default in _DEFAULTS.items():
+        value, kind = found[name], type(default)
+        if not isinstance(value, np.integer if kind is int else kind) and type(value) is not kind:
+            raise InputError(f"flag {name} is {value!r}, must be of type {kind.__name__}")
+    return found
+
+
 def _size_of(dataset: str) -> int:
     sizes = {"mnist": 32, "omniglot": 32, "cifar10": 32, "ffhq": 256}
     if dataset in sizes:
         return sizes[dataset]
     tail = dataset.rsplit("_", 1)[-1]
-    if not tail.isdigit():
+    if not (tail.isdecimal() and tail.isascii()):
         raise InputError(f"dataset is {dataset!r}, whose image size is unknown; give image_size")
     return int(tail)
 
@@ -283,7 +294,7 @@ def canonical_names(arrays: Mapping[str, Any]) -> dict[str, Any]:
         if name.endswith((".num_batches_tracked", ".weight_normalized")):
             continue
         parts = name.removeprefix("state/").split(".")
-        while parts[0] in ("module", "_orig_mod"):
+        while parts[:1] in (["module"], ["_orig_mod"]):
             parts.pop(0)
         # "_ops.0.bn.weight" is a batch norm of its own, in a cell of the BN-ELU kind.
         if parts[-2:-1] == ["bn"] and parts[-4:-3] != ["_ops"]:
@@ -330,11 +341,11 @@ def load_reference(arrays: Mapping[str, Any], flags: Mapping[str, Any]) -> tuple
 
 def _image_size(arrays, flags) -> int | None:
     """The learned tensor h gives the size of the images, whatever the data set was called."""
-    if "prior_ftr0" not in arrays:
+    shape = np.shape(arrays.get("prior_ftr0", 0))
+    if not shape:
         return None
-    flags = {**_DEFAULTS, **flags}
-    halvings = int(flags["num_preprocess_blocks"]) + int(flags["num_latent_scales"]) - 1
-    return int(np.shape(arrays["prior_ftr0"])[-1]) * 2**halvings
+    flags = _checked(flags)
+    return int(shape[-1]) * 2 ** (flags["num_preprocess_blocks"] + flags["num_latent_scales"] - 1)
 
 
 def _shapes(model: NVAE) -> dict[Target, tuple[int, ...]]:
@@ -383,10 +394,21 @@ def read_checkpoint(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path} is not a readable checkpoint: {error}") from error
+    except OSError:
+        raise
+    except Exception as error:  # torch passes on what its unpickler meets, with advice in pages
+        raise InputError(
+            f"{path} is not a readable checkpoint of the reference: torch.save's file of tensors "
+            f"and an argparse.Namespace is needed ({type(error).__name__})"
+        ) from error
     for key in ("state_dict", "args"):
         if not isinstance(content, dict) or key not in content:
             raise InputError(f"{path} has no {key!r}; a checkpoint of the reference has one")
-    arrays = {name: tensor.float().numpy() for name, tensor in content["state_dict"].items()}
-    return arrays, vars(content["args"])
+    try:
+        arrays = {name: tensor.float().numpy() for name, tensor in content["state_dict"].items()}
+        return arrays, vars(content["args"])
+    except (AttributeError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"{path} has another 'state_dict' or 'args' than the reference's, which are dense "
+            "tensors by name and an argparse.Namespace"
+        ) from error

@@ -45,6 +45,14 @@ def test_flags_have_the_defaults_of_the_reference():
         ({"num_preprocess_blocks": 1}, "must be equal"),
         ({"groups_per_scale": [2, 2]}, r"groups_per_scale is \[2, 2\]"),
         ({"dataset": "faces"}, "'faces'"),
+        ({"dataset": "faces_²"}, "'faces_²'"),
+        ({"dataset": 3}, "flag dataset is 3, must be of type str"),
+        ({"num_latent_scales": "2"}, "flag num_latent_scales is '2', must be of type int"),
+        ({"num_groups_per_scale": None}, "flag num_groups_per_scale is None, must be of type int"),
+        ({"num_nf": True}, "flag num_nf is True, must be of type int"),
+        ({"use_se": "yes"}, "flag use_se is 'yes', must be of type bool"),
+        ({"groups_per_scale": 3}, "groups_per_scale is 3"),
+        ([1], "flags are a list, must be values by name"),
     ],
 )
 def test_contradicting_flags(flags, message):
@@ -341,3 +349,29 @@ def test_the_smallest_number_of_groups_and_what_h_is_for():
         load_reference(bare, one)
     assert str(error.value).count("missing") == 8
     assert str(error.value).endswith("; ...")
+
+
+SMALL = {"num_groups_per_scale": 2, "num_channels_enc": 4, "num_channels_dec": 4} | {
+    f"num_{place}process_{part}": 1 for place in ("pre", "post") for part in ("blocks", "cells")
+}
+
+
+def test_arrays_of_odd_shapes_and_names_are_listed():
+    with pytest.raises(ValueError, match="reference weights do not fit"):
+        load_reference({"prior_ftr0": np.float32(0), "module": np.zeros(1)}, SMALL)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"state_dict": [1], "args": None}, "another 'state_dict' or 'args'"),
+        ({"state_dict": {"a": 3}, "args": None}, "another 'state_dict' or 'args'"),
+        ({"state_dict": {}, "args": {"a": 1}}, "another 'state_dict' or 'args'"),
+        ({"state_dict": {}, "args": re.compile("x")}, "not a readable checkpoint"),
+    ],
+)
+def test_checkpoints_of_others_are_one_line(content, message, tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=rf"^\S*a\.pt .*{message}[^\n]*$"):
+        reference.read_checkpoint(str(tmp_path / "a.pt"))
