@@ -6,7 +6,7 @@ are concrete: given from outside `jit`, `vmap` and `grad`, or closed over as con
 
 import inspect
 import operator
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -158,7 +158,7 @@ def check_seeds(name: str, seeds: Sequence[Any]) -> None:
       Traceback (most recent call last):
       jaxlab.errors.ValueError: seeds is (3, 3), seeds must differ
     """
-    seeds = seeds if isinstance(seeds, str) else tuple(seeds)
+    seeds = tuple(seeds) if isinstance(seeds, Iterable) and not isinstance(seeds, str) else seeds
     check_counts(name, seeds, at_least=0, below=None)
     if any(int(seed) >= 2**32 for seed in seeds):
         raise InputError(f"{name} is {seeds}, seeds must be below 2**32")

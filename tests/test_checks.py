@@ -39,6 +39,10 @@ def test_what_no_int32_holds_is_no_count_but_a_seed():
         check_counts("n", (1, 10**25))
     check_count("seed", 2**31, at_least=0, below=None)
     check_seeds("seeds", (0, 2**32 - 1))
+    check_seeds("seeds", range(3))
+    for bad in (3, None, True, "12", (), (1, 1), (-1,), (2**32,)):
+        with pytest.raises(InputError, match=r"^seeds(\[0\])? is "):
+            check_seeds("seeds", bad)
 
 
 def test_numbers_that_name_figures_differ():
