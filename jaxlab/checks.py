@@ -201,6 +201,83 @@ def check_arguments(
             raise InputError(f"{name} lacks {p.name!r}")
 
 
+def absent(value: Any) -> bool:
+    """Whether a number is None or a plain 0, which leaves its part out of a program.
+
+    Example:
+      >>> absent(0.0), absent(None), absent(0.1), absent(jnp.zeros(()))
+      (True, True, False, False)
+    """
+    return value is None or (isinstance(value, int | float | np.number) and value == 0)
+
+
+def check_choice(name: str, value: Any, known: Collection[Any]) -> None:
+    """Raises unless `value` is one of the known ones, which the message lists.
+
+    Example:
+      >>> check_choice("schedule", "cosin", ("constant", "cosine"))
+      Traceback (most recent call last):
+      jaxlab.errors.ValueError: schedule is 'cosin', must be one of constant, cosine
+    """
+    try:
+        found = value in known
+    except TypeError:  # a list, where the known ones are the keys of a table
+        found = False
+    if not found:
+        raise InputError(f"{name} is {value!r}, must be one of {', '.join(map(str, known))}")
+
+
+def own_keywords(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The keyword-only arguments of a row of a table of methods: its own numbers.
+
+    Example:
+      >>> own_keywords(lambda counts, /, *, gamma=2.0: None)
+      ('gamma',)
+    """
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+
+
+def call_by_name(
+    what: str,
+    table: Mapping[str, Callable[..., Any]],
+    name: str,
+    numbers: Mapping[str, Any],
+    *given: Any,
+) -> Any:
+    """Calls the row of a table of methods that a config section names.
+
+    Args:
+      what: what the messages call the table.
+      table: name -> function of `given` and of keyword-only numbers of its own.
+      name: of the row.
+      numbers: of the section; None stands for the function's default.
+      *given: positional arguments.
+
+    Raises:
+      ValueError: an unknown name, or a number that the function does not take.
+
+    Example:
+      >>> table = {"focal": lambda counts, /, *, gamma=2.0: gamma, "plain": lambda counts, /: 0.0}
+      >>> call_by_name("objective", table, "focal", {"gamma": 1.0, "tau": None}, [3, 4])
+      1.0
+      >>> call_by_name("objective", table, "plain", {"gamma": 1.0}, [3, 4])
+      Traceback (most recent call last):
+      jaxlab.errors.ValueError: gamma is 1.0, objective 'plain' takes no numbers
+    """
+    check_choice(what, name, table)
+    numbers = {key: value for key, value in numbers.items() if value is not None}
+    own = own_keywords(table[name])
+    every = dict.fromkeys(key for function in table.values() for key in own_keywords(function))
+    for key, value in numbers.items():
+        if key not in every:
+            raise InputError(f"{what} has {key!r}, must be one of: {', '.join(every)}")
+        if key not in own:
+            taken = f"only {', '.join(own)}" if own else "no numbers"
+            raise InputError(f"{key} is {value}, {what} {name!r} takes {taken}")
+    return table[name](*given, **numbers)
+
+
 def at_least_float32(x: Any) -> jax.Array:
     """`x` as float32, or as float64 if it is that: the dtype that losses and norms compute in.
 

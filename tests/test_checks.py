@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlab import checks
 from jaxlab.checks import check_count, check_counts, check_scalar, check_scalars, check_seeds
 from jaxlab.errors import InputError
 
@@ -60,3 +61,15 @@ def test_counts_are_one_or_more():
     for bad in ((), "12", 3, None, (2.5, 1), (1, 0), (1, -3)):
         with pytest.raises(InputError, match=r"^n"):
             check_counts("n", bad)
+
+
+def test_none_and_plain_zeros_are_absent():
+    assert all(map(checks.absent, (None, 0, 0.0, -0.0, np.float32(0), np.int64(0), False)))
+    there = (1, 0.1, -1.0, float("nan"), np.float64(1e-300), jnp.zeros(()))
+    assert not any(map(checks.absent, there))
+
+
+def test_a_traced_number_is_there_whatever_its_value():
+    seen = []
+    jax.jit(lambda x: seen.append(checks.absent(x)) or x)(0.0)
+    assert seen == [False]

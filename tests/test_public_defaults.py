@@ -11,8 +11,10 @@ DEFAULTS = {
         "logit_adjusted_soft_cross_entropy": {"tau": 1.0},
         "adjust_logits": {"tau": 1.0},
         "focal_cross_entropy": {"gamma": 2.0},
-        "cosine_logits": {"eps": 1e-6},
         "ldam_cross_entropy": {"max_margin": 0.5, "scale": 30.0},
+    },
+    "jaxlab.losses.class_vectors": {
+        "cosine_logits": {"eps": 1e-6},
         "tau_normalized_kernel": {"tau": 1.0},
     },
     "jaxlab.losses.priors": {

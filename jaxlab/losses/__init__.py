@@ -8,9 +8,9 @@ logit of minus infinity masks its class. Take the mean yourself:
 `losses.logit_adjusted_cross_entropy(...).mean()`.
 """
 
+from jaxlab.losses.class_vectors import cosine_logits, tau_normalized_kernel
 from jaxlab.losses.cross_entropies import (
     adjust_logits,
-    cosine_logits,
     focal_cross_entropy,
     ldam_cross_entropy,
     logit_adjusted_cross_entropy,
@@ -18,7 +18,6 @@ from jaxlab.losses.cross_entropies import (
     logits_for_prior,
     pairwise_margin_cross_entropy,
     soft_cross_entropy,
-    tau_normalized_kernel,
 )
 from jaxlab.losses.flooding import (
     adaflood_levels,
@@ -26,6 +25,7 @@ from jaxlab.losses.flooding import (
     flood_level_from_noise,
     value_and_flood_grad,
 )
+from jaxlab.losses.objectives import OBJECTIVES, make_objective
 from jaxlab.losses.priors import (
     check_class_prior,
     class_balanced_weights,
@@ -43,6 +43,7 @@ from jaxlab.losses.reports import BalancedError, balanced_error, error_by_freque
 from jaxlab.losses.traced import check_traced_labels, check_traced_prior
 
 __all__ = [
+    "OBJECTIVES",
     "BalancedError",
     "adaflood_levels",
     "adjust_logits",
@@ -68,6 +69,7 @@ __all__ = [
     "logit_adjusted_soft_cross_entropy",
     "logit_adjustment_margins",
     "logits_for_prior",
+    "make_objective",
     "pairwise_margin_cross_entropy",
     "soft_cross_entropy",
     "tau_normalized_kernel",

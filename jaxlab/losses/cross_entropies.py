@@ -1,7 +1,5 @@
 """Cross-entropy and its relatives for unequal classes: labels and logits to per-example losses."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,27 +8,8 @@ from optax import losses as optax_losses
 
 from jaxlab.checks import at_least_float32, check_scalar, concrete
 from jaxlab.errors import InputError
-from jaxlab.losses.priors import check_class_prior, check_labels, log_class_prior, wide_labels
-
-
-def _check_pair(logits: Any, labels: Any) -> int:
-    """Raises unless labels fit logits; returns the number of classes."""
-    if not np.shape(logits):
-        raise InputError("logits has shape (), must have shape (..., K)")
-    if np.shape(labels) != np.shape(logits)[:-1]:
-        raise InputError(
-            f"labels has shape {np.shape(labels)}, "
-            f"logits need labels of shape {np.shape(logits)[:-1]}"
-        )
-    check_labels(labels, np.shape(logits)[-1])
-    return np.shape(logits)[-1]
-
-
-def _safe(labels: ArrayLike, num_classes: int) -> tuple[jax.Array, jax.Array]:
-    """Labels that may index, and which of them were in range."""
-    labels = wide_labels(labels)
-    valid = (labels >= 0) & (labels < num_classes)
-    return jnp.where(valid, labels, 0), valid
+from jaxlab.losses.labels import check_pair, safe_labels
+from jaxlab.losses.priors import check_class_prior, log_class_prior
 
 
 def _cross_entropy(logits, labels, valid):
@@ -124,11 +103,11 @@ def logit_adjusted_cross_entropy(
     Departures: no epsilon. The published code adds 1e-12 to pi^tau, which bends the offset of rare
     classes (-27.63 instead of -41.45 for pi = 1e-6, tau = 3); here a zero prior is refused.
     """
-    num_classes = _check_pair(logits, labels)
+    num_classes = check_pair(logits, labels)
     check_scalar("tau", tau, at_least=0.0)
     x = at_least_float32(logits)
     offset = (tau * log_class_prior(class_prior, num_classes)).astype(x.dtype)
-    return _cross_entropy(x + offset, *_safe(labels, num_classes))
+    return _cross_entropy(x + offset, *safe_labels(labels, num_classes))
 
 
 def logit_adjusted_soft_cross_entropy(
@@ -266,9 +245,9 @@ def pairwise_margin_cross_entropy(
 
     Source: Menon et al., 2021, arXiv:2007.07314, equation 11 and theorem 1.
     """
-    num_classes = _check_pair(logits, labels)
+    num_classes = check_pair(logits, labels)
     x = at_least_float32(logits)
-    labels, valid = _safe(labels, num_classes)
+    labels, valid = safe_labels(labels, num_classes)
     if margins is not None:
         square = (num_classes, num_classes)
         if np.shape(margins) != square:
@@ -306,12 +285,12 @@ def focal_cross_entropy(logits: ArrayLike, labels: ArrayLike, *, gamma: float = 
 
     Source: Lin et al., 2017, arXiv:1708.02002.
     """
-    num_classes = _check_pair(logits, labels)
+    num_classes = check_pair(logits, labels)
     if num_classes < 2:
         raise InputError(f"logits has shape {np.shape(logits)}, the focal loss needs K >= 2")
     check_scalar("gamma", gamma, at_least=0.0)
     x = at_least_float32(logits)
-    labels, valid = _safe(labels, num_classes)
+    labels, valid = safe_labels(labels, num_classes)
     others = jnp.arange(num_classes) != labels[..., None]
     x = jnp.where(valid[..., None], x, 0.0)
     target = jnp.take_along_axis(x, labels[..., None], -1)[..., 0]
@@ -321,40 +300,6 @@ def focal_cross_entropy(logits: ArrayLike, labels: ArrayLike, *, gamma: float = 
     log_odds = target - jax.nn.logsumexp(x, axis=-1, where=others)
     loss = optax_losses.sigmoid_focal_loss(log_odds, jnp.ones_like(log_odds), gamma=gamma)
     return jnp.where(valid, jnp.where(certain, 0.0, loss), jnp.nan)
-
-
-def cosine_logits(features: ArrayLike, kernel: ArrayLike, *, eps: float = 1e-6) -> jax.Array:
-    r"""Cosines between features and class vectors, the logits of `ldam_cross_entropy`.
-
-    Args:
-      features: [..., D].
-      kernel: [D, K], a class vector a column (the layout of Linen's `Dense`).
-      eps: norms below this count as this.
-
-    Returns:
-      float32 [..., K] in [-1, 1].
-
-    Raises:
-      ValueError: shapes do not fit.
-
-    Example:
-      >>> print(np.asarray(cosine_logits(jnp.array([3.0, 4.0]), jnp.eye(2))).round(4))
-      [0.6 0.8]
-    """
-    if not np.shape(features) or len(np.shape(kernel)) != 2:
-        raise InputError(
-            f"features has shape {np.shape(features)}, kernel {np.shape(kernel)}, "
-            "must be (..., D) and (D, K)"
-        )
-    if np.shape(features)[-1] != np.shape(kernel)[0]:
-        raise InputError(
-            f"features has shape {np.shape(features)}, must end in {np.shape(kernel)[0]}, "
-            "the rows of kernel"
-        )
-    unit = lambda x, axis: (
-        x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, axis, keepdims=True), eps**2))
-    )
-    return unit(at_least_float32(features), -1) @ unit(at_least_float32(kernel), 0)
 
 
 def ldam_cross_entropy(
@@ -399,7 +344,7 @@ def ldam_cross_entropy(
 
     Source: Cao et al., 2019, arXiv:1906.07413, and its published code.
     """
-    num_classes = _check_pair(cosines, labels)
+    num_classes = check_pair(cosines, labels)
     check_scalar("max_margin", max_margin, at_least=0.0)
     check_scalar("scale", scale, above=0.0)
     values = concrete(cosines)
@@ -410,40 +355,9 @@ def ldam_cross_entropy(
     x = at_least_float32(cosines)
     log_prior = log_class_prior(class_prior, num_classes).astype(x.dtype)
     class_margins = max_margin * jnp.exp(-0.25 * (log_prior - log_prior.min()))
-    labels, valid = _safe(labels, num_classes)
+    labels, valid = safe_labels(labels, num_classes)
     hit = jnp.arange(num_classes) == labels[..., None]
     loss = _cross_entropy(scale * (x - jnp.where(hit, class_margins, 0.0)), labels, valid)
     if weights is not None:
         loss = _weighted(loss, weights, labels, valid, num_classes)
     return loss
-
-
-def tau_normalized_kernel(kernel: ArrayLike, *, tau: float = 1.0) -> jax.Array:
-    r"""Class vectors of a trained classifier, :math:`w_y / \lVert w_y \rVert^\tau`.
-
-    Drop the bias with it. It relies on rare classes having smaller norms, which holds for SGD with
-    momentum but not for Adam.
-
-    Args:
-      kernel: [D, K], a class vector a column (the layout of Linen's `Dense`).
-      tau: strength, >= 0; 1 makes all norms 1.
-
-    Returns:
-      float32 [D, K]; a column of zeros stays so.
-
-    Raises:
-      ValueError: kernel is no matrix or tau is out of range.
-
-    Example:
-      >>> print(np.asarray(tau_normalized_kernel(jnp.array([[3.0, 0.5], [4.0, 0.0]]))).round(4))
-      [[0.6 1. ]
-       [0.8 0. ]]
-
-    Source: Kang et al., 2020, arXiv:1910.09217.
-    """
-    check_scalar("tau", tau, at_least=0.0)
-    if len(np.shape(kernel)) != 2:
-        raise InputError(f"kernel has shape {np.shape(kernel)}, must have shape (D, K)")
-    w = at_least_float32(kernel)
-    squared = jnp.sum(w**2, 0)
-    return w * jnp.where(squared > 0, squared, 1.0) ** (-0.5 * tau)

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxlab.checks import at_least_float32, check_scalar, concrete
 from jaxlab.errors import InputError
+from jaxlab.losses.labels import check_labels, wide_labels
 
 
 def check_class_prior(
@@ -51,36 +52,6 @@ def check_class_prior(
         raise InputError(f"{name} is {values[k]} for class {k}, must {rule}")
     if abs(values.sum() - 1) > 1e-4:
         raise InputError(f"{name} sums to {values.sum():.6g}, must sum to 1 within 1e-4")
-
-
-def check_labels(labels: ArrayLike, num_classes: int, *, name: str = "labels") -> None:
-    """Raises unless `labels` are integers in [0, num_classes), the range checked when concrete.
-
-    Example:
-      >>> check_labels(jnp.array([0, 3]), 3)
-      Traceback (most recent call last):
-      jaxlab.errors.ValueError: labels has value 3, must be in [0, 3)
-    """
-    dtype = getattr(labels, "dtype", None) or jnp.asarray(labels).dtype
-    if not jnp.issubdtype(dtype, jnp.integer):
-        raise InputError(f"{name} has dtype {dtype}, must be integer")
-    values = concrete(labels)
-    if values is not None and values.size:
-        for value in (values.min(), values.max()):
-            if not 0 <= value < num_classes:
-                raise InputError(f"{name} has value {value}, must be in [0, {num_classes})")
-
-
-def wide_labels(labels: ArrayLike) -> jax.Array:
-    """Labels as int32 or wider: JAX would cast K to their dtype, and uint8 holds no 256.
-
-    Example:
-      >>> labels = jnp.array([255], jnp.uint8)
-      >>> print(labels < 256, wide_labels(labels) < 256)
-      [False] [ True]
-    """
-    labels = jnp.asarray(labels)
-    return labels.astype(jnp.promote_types(labels.dtype, jnp.int32))
 
 
 def _histogram(labels, num_classes, where):

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxlab.checks import concrete
 from jaxlab.errors import InputError
-from jaxlab.losses.priors import check_labels, wide_labels
+from jaxlab.losses.labels import check_labels, wide_labels
 
 
 class BalancedError(NamedTuple):

@@ -9,7 +9,8 @@ from jax.experimental import checkify
 from jax.typing import ArrayLike
 
 from jaxlab.checks import concrete
-from jaxlab.losses.priors import check_class_prior, check_labels, wide_labels
+from jaxlab.losses.labels import check_labels, wide_labels
+from jaxlab.losses.priors import check_class_prior
 
 
 def check_traced_prior(

@@ -5,12 +5,15 @@ from parameters to one, as in `optax.masked`. `stacked` is of the same kind, or 
 leaves with a leading layer axis, as scanned models have.
 """
 
+import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxlab.checks import check_choice
 from jaxlab.errors import InputError
 
 Params = Any
@@ -90,6 +93,108 @@ def named(*names: str) -> Callable[[Params], Any]:
         )
 
     return mask
+
+
+def matching(*patterns: str) -> Callable[[Params], Any]:
+    """A mask of the leaves whose path, names joined by "/", has a part that a pattern matches.
+
+    Args:
+      *patterns: regular expressions, each for one name or several of them in a row.
+
+    Example:
+      >>> matching("dense_[0-9]+", "head/bias")({"dense_0": {"w": 1}, "head": {"bias": 2, "w": 3}})
+      {'dense_0': {'w': True}, 'head': {'bias': True, 'w': False}}
+    """
+    found = re.compile(f"(^|/)({'|'.join(patterns)})(/|$)")
+
+    def mask(params):
+        name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
+        return jax.tree_util.tree_map_with_path(lambda p, _: bool(found.search(name(p))), params)
+
+    return mask
+
+
+def _matrices_of(*patterns: str) -> Callable[..., Any]:
+    def mask(params: Params, *, stacked: Mask = False) -> Any:
+        matrices = functools.partial(matrices_only, stacked=stacked)
+        return all_of(matrices, matching(*patterns))(params)
+
+    return mask
+
+
+# Pairs of matrices whose product the network sees, so that one can give its scale to the other;
+# names of this library, of Linen, of Hugging Face's BERT and of LLaMA.
+query_key = _matrices_of("(query|key|[qk]_proj)")
+value_output = _matrices_of("(value|[vo]_proj|out|attention_output|attention/output)")
+feed_forward = _matrices_of(
+    "(intermediate|(?<!attention/)output|(gate|up|down)_proj|fc[12]|w[io](_[01])?)"
+)
+
+
+def convolutions(params: Params, *, stacked: Mask = False) -> Any:
+    """Marks kernels of convolutions over two dimensions or more: four axes or more.
+
+    Example:
+      >>> convolutions({"conv": jnp.ones((3, 3, 8, 8)), "dense": jnp.ones((8, 8))})
+      {'conv': True, 'dense': False}
+    """
+    layered = expand_mask(stacked, params, name="stacked")
+    return jax.tree.map(lambda p, layer: jnp.ndim(p) - layer >= 4, params, layered)
+
+
+def every_leaf(params: Params, *, stacked: Mask = False) -> Any:
+    """Marks all leaves, biases and scales too.
+
+    Example:
+      >>> every_leaf({"w": jnp.ones((2, 2)), "b": jnp.ones(2)})
+      {'b': True, 'w': True}
+    """
+    del stacked
+    return jax.tree.map(lambda _: True, params)
+
+
+# Name -> (params, *, stacked) -> tree of bools.
+MASKS: dict[str, Callable[..., Any]] = {
+    "all": every_leaf,
+    "matrices": matrices_only,
+    "query_key": query_key,
+    "value_output": value_output,
+    "feed_forward": feed_forward,
+    "convolutions": convolutions,
+}
+
+
+def mask_by_name(what: str, names: str, *, stacked: Mask = False) -> Callable[[Params], Any]:
+    """The mask that a config names, or the leaves of several, joined by a plus sign.
+
+    Args:
+      what: what the message calls it.
+      names: of `MASKS`, such as "query_key+value_output".
+      stacked: leaves with a leading layer axis.
+
+    Raises:
+      ValueError: an unknown name.
+
+    Example:
+      >>> params = {"query": jnp.ones((2, 2)), "value": jnp.ones((2, 2)), "w": jnp.ones(2)}
+      >>> mask_by_name("mask", "query_key+value_output")(params)
+      {'query': True, 'value': True, 'w': False}
+    """
+    chosen = []
+    for name in names.split("+") if isinstance(names, str) else [names]:
+        check_choice(what, name, MASKS)
+        chosen.append(functools.partial(MASKS[name], stacked=stacked))
+    return chosen[0] if len(chosen) == 1 else any_of(*chosen)
+
+
+def any_of(*masks: Mask) -> Callable[[Params], Any]:
+    """A mask of the leaves that one of these masks marks, or more.
+
+    Example:
+      >>> any_of(named("a"), named("b"))({"a": 1, "b": 2, "c": 3})
+      {'a': True, 'b': True, 'c': False}
+    """
+    return none_of(none_of(*masks))
 
 
 def all_of(*masks: Mask) -> Callable[[Params], Any]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxlab.checks import at_least_float32, check_scalar
+from jaxlab.checks import absent, at_least_float32, check_scalar
 from jaxlab.regularizers.masks import Mask, Params, select
 
 
@@ -58,11 +58,6 @@ def _check_weissi(log_norm, direction, eps):
     check_scalar("direction", direction, at_least=0.0)
     # Its square must not underflow in float32.
     check_scalar("eps", eps, at_least=1e-15)
-
-
-def _is_zero(x: ArrayLike) -> bool:
-    """Known to be zero, so that a term can be left out."""
-    return isinstance(x, int | float) and x == 0
 
 
 def weissi(
@@ -117,9 +112,9 @@ def weissi(
             continue
         x = at_least_float32(p)
         r2 = squared_norm(x, stacked=layer) + jnp.square(eps)
-        if not _is_zero(log_norm):
+        if not absent(log_norm):
             total = total + 0.5 * log_norm * jnp.sum(jnp.log(r2))
-        if not _is_zero(direction):
+        if not absent(direction):
             # x * sign(x), not abs(x): JAX gives abs the gradient 1 at 0, sign gives 0.
             l1 = jnp.sum(x * jnp.sign(x), axis=tuple(range(int(layer), x.ndim)), keepdims=True)
             total = total + direction * jnp.sum(l1 * jax.lax.rsqrt(r2))
@@ -191,7 +186,7 @@ def weissi_grad(
     # n2, never n ** 3, which underflows in float32 for a small eps.
     n2 = squared_norm(x, stacked=stacked) + jnp.square(eps)
     grad = jnp.multiply(log_norm, x) / n2
-    if not _is_zero(direction):
+    if not absent(direction):
         # abs, not x * sign(x) as in the penalty: the compiler would store the signs, used twice.
         l1 = jnp.sum(jnp.abs(x), axis=tuple(range(int(stacked), x.ndim)), keepdims=True)
         grad = grad + direction * (jnp.sign(x) - x * (l1 / n2)) * jax.lax.rsqrt(n2)

@@ -7,7 +7,6 @@ import pytest
 
 from jaxlab import distributions, losses
 from jaxlab.models.bert import objective
-from jaxlab.tasks import classification
 
 LOGITS = np.array([[1.0, -np.inf, 0.5, 2.0], [0.0, 1.0, -np.inf, -np.inf]])
 TARGETS = np.array([[0.6, 0.0, 0.1, 0.3], [0.5, 0.5, 0.0, 0.0]])
@@ -148,7 +147,7 @@ def test_distillation_from_a_teacher_with_masked_classes():
 
 
 def test_label_smoothing_of_zero_and_masked_classes():
-    loss = classification.example_losses(
+    loss = losses.make_objective(
         "cross_entropy", class_counts=jnp.ones(4), label_smoothing=jnp.float32(0.0)
     )
     each = loss(jnp.array(LOGITS), jnp.array([3, 0]))

@@ -8,7 +8,6 @@ import pytest
 from optax import contrib
 
 from jaxlab import optim, regularizers, train
-from jaxlab.tasks import classification
 
 BATCH = {"x": jnp.linspace(-1.0, 1.0, 12).reshape(4, 3)}
 DTYPES = {
@@ -52,10 +51,10 @@ OPTAX = {
 TRANSFORMATIONS = {
     **OURS,
     **{
-        f"make_optimizer {name}": lambda name=name: classification.make_optimizer(
+        f"make_optimizer {name}": lambda name=name: optim.make_optimizer(
             name, learning_rate=0.1, num_steps=10, **PENALTIES
         )
-        for name in ("sgd", "momentum", "adam")
+        for name in ("sgd", "momentum", "adam", "adamax")
     },
     **OPTAX,
 }

@@ -1,22 +1,11 @@
-"""Supervised classification: objectives, optimizers and reports, from keyword arguments.
+"""Supervised classification: training and reports, from keyword arguments.
 
 Every argument that is a number may be traced, so that one compiled program serves a whole grid of
 them; the number 0 leaves its part out.
 """
 
-from jaxlab.tasks.classification.objectives import (
-    FLOODING,
-    OBJECTIVES,
-    example_losses,
-    make_loss,
-    prepare,
-)
-from jaxlab.tasks.classification.optimizers import (
-    OPTIMIZERS,
-    SCHEDULES,
-    make_optimizer,
-    make_training,
-)
+from jaxlab.tasks.classification.objectives import FLOODING, make_loss, prepare
+from jaxlab.tasks.classification.optimizers import PENALTIES, make_training
 from jaxlab.tasks.classification.reports import (
     figure_names,
     layer_log_norms,
@@ -35,19 +24,15 @@ from jaxlab.tasks.classification.study import check_study
 
 __all__ = [
     "FLOODING",
-    "OBJECTIVES",
-    "OPTIMIZERS",
-    "SCHEDULES",
+    "PENALTIES",
     "SECTIONS",
     "check_setting",
     "check_study",
-    "example_losses",
     "figure_names",
     "held_out_losses",
     "layer_log_norms",
     "make_contexts",
     "make_loss",
-    "make_optimizer",
     "make_program",
     "make_training",
     "predict",

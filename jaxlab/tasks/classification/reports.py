@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from jaxlab import losses, regularizers
 from jaxlab.checks import check_count, check_scalars
 from jaxlab.losses.reports import mean_of_classes
-from jaxlab.tasks.classification.numbers import Number
 from jaxlab.tasks.classification.objectives import prepare
 
 
@@ -112,7 +112,7 @@ def nan_unless_sound(logits: jax.Array, value: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(logits).any(), jnp.nan, value)
 
 
-def tau_normalized_logits(logits: jax.Array, head: Any, tau: Number) -> jax.Array:
+def tau_normalized_logits(logits: jax.Array, head: Any, tau: ArrayLike) -> jax.Array:
     """Returns the logits [N, K] that tau-normalised class vectors without bias would give.
 
     A column of `losses.tau_normalized_kernel` is w_y over a power of its norm, so the logits of the

@@ -9,11 +9,10 @@ import numpy as np
 import optax
 
 from jaxlab import attacks, data, losses, optim, regularizers, train
-from jaxlab.checks import check_count, check_scalars, check_seeds
+from jaxlab.checks import absent, check_count, check_scalars, check_seeds
 from jaxlab.errors import InputError
 from jaxlab.models import classifiers
 from jaxlab.studies import program as sweep
-from jaxlab.tasks.classification.numbers import absent
 from jaxlab.tasks.classification.objectives import prepare
 from jaxlab.tasks.classification.optimizers import make_training
 from jaxlab.tasks.classification.reports import (
@@ -60,17 +59,17 @@ def make_contexts(
 
 
 def split_numbers(setting: Setting) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
-    """Parts the numbers that a program may take as arguments from what shapes the program.
+    """Separates the numbers that a program may take as arguments from what shapes the program.
 
     Args:
-      setting: {"objective": arguments of `make_loss`, "optimizer": of `make_optimizer`, ...}.
+      setting: {"objective": arguments of `make_loss`, "optimizer": of `optim.make_optimizer`, ...}.
 
     Returns:
       ({"objective.tau": 1.0, ...}, the setting without them): floats of the two sections, but for
-      those that are 0 and leave their part out.
+      those that are 0 and leave their part out, and `optim.STATIC`.
 
-    >>> split_numbers({"objective": {"objective": "focal", "gamma": 2.0}, "optimizer": {"l2": 0.0}})
-    ({'objective.gamma': 2.0}, {'objective': {'objective': 'focal'}, 'optimizer': {'l2': 0.0}})
+    >>> split_numbers({"objective": {"name": "focal", "gamma": 2.0}, "optimizer": {"l2": 0.0}})
+    ({'objective.gamma': 2.0}, {'objective': {'name': 'focal'}, 'optimizer': {'l2': 0.0}})
     """
     numbers: dict[str, float] = {}
     rest = {}
@@ -80,6 +79,7 @@ def split_numbers(setting: Setting) -> tuple[dict[str, float], dict[str, dict[st
             if (
                 section in ("objective", "optimizer")
                 and isinstance(value, float)
+                and name not in optim.STATIC
                 and not absent(value)
             ):
                 numbers[f"{section}.{name}"] = value

@@ -5,12 +5,12 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxlab import data
+from jaxlab import data, optim
 from jaxlab.checks import check_arguments, check_count, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.models import classifiers
 from jaxlab.tasks.classification.objectives import make_loss
-from jaxlab.tasks.classification.optimizers import make_optimizer
+from jaxlab.tasks.classification.optimizers import make_training
 from jaxlab.tasks.classification.reports import figure_names
 from jaxlab.tasks.classification.runs import held_out_losses
 
@@ -19,7 +19,7 @@ SECTIONS = {
     "data": data.load_classification,
     "model": classifiers.make_classifier,
     "objective": make_loss,
-    "optimizer": make_optimizer,
+    "optimizer": optim.make_optimizer,
     "adaptive": held_out_losses,
 }
 
@@ -55,9 +55,10 @@ def check_setting(setting: Mapping[str, Mapping[str, Any]], *, num_steps: int) -
     if "kind" not in fields:
         raise InputError("model lacks 'kind'")
     model = classifiers.make_classifier(num_classes=2, **fields)
-    make_loss(model, class_counts=jnp.ones(2), **setting["objective"])
-    check_arguments("optimizer", make_optimizer, setting["optimizer"], given=("num_steps",))
-    make_optimizer(num_steps=num_steps, **setting["optimizer"])
+    given = ("num_steps", "trainable", "stacked", "penalties")
+    check_arguments("optimizer", optim.make_optimizer, setting["optimizer"], given=given)
+    sections = {name: setting[name] for name in ("objective", "optimizer")}
+    make_training(model, class_counts=jnp.ones(2), num_steps=num_steps, **sections)
     if adaptive:
         own = dict(setting["adaptive"])
         if "gamma" not in own:

@@ -1,4 +1,4 @@
-"""`jaxlab.tasks.classification.objectives`: each objective equals the loss that it names."""
+"""`jaxlab.tasks.classification.objectives`: flooding, the gradient penalty, and their numbers."""
 
 import functools
 
@@ -7,56 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from three_classes import BATCH, COSINE, COUNTS, LABELS, LOGITS, MODEL, PRIOR
+from three_classes import BATCH, COSINE, COUNTS, LABELS, MODEL
 
-from jaxlab import losses
 from jaxlab.errors import InputError
 from jaxlab.tasks import classification
-
-WANT = {
-    "cross_entropy": lambda: -jax.nn.log_softmax(LOGITS)[jnp.arange(6), LABELS],
-    "logit_adjusted": lambda: losses.logit_adjusted_cross_entropy(
-        LOGITS, LABELS, class_prior=PRIOR, tau=1.5
-    ),
-    "inverse_weights": lambda: WANT["cross_entropy"]() / (3 * PRIOR[LABELS]),
-    "class_balanced": lambda: (
-        WANT["cross_entropy"]() * losses.class_balanced_weights(COUNTS, beta=0.9)[LABELS]
-    ),
-    "focal": lambda: losses.focal_cross_entropy(LOGITS, LABELS, gamma=1.5),
-    "ldam": lambda: losses.ldam_cross_entropy(
-        jnp.tanh(LOGITS), LABELS, class_prior=PRIOR, max_margin=0.4, scale=9.0
-    ),
-    "equalized": lambda: losses.pairwise_margin_cross_entropy(
-        LOGITS, LABELS, margins=losses.equalized_margins(PRIOR, tau=1.5)
-    ),
-}
-
-
-@pytest.mark.parametrize("name", classification.OBJECTIVES)
-def test_objectives_are_the_losses_they_name(name):
-    numbers = {
-        "logit_adjusted": {"tau": 1.5},
-        "class_balanced": {"beta": 0.9},
-        "focal": {"gamma": 1.5},
-        "ldam": {"max_margin": 0.4, "scale": 9.0},
-        "equalized": {"tau": 1.5},
-    }.get(name, {})
-    logits = jnp.tanh(LOGITS) if name == "ldam" else LOGITS
-
-    @jax.jit  # numbers and counts may be traced
-    def ours(counts, numbers):
-        return classification.example_losses(name, class_counts=counts, **numbers)(logits, LABELS)
-
-    np.testing.assert_allclose(ours(COUNTS, numbers), WANT[name](), rtol=2e-5)
-
-
-def test_label_smoothing_is_the_mixed_target():
-    loss = classification.example_losses(
-        "cross_entropy", class_counts=COUNTS, label_smoothing=jnp.float32(0.3)
-    )
-    logp = jax.nn.log_softmax(LOGITS)
-    want = 0.7 * WANT["cross_entropy"]() - 0.3 * logp.mean(1)
-    np.testing.assert_allclose(loss(LOGITS, LABELS), want, rtol=1e-5)
 
 
 def run_loss(params, **kwargs):
@@ -92,18 +46,18 @@ def test_gradient_penalty_adds_the_squared_norm(params):
 
 
 BAD_OBJECTIVES = [
-    ({"objective": "focal", "tau": 7.0}, "tau is 7.0, objective 'focal' takes none, only gamma"),
-    ({"objective": "inverse_weights", "beta": 0.5}, "takes none, only the counts"),
-    ({"objective": "cross_entropy", "gamma": 1.0}, "takes none, only label_smoothing"),
+    ({"name": "focal", "tau": 7.0}, "tau is 7.0, objective 'focal' takes only gamma"),
+    ({"name": "inverse_weights", "beta": 0.5}, "takes no numbers"),
+    ({"name": "cross_entropy", "gamma": 1.0}, "takes only label_smoothing"),
     ({"label_smothing": 0.1}, "objective has 'label_smothing', must be one of: .*label_smoothing"),
-    ({"objective": ()}, "objective is (), must be one of"),
-    ({"objective": "logit_adjusted", "tau": -1.0}, "tau is -1.0, must be at least"),
-    ({"objective": "logit_adjusted", "tau": "one"}, "tau is 'one', must be a number"),
-    ({"objective": "equalized", "tau": float("nan")}, "tau is nan, must be finite"),
-    ({"objective": "focal", "gamma": -2.0}, "gamma is -2.0, must be at least"),
-    ({"objective": "class_balanced", "beta": 1.0}, "beta is 1.0, must be in"),
-    ({"objective": "ldam", "scale": 0.0}, "scale is 0.0, must be above"),
-    ({"objective": "ldam", "max_margin": float("inf")}, "max_margin is inf"),
+    ({"name": ()}, "objective is (), must be one of"),
+    ({"name": "logit_adjusted", "tau": -1.0}, "tau is -1.0, must be at least"),
+    ({"name": "logit_adjusted", "tau": "one"}, "tau is 'one', must be a number"),
+    ({"name": "equalized", "tau": float("nan")}, "tau is nan, must be finite"),
+    ({"name": "focal", "gamma": -2.0}, "gamma is -2.0, must be at least"),
+    ({"name": "class_balanced", "beta": 1.0}, "beta is 1.0, must be in"),
+    ({"name": "ldam", "scale": 0.0}, "scale is 0.0, must be above"),
+    ({"name": "ldam", "max_margin": float("inf")}, "max_margin is inf"),
     ({"label_smoothing": 1.5}, "label_smoothing is 1.5, must be at most"),
     ({"flooding": "batch", "level": -0.1}, "level is -0.1, must be at least"),
     ({"flooding": "none", "level": 0.1}, "level is 0.1, flooding 'none' takes none"),
@@ -118,37 +72,7 @@ def test_numbers_of_a_loss_are_its_own_and_in_range(arguments, message):
     with pytest.raises(InputError, match=message.replace("()", r"\(\)")):
         classification.make_loss(COSINE, class_counts=COUNTS, **arguments)
     with pytest.raises(InputError, match=r"'ldam' needs a model with head='cosine'"):
-        classification.make_loss(MODEL, class_counts=COUNTS, objective="ldam")
-
-
-def test_none_and_zero_are_no_numbers():
-    """So that a config can hold the numbers of all objectives."""
-    none = dict.fromkeys(("tau", "beta", "gamma", "max_margin", "scale"))
-    for name in classification.OBJECTIVES:
-        loss = classification.example_losses(name, class_counts=COUNTS, label_smoothing=0.0, **none)
-        want = classification.example_losses(name, class_counts=COUNTS)
-        logits = jnp.tanh(LOGITS)  # cosines, for "ldam"
-        np.testing.assert_array_equal(loss(logits, LABELS), want(logits, LABELS))
-
-
-DEFAULTS = {
-    "logit_adjusted": {"tau": 1.0},
-    "class_balanced": {"beta": 0.999},
-    "focal": {"gamma": 2.0},
-    "ldam": {"max_margin": 0.5, "scale": 30.0},
-    "equalized": {"tau": 1.0},
-}
-
-
-@pytest.mark.parametrize("name", DEFAULTS)
-def test_numbers_that_are_not_given(name):
-    make = functools.partial(classification.example_losses, name, class_counts=COUNTS)
-    given = [{number: factor * value} for number, value in DEFAULTS[name].items()
-             for factor in (1.0, 0.9)]  # fmt: skip
-    run = jax.jit(lambda logits: [make(**numbers)(logits, LABELS) for numbers in ({}, *given)])
-    plain, *found = np.asarray(run(jnp.tanh(LOGITS)))
-    np.testing.assert_allclose(found[::2], [plain] * len(found[::2]), rtol=1e-6)
-    assert (np.abs(np.array(found[1::2]) / plain - 1).max(1) > 1e-4).all()
+        classification.make_loss(MODEL, class_counts=COUNTS, name="ldam")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +90,7 @@ def test_numbers_that_are_not_given(name):
     ],
 )
 def test_numbers_near_their_bounds_are_taken(objective, numbers):
-    classification.make_loss(COSINE, class_counts=COUNTS, objective=objective, **numbers)
+    classification.make_loss(COSINE, class_counts=COUNTS, name=objective, **numbers)
 
 
 class Fake:

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxlab import losses, train
+from jaxlab import losses, optim, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.models import classifiers
 from jaxlab.tasks import classification
@@ -48,7 +48,7 @@ def trained(accumulate, devices, **optimizer):
 def reference():
     """Three steps by the gradient of |L - b| + b, L the mean over all of the batch."""
     loss_fn = classification.make_loss(MODEL, class_counts=COUNTS)
-    tx = classification.make_optimizer(num_steps=10, **OPTIMIZER)
+    tx = optim.make_optimizer(num_steps=10, **OPTIMIZER)
     state = start(tx)
     params, opt_state, flooded = state.params, state.opt_state, []
 

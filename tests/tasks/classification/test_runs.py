@@ -17,7 +17,7 @@ K, SIDE = 3, 3
 TAUS, EPSILONS = (0.0, 0.5, 1.0), (0.02, 0.04, 0.06, 0.08)
 SETTING = {
     "model": {"kind": "mlp", "features": (32,)},
-    "objective": {"objective": "cross_entropy"},
+    "objective": {"name": "cross_entropy"},
     "optimizer": {"name": "adam", "learning_rate": 0.03, "schedule": "constant"},
 }
 
@@ -193,7 +193,7 @@ def test_attacks_are_for_images_only():
     )
     setting = {
         "model": {"kind": "mlp", "features": (4,)},
-        "objective": {"objective": "cross_entropy"},
+        "objective": {"name": "cross_entropy"},
         "optimizer": {"name": "sgd", "learning_rate": 0.1},
     }
     numbers, fixed = classification.split_numbers(setting)

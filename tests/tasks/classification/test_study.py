@@ -36,7 +36,7 @@ def test_a_candidate_is_known_by_all_that_it_depends_on(compare):
         }
 
     def add_arm(config):
-        config.arms["focal"] = {"set": {"objective": {"objective": "focal"}}}
+        config.arms["focal"] = {"set": {"objective": {"name": "focal"}}}
         config.order += ("focal",)
 
     plain = keys()
@@ -92,7 +92,10 @@ BAD_STUDIES = [
     ({"arms.LDAM.grid.optimizer.learning_rate": (float("nan"),)}, "learning_rate is nan"),
     ({"arms.LDAM.grid.optimiser.rate": (0.1,)}, "grid of arm 'LDAM' is 'optimiser'"),
     ({"arms.LDAM.set.objective.label_smothing": 0.1}, "objective has 'label_smothing'"),
-    ({"arms.LDAM.set.objective.objective": "focal"}, "max_margin is 0.3, objective 'focal' takes"),
+    (
+        {"arms.LDAM.set.objective.name": "focal"},
+        "max_margin is 0.3, objective 'focal' takes",
+    ),
     ({"arms.LDAM.set.model.head": "linear"}, "objective 'ldam' needs a model with head='cosine'"),
     ({"curves.arms": ("foo",)}, "curves is 'foo', must be one of"),
 ]
