@@ -56,7 +56,7 @@ def main(config, workdir):
     del config, workdir
     tiny = TINY.value
     optimizer = {"name": "momentum", "learning_rate": 0.1}
-    objective = {"objective": "cross_entropy"}
+    objective = {"name": "cross_entropy"}
     cases = {
         "MLP 2-100-100-10, batch 32": (
             {"kind": "mlp", "features": (100, 100)}, (2,), 32, 2000,

@@ -53,9 +53,9 @@ KNOWN = {  # what they may hold
         but=("num_classes", "name"),
     ),
     "objective": launch.keywords(
-        classification.make_loss, classification.example_losses, but=("model", "class_counts")
+        classification.make_loss, *losses.OBJECTIVES.values(), but=("model", "class_counts")
     ),
-    "optimizer": launch.keywords(classification.make_optimizer, but=("num_steps",)),
+    "optimizer": launch.optimizer_keywords(classification.PENALTIES),
     "adaptive": {"folds": int, "num_steps": int, "gamma": float},
 }
 
@@ -146,7 +146,7 @@ class Trainer:
         """Adds the flood level of every example, from models that have not seen it."""
         arguments = dict(setting["adaptive"])
         gamma = arguments.pop("gamma")
-        plain = {**setting, "objective": {"objective": setting["objective"]["objective"]}}
+        plain = {**setting, "objective": {"name": setting["objective"]["name"]}}
         plain = {name: plain[name] for name in ("model", "objective", "optimizer")}
         settings = [setting["data"], plain, arguments]  # steps and seeds are the same for all
         key = ("levels", json.dumps(settings, sort_keys=True, default=str))

@@ -34,11 +34,9 @@ SECTIONS = {  # what those of the config may hold
         but=("num_classes", "name", "kwargs"),
     ),
     "objective": launch.keywords(
-        classification.make_loss,
-        classification.example_losses,
-        but=("model", "class_counts", "objective_args"),
+        classification.make_loss, *losses.OBJECTIVES.values(), but=("model", "class_counts")
     ),
-    "optimizer": launch.keywords(classification.make_optimizer, but=("num_steps",)),
+    "optimizer": launch.optimizer_keywords(classification.PENALTIES),
     "adaptive": {"folds": int, "num_steps": int, "gamma": float},
     "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
 }
@@ -113,7 +111,7 @@ def flood_levels(config, contexts):
     arguments = config.adaptive.to_dict()
     gamma = arguments.pop("gamma")
     plain = {name: config[name].to_dict() for name in ("model", "optimizer")}
-    plain["objective"] = {"objective": config.objective.get("objective", "cross_entropy")}
+    plain["objective"] = {"name": config.objective.get("name", "cross_entropy")}
     logging.info("training models that score the examples they have not seen")
     scored = classification.held_out_losses(
         plain, contexts, seeds=[config.seed], batch_size=config.batch_size, **arguments

@@ -26,11 +26,11 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict({"kind": "mlp", "features": (256, 256)})
     # Of jaxlab.tasks.classification.make_loss, by make_training.
     config.objective = ml_collections.ConfigDict(
-        {"objective": "cross_entropy", "flooding": "batch", "level": 1.2, "gradient_penalty": 0.0}
+        {"name": "cross_entropy", "flooding": "batch", "level": 1.2, "gradient_penalty": 0.0}
     )
     # Models that score the examples for flooding = "adaptive"; gamma is that of AdaFlood's levels.
     config.adaptive = ml_collections.ConfigDict({"folds": 2, "num_steps": 300, "gamma": 0.5})
-    # Of jaxlab.tasks.classification.make_optimizer.
+    # Of jaxlab.optim.make_optimizer.
     config.optimizer = ml_collections.ConfigDict(
         {"name": "sgd", "learning_rate": 0.1, "schedule": "constant", "weight_decay": 0.0}
     )

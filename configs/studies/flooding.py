@@ -46,8 +46,8 @@ def get_config(preset: str = "noise40-sgd") -> ml_collections.ConfigDict:
         },
         # Of jaxlab.models.classifiers.make_classifier.
         "model": {"kind": "mlp", "features": (128, 128)},
-        # Of jaxlab.tasks.classification.make_loss and make_optimizer.
-        "objective": {"objective": "cross_entropy"},
+        # Of jaxlab.tasks.classification.make_loss and jaxlab.optim.make_optimizer.
+        "objective": {"name": "cross_entropy"},
         "optimizer": {
             "name": optimizer,
             "learning_rate": rates[optimizer],

@@ -24,8 +24,8 @@ def get_config(preset: str = "ir100") -> ml_collections.ConfigDict:
         "data": {"name": "fashion_mnist", "largest": 2000, "num_validation": 2000},
         # Of jaxlab.models.classifiers.make_classifier.
         "model": {"kind": "mlp", "features": (128, 128)},
-        # Of jaxlab.tasks.classification.make_loss and make_optimizer.
-        "objective": {"objective": "cross_entropy"},
+        # Of jaxlab.tasks.classification.make_loss and jaxlab.optim.make_optimizer.
+        "objective": {"name": "cross_entropy"},
         "optimizer": {"name": "momentum", "l2": 1e-4, "learning_rate": 0.1},
         "num_steps": 3000,
         "batch_size": 64,
@@ -58,7 +58,7 @@ def get_config(preset: str = "ir100") -> ml_collections.ConfigDict:
 
     def arm(objective, head="linear", **numbers):
         """As many candidates for each: rates, or half of them with two values of a number."""
-        set_ = {"objective": {"objective": objective}}
+        set_ = {"objective": {"name": objective}}
         if head != "linear":
             set_["model"] = {"head": head}
         own = {name: v for name, v in numbers.items() if isinstance(v, tuple)}
@@ -90,7 +90,7 @@ def get_config(preset: str = "ir100") -> ml_collections.ConfigDict:
         arms = {name: arms[name] for name in ("cross-entropy", "post-hoc, tau 1", "LDAM")}
     elif preset == "ir100":
         arms["logit-adjusted, best tau"] = {
-            "set": {"objective": {"objective": "logit_adjusted"}},
+            "set": {"objective": {"name": "logit_adjusted"}},
             "grid": {
                 "optimizer": {"learning_rate": (0.1,)},
                 "objective": {"tau": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)},

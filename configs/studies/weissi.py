@@ -34,8 +34,8 @@ def get_config(preset: str = "sgd") -> ml_collections.ConfigDict:
         },
         # Of jaxlab.models.classifiers.make_classifier, and the gains of the layers.
         "model": {"kind": "mlp", "features": (128, 128, 128)},
-        # Of jaxlab.tasks.classification.make_loss and make_optimizer.
-        "objective": {"objective": "cross_entropy"},
+        # Of jaxlab.tasks.classification.make_loss and jaxlab.optim.make_optimizer.
+        "objective": {"name": "cross_entropy"},
         "optimizer": {
             "name": "adam" if adam else "momentum",
             "learning_rate": 1e-3 if adam else 0.05,

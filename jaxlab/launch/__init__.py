@@ -55,7 +55,13 @@ from jaxlab import signals
 from jaxlab.errors import UserError
 from jaxlab.launch import config as configs
 from jaxlab.launch import output, record
-from jaxlab.launch.config import UsageError, check_section, check_seeds, keywords
+from jaxlab.launch.config import (
+    UsageError,
+    check_section,
+    check_seeds,
+    keywords,
+    optimizer_keywords,
+)
 from jaxlab.launch.record import CONFIG_FILE, check_data, read_config
 
 __all__ = [
@@ -66,6 +72,7 @@ __all__ = [
     "check_section",
     "check_seeds",
     "keywords",
+    "optimizer_keywords",
     "options",
     "read_config",
     "run",

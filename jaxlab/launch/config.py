@@ -17,6 +17,7 @@ import ml_collections
 from absl import flags
 from ml_collections import config_dict, config_flags
 
+from jaxlab import optim
 from jaxlab.checks import check_count
 from jaxlab.errors import UserError
 
@@ -87,6 +88,17 @@ def keywords(*functions: Callable[..., Any], but: Collection[str] = ()) -> dict[
             if plain and name not in {*but, "parent"}:
                 found.setdefault(name, hints.get(name, Any))
     return found
+
+
+def optimizer_keywords(penalties: Mapping[str, Any] = optim.PENALTIES) -> dict[str, Any]:
+    """What a section for `optim.make_optimizer` may hold: its names, and the numbers of all rows.
+
+    Example:
+      >>> sorted(optimizer_keywords())[:4]
+      ['b1', 'b2', 'decay_mask', 'direction']
+    """
+    given = ("num_steps", "trainable", "stacked", "penalties")
+    return keywords(optim.make_optimizer, *optim.rows(penalties), but=given)
 
 
 def check_section(name: str, values: Mapping[str, Any], known: Mapping[str, Any]) -> None:

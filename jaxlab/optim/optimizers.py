@@ -258,7 +258,7 @@ def make_optimizer(
       [[-0.05]] [-0.]
       >>> make_optimizer("adam", learning_rate=0.5, num_steps=9, momentum=0.9)  # doctest: +ELLIPSIS
       Traceback (most recent call last):
-      jaxlab.errors.ValueError: momentum is 0.9, optimizer 'adam' takes only b1, b2, eps; schedule ...
+      jaxlab.errors.ValueError: momentum is 0.9, optimizer 'adam' takes only b1, b2, eps; ...
     """
     check_choice("optimizer", name, OPTIMIZERS)
     check_choice("schedule", schedule, SCHEDULES)

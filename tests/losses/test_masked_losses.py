@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxlab import distributions, losses
-from jaxlab.models.bert import objective
+from jaxlab.tasks import compression
 
 LOGITS = np.array([[1.0, -np.inf, 0.5, 2.0], [0.0, 1.0, -np.inf, -np.inf]])
 TARGETS = np.array([[0.6, 0.0, 0.1, 0.3], [0.5, 0.5, 0.0, 0.0]])
@@ -135,7 +135,7 @@ def test_distillation_from_a_teacher_with_masked_classes():
     p = np.exp(teacher / 2)
     expected = 4 * numpy_loss(student / 2, p / p.sum())
     for soft, labels in ((1.0, [-1]), (1.0, [1]), (0.25, [3])):
-        loss = lambda x, soft=soft, labels=labels: objective.distillation_loss(
+        loss = lambda x, soft=soft, labels=labels: compression.distillation_loss(
             x, jnp.array(teacher), jnp.array(labels), temperature=2.0, soft=soft
         ).sum()
         # Under jit, where a label of -1 is not refused.

@@ -56,7 +56,7 @@ def test_wrong_settings_say_so(run, tmp_path):
     arguments = ("train_classifier", f"--workdir={tmp_path / 'run'}")
     tiny = "--config=configs/classifier/fashion_long_tail.py:tiny"
     for setting, words in (
-        ("objective.objective=hinge", "objective is 'hinge', must be one of"),
+        ("objective.name=hinge", "objective is 'hinge', must be one of"),
         ("data.imbalance=0.5", "imbalance is 0.5"),
     ):
         done = run(*arguments, tiny, f"--config.{setting}", "--allow_config_change", code=2)

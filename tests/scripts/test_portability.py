@@ -90,7 +90,7 @@ def test_seeds_in_one_program():
     )
     setting = {
         "model": {"kind": "mlp", "features": (4,)},
-        "objective": {"objective": "cross_entropy"},
+        "objective": {"name": "cross_entropy"},
         "optimizer": {"name": "momentum", "learning_rate": 0.1},
     }
     numbers, fixed = classification.split_numbers(setting)

@@ -5,12 +5,12 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxlab import data, optim
+from jaxlab import data, launch, optim
 from jaxlab.checks import check_arguments, check_count, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.models import classifiers
 from jaxlab.tasks.classification.objectives import make_loss
-from jaxlab.tasks.classification.optimizers import make_training
+from jaxlab.tasks.classification.optimizers import PENALTIES, make_training
 from jaxlab.tasks.classification.reports import figure_names
 from jaxlab.tasks.classification.runs import held_out_losses
 
@@ -55,6 +55,10 @@ def check_setting(setting: Mapping[str, Mapping[str, Any]], *, num_steps: int) -
     if "kind" not in fields:
         raise InputError("model lacks 'kind'")
     model = classifiers.make_classifier(num_classes=2, **fields)
+    known = launch.optimizer_keywords(PENALTIES)
+    for key in setting["optimizer"]:
+        if key not in known:
+            raise InputError(f"optimizer has {key!r}, must be one of: {', '.join(known)}")
     given = ("num_steps", "trainable", "stacked", "penalties")
     check_arguments("optimizer", optim.make_optimizer, setting["optimizer"], given=given)
     sections = {name: setting[name] for name in ("objective", "optimizer")}

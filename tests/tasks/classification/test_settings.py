@@ -8,7 +8,7 @@ from jaxlab.tasks.classification import check_setting, setting_figures
 GOOD = {
     "data": {"name": "sinusoid"},
     "model": {"kind": "mlp", "features": (4,), "gains": (2.0, 1.0)},
-    "objective": {"objective": "focal", "gamma": 1.0},
+    "objective": {"name": "focal", "gamma": 1.0},
     "optimizer": {"name": "sgd", "learning_rate": 0.1},
 }
 ADAPTIVE = GOOD | {
@@ -47,7 +47,7 @@ WRONG = [
     (GOOD | {"optimizer": {"name": "sgd"}}, "learning_rate"),
     (GOOD | {"optimizer": {"name": "sgd", "rate": 1.0}}, "optimizer has 'rate'"),
     (GOOD | {"optimizer": {"name": "sgd", "learning_rate": -1.0}}, "learning_rate is -1.0"),
-    (GOOD | {"objective": {"objective": "focal", "tau": 1.0}}, "tau is 1.0"),
+    (GOOD | {"objective": {"name": "focal", "tau": 1.0}}, "tau is 1.0"),
     (ADAPTIVE | {"adaptive": {"num_steps": 3}}, "adaptive lacks 'gamma'"),
     (ADAPTIVE | {"adaptive": {"gamma": -0.1, "num_steps": 3}}, "gamma is -0.1, must be at least"),
     (ADAPTIVE | {"adaptive": {"gamma": 1.1, "num_steps": 3}}, "gamma is 1.1, must be at most"),
