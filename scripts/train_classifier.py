@@ -34,7 +34,7 @@ SECTIONS = {  # what those of the config may hold
         but=("num_classes", "name", "kwargs"),
     ),
     "objective": launch.keywords(
-        classification.make_loss, *losses.OBJECTIVES.values(), but=("model", "class_counts")
+        classification.make_loss, rows=losses.OBJECTIVES.values(), but=("model", "class_counts")
     ),
     "optimizer": launch.optimizer_keywords(classification.PENALTIES),
     "adaptive": {"folds": int, "num_steps": int, "gamma": float},

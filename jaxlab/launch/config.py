@@ -61,11 +61,16 @@ class Config(ml_collections.ConfigDict):
         return self[name]
 
 
-def keywords(*functions: Callable[..., Any], but: Collection[str] = ()) -> dict[str, Any]:
+def keywords(
+    *functions: Callable[..., Any],
+    rows: Iterable[Callable[..., Any]] = (),
+    but: Collection[str] = (),
+) -> dict[str, Any]:
     """The keyword arguments of functions with their types: what a config section may hold.
 
     Args:
       *functions: functions or dataclasses.
+      rows: of a table of methods, whose numbers may be None: only those of one row are taken.
       but: arguments that the script gives itself.
 
     Returns:
@@ -87,6 +92,9 @@ def keywords(*functions: Callable[..., Any], but: Collection[str] = ()) -> dict[
             plain = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
             if plain and name not in {*but, "parent"}:
                 found.setdefault(name, hints.get(name, Any))
+    if rows:
+        own = keywords(*rows, but=but)
+        found |= {name: own[name] | None for name in own if name not in found}
     return found
 
 
@@ -98,7 +106,7 @@ def optimizer_keywords(penalties: Mapping[str, Any] = optim.PENALTIES) -> dict[s
       ['b1', 'b2', 'decay_mask', 'direction']
     """
     given = ("num_steps", "trainable", "stacked", "penalties")
-    return keywords(optim.make_optimizer, *optim.rows(penalties), but=given)
+    return keywords(optim.make_optimizer, rows=optim.rows(penalties), but=given)
 
 
 def check_section(name: str, values: Mapping[str, Any], known: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxlab import distributions, losses
+from jaxlab.models.bert import objective
 from jaxlab.tasks import compression
 
 LOGITS = np.array([[1.0, -np.inf, 0.5, 2.0], [0.0, 1.0, -np.inf, -np.inf]])

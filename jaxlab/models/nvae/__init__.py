@@ -13,6 +13,7 @@ from jaxlab.models.nvae.latents import NVAEOutput
 from jaxlab.models.nvae.model import NVAE
 from jaxlab.models.nvae.objective import init_variables, make_loss, make_metrics, prepare_images
 from jaxlab.models.nvae.reference import load_reference, read_checkpoint
+from jaxlab.models.nvae.scan import stacked
 from jaxlab.models.nvae.summary import summary
 from jaxlab.models.vae.likelihoods import Likelihood
 
@@ -35,5 +36,6 @@ __all__ = [
     "read_checkpoint",
     "reestimate_sampling_statistics",
     "refresh_statistics",
+    "stacked",
     "summary",
 ]

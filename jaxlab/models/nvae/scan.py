@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxlab import regularizers
 from jaxlab.models.nvae.cells import Op, normal_cells
 from jaxlab.models.nvae.layers import CONVOLVED, Dtype
 
@@ -20,6 +21,9 @@ REMAT = {
     "convolutions": jax.checkpoint_policies.save_only_these_names(CONVOLVED),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
+
+# The mask of leaves with a leading layer axis, for penalties that take a norm per layer.
+stacked = regularizers.matching("(enc|group)_[0-9]+")
 
 
 class EncoderGroup(nn.Module):
