@@ -98,6 +98,7 @@ def test_all_of_our_transformations_are_tried():
     helpers = {"warmup_linear_decay", "all_of", "matrices_only", "named", "none_of", "vectors_only"}
     helpers |= {"OPTIMIZERS", "PENALTIES", "SCHEDULES", "STATIC", "Given", "rows"}
     helpers |= {"flooded_by_optimizer", "make_optimizer", "make_schedule"}
+    helpers |= {"freeze", "train_only", "trainable_mask"}
     names = {name for name in optim.__all__ if not name.endswith("State")} - helpers
     assert names == set(OURS)
 
