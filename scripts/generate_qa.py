@@ -22,7 +22,7 @@ from jaxlab.data.questions import squad as qa
 from jaxlab.data.questions.cutting import paragraphs
 from jaxlab.files import check_output, replacing, to_json
 from jaxlab.tasks.question_generation import texts as asking
-from jaxlab.tasks.question_generation.folder import load_generator
+from jaxlab.tasks.question_generation.folder import load_generator, model_folder
 from jaxlab.tasks.question_generation.pairs import MODES, check_options
 
 TEXT = flags.DEFINE_string("text", None, "Text file, or - for standard input.")
@@ -66,14 +66,6 @@ def read_passages():
         if not texts:
             raise launch.UsageError(f"{where} is empty: it holds no passage")
     return texts[: LIMIT.value or None]
-
-
-def model_folder(workdir):
-    if (workdir / "model").exists():
-        return workdir / "model"
-    if (workdir / "data.json").exists():
-        raise FileNotFoundError(f"{workdir / 'model'} is missing: its training has not ended")
-    return workdir
 
 
 def as_table(passage, pairs):

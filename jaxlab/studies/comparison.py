@@ -1,38 +1,21 @@
 """Records of compared runs: choosing on validation figures, paired differences, tables."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
 from numpy.typing import ArrayLike
-from scipy import stats
 
-from jaxlab.checks import check_count, check_scalar
+from jaxlab.checks import check_count
 from jaxlab.errors import InputError
-from jaxlab.files import append_line, parse_json, to_json, write_atomically
+from jaxlab.studies.cells import append_record, key_of, read_lines  # noqa: F401 (for scripts)
+from jaxlab.studies.tables import difference, markdown, percent, spread
 
-RESULTS = "results.jsonl"
 STOPS = ("last", "best")
 
 Record = dict[str, Any]
-
-
-def key_of(setting: Mapping[str, Any]) -> str:
-    """Returns a name for a setting that does not depend on the order of its entries.
-
-    Args:
-      setting: JSON-able; all that the record depends on, steps and seeds included.
-
-    Example:
-      >>> key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
-      True
-    """
-    text = json.dumps(setting, sort_keys=True, default=list)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def record(rows: Sequence[Any], *, seconds: float) -> Record:
@@ -61,44 +44,8 @@ def record(rows: Sequence[Any], *, seconds: float) -> Record:
 
 
 def read_records(workdir: epath.PathLike) -> dict[str, Record]:
-    """Returns key -> record of the finished candidates; a last line cut short is left out.
-
-    Raises:
-      ValueError: another line is not a record.
-    """
-    path = epath.Path(workdir) / RESULTS
-    if not path.exists():
-        return {}
-    records = {}
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines, 1):
-        try:
-            if not line and number == len(lines):
-                break
-            entry = parse_json(line, "it")
-            if not _is_record(entry):
-                raise InputError("it lacks what a record has")
-            records[entry.pop("key")] = entry
-        except InputError as error:
-            if number == len(lines):  # without a newline: it was being written
-                write_atomically(path, b"".join(line + b"\n" for line in lines[:-1]))
-                break
-            raise InputError(
-                f"{path} line {number} is no record ({error}): remove the line to train it again"
-            ) from error
-    return records
-
-
-def _is_record(entry: Any) -> bool:
-    kinds = {"key": str, "steps": list, "curves": dict, "last": dict}
-    return isinstance(entry, dict) and all(isinstance(entry.get(k), v) for k, v in kinds.items())
-
-
-def append_record(workdir: epath.PathLike, key: str, entry: Record) -> Record:
-    """Adds a record to the results, and returns it."""
-    path = epath.Path(workdir) / RESULTS
-    append_line(path, to_json({"key": key, **entry}))
-    return entry
+    """Returns key -> record of the finished candidates; see `cells.read_lines`."""
+    return read_lines(workdir, {"steps": list, "curves": dict, "last": dict})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -211,59 +158,6 @@ def final(entry: Record, figure: str, average_last: int = 1) -> np.ndarray:
     return np.asarray(entry["last"][figure], np.float64)
 
 
-def paired(ours: np.ndarray, baseline: np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
-    """Mean of the paired differences and half the width of its Student interval.
-
-    Args:
-      ours: [seeds].
-      baseline: [seeds], the same seeds.
-      level: of confidence, between 0 and 1.
-
-    Returns:
-      (mean, half): half is NaN for one pair, which has no spread, and both are for none.
-
-    Example:
-      >>> mean, half = paired(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, 0.0]))
-      >>> round(mean, 3), round(half, 3)  # t(0.975, 2) / sqrt(3) = 2.484
-      (2.0, 2.484)
-    """
-    if ours.shape != baseline.shape or ours.ndim != 1:
-        raise InputError(f"shapes are {ours.shape} and {baseline.shape}, must be equal vectors")
-    check_scalar("level", level, above=0.0, below=1.0)
-    difference = np.asarray(ours, np.float64) - np.asarray(baseline, np.float64)
-    count = len(difference)
-    if count < 2:
-        return float(difference[0]) if count else float("nan"), float("nan")
-    spread = difference.std(ddof=1) / np.sqrt(count)
-    return float(difference.mean()), float(stats.t.ppf(0.5 + level / 2, count - 1) * spread)
-
-
-def percent(values: ArrayLike) -> str:
-    """Shares in %, mean ± standard error over seeds; one seed has no ±, and none is a dash.
-
-    Example:
-      >>> percent([0.5, 0.7]), percent([0.5]), percent([])
-      ('60.00 ± 10.00', '50.00', '-')
-    """
-    values = 100 * np.asarray(values, np.float64)
-    spread = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    return _shown(values.mean() if len(values) else float("nan"), spread)
-
-
-def percent_difference(ours: ArrayLike, baseline: ArrayLike) -> str:
-    """The paired difference of shares in %, with its interval where there are several seeds.
-
-    Example:
-      >>> percent_difference([0.5, 0.7], [0.4, 0.6])
-      '+10.00 (95 %: ± 0.00)'
-    """
-    ours, baseline = np.asarray(ours, np.float64), np.asarray(baseline, np.float64)
-    mean, half = paired(100 * ours, 100 * baseline)
-    if np.isnan(mean):
-        return "-"
-    return f"{mean:+.2f}" + ("" if np.isnan(half) else f" (95 %: ± {half:.2f})")
-
-
 def table(arms: Mapping[str, Chosen], *, baseline: str, columns: Sequence[str], seeds: int) -> str:
     """Returns a Markdown table: chosen candidate, test figure, paired difference, more figures.
 
@@ -286,25 +180,24 @@ def table(arms: Mapping[str, Chosen], *, baseline: str, columns: Sequence[str], 
     head = ["method", "chosen (candidates)", "validation %"]
     head += ["test %, of 1 seed (no ±)" if alone else f"test %, mean ± sd of {seeds}"]
     head += [f"difference from {baseline}" + ("" if alone else " [95 %]"), "better on", *columns]
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for name, arm in arms.items():
         if np.isnan(arm.validation):
             row = [name, f"none: all diverged ({arm.candidates})", *["-"] * (len(head) - 2)]
-            lines.append(row)
+            rows.append(row)
             continue
         chosen = ", ".join(f"{k} {_short(v)}" for k, v in arm.choice.items()) or "-"
         row = [name, f"{chosen} ({arm.candidates})", f"{100 * arm.validation:.2f}"]
-        row.append(_spread(100 * arm.test))
+        row.append(percent(arm.test))
         if name == baseline:
             row += ["", ""]
         elif np.isnan(arms[baseline].validation):
             row += ["-", "-"]
         else:
-            mean, half = paired(100 * arm.test, 100 * base)
-            row += [_shown(mean, half, "+.2f"), f"{(arm.test < base).sum()} of {len(base)}"]
+            row += [difference(arm.test, base), f"{(arm.test < base).sum()} of {len(base)}"]
         row += [_column(arm, column) for column in columns]
-        lines.append(row)
-    return "\n".join("| " + " | ".join(row) + " |" for row in lines) + "\n"
+        rows.append(row)
+    return markdown(head, rows)
 
 
 def curve(entry: Record, figure: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -373,20 +266,7 @@ def _column(arm: Chosen, figure: str) -> str:
     share = figure.startswith("train/flooded") or any(
         word in figure for word in ("error", "fgsm", "pgd", "posthoc", "normalized")
     )
-    return _spread(100 * values) if share else _spread(values)
-
-
-def _spread(values: np.ndarray) -> str:
-    spread = values.std(ddof=1) if len(values) > 1 else float("nan")
-    return _shown(values.mean(), spread, ".2f" if abs(values.mean()) < 1000 else ".0f")
-
-
-def _shown(mean: float, spread: float, digits: str = ".2f") -> str:
-    """The mean with its ±, which only several finite values have."""
-    if np.isnan(mean):
-        return "-"
-    plus = "" if np.isnan(spread) else f" ± {spread:{digits.removeprefix('+')}}"
-    return f"{mean:{digits}}{plus}"
+    return percent(values) if share else spread(values)
 
 
 def _short(value: Any) -> str:

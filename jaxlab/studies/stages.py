@@ -1,92 +1,55 @@
-"""Runs of several stages: one folder a stage, whose `result.json` says that the stage is done.
+"""Stages: cells that train one after another, each with a folder, metrics and checkpoints."""
 
-A stage without that file is trained, or goes on from its checkpoint; one with it is left as it is.
-"""
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from jaxlab import mesh as mesh_lib
+from jaxlab import train
+from jaxlab.studies import cells
 
-from etils import epath
-
-from jaxlab.errors import InputError, UserError
-from jaxlab.files import read_json, to_json, write_atomically
-
-__all__ = ["finish", "finished", "reading"]
-
-_FILE = "result.json"
+T = TypeVar("T")
 
 
-def finished(folder: epath.PathLike, num_steps: int | None = None) -> dict[str, Any] | None:
-    """What a stage ended with, or None while it is not done.
+def run(
+    cell: cells.Cell,
+    begin: Callable[[], tuple[train.Blueprint, train.TrainState, Any]],
+    *,
+    conclude: Callable[[train.TrainState], tuple[T, Callable[[], Mapping[str, Any]]]],
+    load: Callable[[], T],
+    keep_checkpoints: bool = True,
+    allow_change: bool = False,
+    **options: Any,
+) -> T:
+    """Trains a stage unless it is done, in the middle of it too; returns what it left.
+
+    All processes call it together; the first one decides whether the stage is done, and writes.
 
     Args:
-      folder: of the stage.
-      num_steps: as long as the stage should be; None takes any.
+      cell: the stage.
+      begin: () -> (blueprint, state, data), made only where there is something to train.
+      conclude: state at the end -> (what the stage leaves, write), in every process; write() saves
+        that into the folder and returns the figures of the record, in the first process.
+      load: () -> what the stage left, where it is done.
+      keep_checkpoints: whether the training state stays when the stage is done.
+      allow_change: see `cells.finished` and `train.resume`.
+      **options: of `train.run`.
 
     Raises:
-      ValueError: the stage was as long as another config asked, or the file is damaged.
-
-    Example:
-      >>> import tempfile
-      >>> folder = tempfile.mkdtemp()
-      >>> finished(folder), finish(folder, 100, {"loss": 0.5})
-      (None, None)
-      >>> finished(folder, 100)
-      {'num_steps': 100, 'loss': 0.5}
+      ValueError: the folder has another stage, or what it left cannot be read.
     """
-    path = epath.Path(folder) / _FILE
-    if not path.exists():
-        return None
-    try:
-        result = read_json(path)
-        steps = int(result["num_steps"])
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise InputError(
-            f"{path} is damaged: delete it, and the stage goes on from its checkpoint"
-        ) from error
-    if num_steps not in (None, steps):
-        raise InputError(
-            f"{folder} was trained for {steps} steps, the config has {num_steps}: choose another "
-            "--workdir, or delete that folder and those that start from it"
-        )
-    return result
+    if mesh_lib.in_process_0(lambda: cells.finished(cell, allow_change=allow_change)):
+        with cells.reading(cell.folder):
+            return load()
+    blueprint, state, data = begin()
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    options = {"keep_latest": 2, "allow_change": allow_change, **options}
+    left, write = conclude(train.run(blueprint, data, cell.folder, state=state, **options))
 
+    def end() -> None:
+        cells.finish(cell, write())
+        if not keep_checkpoints:
+            shutil.rmtree(cell.folder / "checkpoints")
 
-@contextlib.contextmanager
-def reading(folder: epath.PathLike) -> Iterator[None]:
-    """Around the reading of what a finished stage left: an error says how to get it again.
-
-    Args:
-      folder: of the stage.
-
-    Raises:
-      ValueError: what it left is missing or damaged.
-
-    Example:
-      >>> with reading("run/mlm"):
-      ...     raise FileNotFoundError("run/mlm/model is missing")
-      Traceback (most recent call last):
-      jaxlab.errors.ValueError: run/mlm/model is missing: the stage was finished, but what it left \
-cannot be read; delete run/mlm, and the same command trains it again
-    """
-    try:
-        yield
-    except (UserError, OSError) as error:
-        raise InputError(
-            f"{error}: the stage was finished, but what it left cannot be read; delete "
-            f"{os.fspath(folder)}, and the same command trains it again"
-        ) from error
-
-
-def finish(folder: epath.PathLike, num_steps: int, figures: Mapping[str, Any]) -> None:
-    """Marks a stage as done, as its last act.
-
-    Args:
-      folder: of the stage.
-      num_steps: that it took.
-      figures: what else to keep, as JSON takes it.
-    """
-    text = to_json({"num_steps": num_steps, **figures}, indent=2) + "\n"
-    write_atomically(epath.Path(folder) / _FILE, text)  # half a file would count as done
+    mesh_lib.in_process_0(end)
+    return left

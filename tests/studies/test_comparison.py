@@ -1,13 +1,11 @@
 """`jaxlab.studies.comparison`: records, choice by validation, intervals, tables."""
 
 import dataclasses
-import hashlib
 import itertools
 import json
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from jaxlab.studies import comparison, program
 
@@ -104,22 +102,6 @@ def test_one_seed_has_no_spread_and_none_has_no_mean():
     assert "nan" not in text
     assert "±" not in text.replace("(no ±)", "")
     assert "| 25.00 | +0.00 | 0 of 1 | 25.00 |" in text
-    assert comparison.paired(np.array([3.0]), np.array([1.0]))[0] == 2.0
-    assert np.isnan(comparison.paired(np.array([3.0]), np.array([1.0]))[1])
-    assert np.isnan(comparison.paired(np.array([]), np.array([]))).all()
-    assert comparison.percent_difference([0.5], [0.25]) == "+25.00"
-    assert comparison.percent_difference([], []) == "-"
-    assert comparison.percent([NAN, 0.5]) == "-"
-
-
-def test_statistics_do_not_depend_on_the_dtype_given():
-    ours = np.float32(0.9) + np.arange(5, dtype=np.float32) * 1e-6
-    exact = 100 * ours.astype(np.float64)
-    mean, half = comparison.paired(ours, np.zeros(5, np.float32))
-    assert mean == pytest.approx(ours.astype(np.float64).mean(), abs=1e-12)
-    spread = exact.std(ddof=1) / 5**0.5
-    assert half == pytest.approx(stats.t.ppf(0.975, 4) * spread / 100, rel=1e-6)
-    assert comparison.percent(ours) == f"{exact.mean():.2f} ± {spread:.2f}"
 
 
 @pytest.mark.parametrize("count", [0, -1, 4, 1.5, True])
@@ -143,42 +125,15 @@ def test_readouts_of_one_run_are_candidates():
         comparison.choose("a", [(both, {})], select="error", reads=("third",))
 
 
-def test_interval_is_students():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 7))
-    mean, half = comparison.paired(a, b)
-    low, high = stats.ttest_rel(a, b).confidence_interval(0.95)
-    np.testing.assert_allclose([mean - half, mean + half], [low, high])
-    with pytest.raises(ValueError, match="equal vectors"):
-        comparison.paired(a, b[:3])
-
-
 def test_table_holds_the_figures():
     arms = {"plain": choose([(POOR, {})]), "new": choose([(GOOD, {"rate": 0.5})])}
     text = comparison.table(arms, baseline="plain", columns=("x", "none"), seeds=2)
     lines = text.splitlines()
     assert len(lines) == 4
     assert "difference from plain" in lines[0]
-    assert "| 45.00 ± 7.07 | +45.00 ± 63.53 | 0 of 2 | 0.45 ± 0.07 | - |" in lines[3]
+    assert "| 45.00 ± 7.07 | +45.00 [-18.53, +108.53] | 0 of 2 | 0.45 ± 0.07 | - |" in lines[3]
     with pytest.raises(ValueError, match="baseline is 'old'"):
         comparison.table(arms, baseline="old", columns=(), seeds=2)
-
-
-def test_records_survive_a_cut_line_and_nothing_else(tmp_path):
-    comparison.append_record(tmp_path, "a", GOOD)
-    comparison.append_record(tmp_path, "b", POOR)
-    path = tmp_path / "results.jsonl"
-    assert comparison.read_records(tmp_path) == {"a": GOOD, "b": POOR}
-    whole = path.read_text()
-    path.write_text(whole[:-30])
-    assert comparison.read_records(tmp_path) == {"a": GOOD}
-    comparison.append_record(tmp_path, "b", POOR)  # what was cut is gone, so lines stay whole
-    assert comparison.read_records(tmp_path) == {"a": GOOD, "b": POOR}
-    path.write_text("nonsense\n" + whole)
-    with pytest.raises(ValueError, match=r"results.jsonl line 1 is no record"):
-        comparison.read_records(tmp_path)
-    assert comparison.read_records(tmp_path / "empty") == {}
-    assert json.loads(whole.splitlines()[0])["key"] == "a"
 
 
 def test_sweep_line_takes_the_best_of_the_other_numbers():
@@ -215,23 +170,6 @@ def test_records_are_json_even_where_a_run_diverged(tmp_path):
     assert np.isnan(choose([(found, {})]).validation)
 
 
-def test_a_record_without_its_newline_does_not_swallow_the_next(tmp_path):
-    comparison.append_record(tmp_path, "a", GOOD)
-    path = tmp_path / "results.jsonl"
-    path.write_bytes(path.read_bytes().removesuffix(b"\n"))
-    comparison.append_record(tmp_path, "b", POOR)
-    assert comparison.read_records(tmp_path) == {"a": GOOD, "b": POOR}
-
-
-@pytest.mark.parametrize(
-    "line", [b"\xff", b"[]", b"3", b'{"key": "a"}', b"[" * 9999, b'{"key": [1], "steps": []}']
-)
-def test_a_line_that_is_no_record_is_named(tmp_path, line):
-    (tmp_path / "results.jsonl").write_bytes(line + b"\n")
-    with pytest.raises(ValueError, match=r"results\.jsonl line 1 is no record .*remove the line"):
-        comparison.read_records(tmp_path)
-
-
 def test_a_record_holds_curves_last_figures_and_seconds():
     array = lambda *values: np.array(values, np.float32)
     rows = [
@@ -257,43 +195,11 @@ def test_a_record_holds_curves_last_figures_and_seconds():
     }
 
 
-def test_a_name_depends_on_every_value_and_on_no_order():
-    assert comparison.key_of({"a": 1, "b": (2, 3)}) == comparison.key_of({"b": [2, 3], "a": 1})
-    names = {comparison.key_of({"a": a, "b": b}) for a in (1, 2) for b in (1, 2)}
-    assert {len(name) for name in names} == {16}
-    assert len(names) == 4
-    # Of records on people's disks: another name would train them all again.
-    text = b'{"a": [2, 3], "b": 1}'
-    assert comparison.key_of({"b": 1, "a": (2, 3)}) == hashlib.sha256(text).hexdigest()[:16]
-
-
 def test_what_was_chosen_stays_as_it_was():
     chosen = choose([(GOOD, {})])
     with pytest.raises(dataclasses.FrozenInstanceError):
         chosen.name = "other"
     assert chosen != dataclasses.replace(chosen)  # of arrays, which have no one answer
-
-
-@pytest.mark.parametrize("count", [2, 3])
-def test_shares_have_the_standard_error_of_their_mean(count):
-    values = [0.5, 0.75, 0.5][:count]
-    error = np.std(values, ddof=1) / count**0.5
-    assert comparison.percent(values) == f"{100 * np.mean(values):.2f} ± {100 * error:.2f}"
-    assert comparison.percent(values[:1]) == "50.00"
-
-
-@pytest.mark.parametrize("level", [0.0, 1.0, -0.5, float("nan")])
-def test_a_level_is_a_share(level):
-    with pytest.raises(ValueError, match="level is"):
-        comparison.paired(np.ones(2), np.ones(2), level=level)
-
-
-def test_the_level_widens_the_interval():
-    difference = np.array([1.0, 2.0, 4.0])
-    for level in (0.005, 0.8, 0.995):
-        _, half = comparison.paired(difference, np.zeros(3), level=level)
-        interval = stats.ttest_1samp(difference, 0.0).confidence_interval(level)
-        assert half == pytest.approx((interval.high - interval.low) / 2)
 
 
 def test_columns_are_shares_numbers_and_large_numbers():
@@ -327,17 +233,3 @@ def test_curves_are_by_name_and_layers_by_theirs():
         "a/kernel": ([7], [[1.0, 2.0]]),
         "b": ([7], [[3.0, 4.0]]),
     }
-
-
-def test_a_broken_line_in_the_middle_of_records_stays(tmp_path):
-    for key in "abc":
-        comparison.append_record(tmp_path, key, GOOD)
-    path = tmp_path / "results.jsonl"
-    first, second, third = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(first + second[:-9] + b"\n" + third)
-    with pytest.raises(ValueError, match=r"results\.jsonl line 2 is no record"):
-        comparison.read_records(tmp_path)
-    assert path.read_bytes() == first + second[:-9] + b"\n" + third
-    path.write_bytes(first + third[:-9])
-    assert set(comparison.read_records(tmp_path)) == {"a"}
-    assert path.read_bytes() == first

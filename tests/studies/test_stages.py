@@ -1,44 +1,87 @@
-"""`jaxlab.studies.stages`: which stages of a run are done."""
+"""`jaxlab.studies.stages`: a stage trains, is left alone once done, and goes on in the middle."""
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 
-from jaxlab.studies import stages
+from jaxlab import data, train
+from jaxlab.metrics import read_metrics
+from jaxlab.studies import cells, stages
 
 
-def test_a_stage_is_done_once_it_is_finished(tmp_path):
-    assert stages.finished(tmp_path, 5) is None
-    stages.finish(tmp_path, 5, {"loss": 0.25})
-    assert stages.finished(tmp_path, 5) == {"num_steps": 5, "loss": 0.25}
-    assert stages.finished(tmp_path) == {"num_steps": 5, "loss": 0.25}
-    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+def loss(params, model_state, batch, *, key, step):
+    return jnp.mean((batch["x"] - params) ** 2), (model_state, {})
 
 
-def test_a_stage_of_another_length_is_an_error(tmp_path):
-    stages.finish(tmp_path, 5, {})
-    with pytest.raises(ValueError, match=r"was trained for 5 steps, the config has 6: choose"):
-        stages.finished(tmp_path, 6)
+def begin(num_steps):
+    """A run towards 1 whose distance halves in each step."""
+    tx = optax.sgd(0.25)
+    make = lambda: train.create_state(lambda key: (jnp.zeros(()), {}), tx, key=jax.random.key(0))
+    shape = {"x": jax.ShapeDtypeStruct((4,), "float32")}
+    step = train.make_train_step(loss, tx)
+    blueprint = train.Blueprint(make, step, shape, num_steps=num_steps, batch_size=4)
+    rows = data.array_pipeline({"x": np.ones(8, np.float32)}, 4, seed=0)
+    return blueprint, make(), rows
 
 
-@pytest.mark.parametrize("text", ["", '{"num_steps": 5', "[5]", '{"loss": 1.0}'])
-def test_a_damaged_record_is_an_error(tmp_path, text):
-    (tmp_path / "result.json").write_text(text)
-    with pytest.raises(ValueError, match=r"result.json is damaged: delete it"):
-        stages.finished(tmp_path, 5)
+@pytest.fixture
+def stage(tmp_path):
+    """Runs a stage of 4 steps; returns what it left, and counts what was called."""
+    cell = cells.Cell(tmp_path / "a" / "b", 4, {"rate": 0.25})
+    calls = []
+
+    def conclude(state):
+        value = float(state.params)
+
+        def write():
+            calls.append("write")
+            (cell.folder / "model.txt").write_text(str(value))
+            return {"value": value}
+
+        return value, write
+
+    def call(cell=cell, **options):
+        return stages.run(
+            cell,
+            lambda: (calls.append("begin"), begin(cell.num_steps))[1],
+            conclude=conclude,
+            load=lambda: float((cell.folder / "model.txt").read_text()),
+            **{"log_every": 1, "checkpoint_every": 2, **options},
+        )
+
+    call.cell, call.calls = cell, calls
+    return call
 
 
-def test_what_a_finished_stage_left_can_be_made_again(tmp_path):
-    match = r"nowhere.*delete .*, and the same command trains it again"
-    with pytest.raises(ValueError, match=match), stages.reading(tmp_path):
-        open("/nowhere")  # noqa: SIM115
-    with pytest.raises(KeyError), stages.reading(tmp_path):  # an error of ours stays one
-        raise KeyError("bug")
+def test_a_stage_trains_once_and_leaves_a_record(stage):
+    assert stage() == 1 - 0.5**4
+    assert stage.calls == ["begin", "write"]
+    assert cells.read_result(stage.cell.folder)["value"] == 1 - 0.5**4
+    assert len(read_metrics(stage.cell.folder)) == 4
+    assert (stage.cell.folder / "checkpoints").is_dir()
+    assert stage() == 1 - 0.5**4  # read, not trained
+    assert stage.calls == ["begin", "write"]
 
 
-def test_what_a_record_looks_like(tmp_path):
-    stages.finish(tmp_path, 5, {"loss": 0.25, "name": "a"})
-    text = (tmp_path / "result.json").read_text()
-    assert text == '{\n  "num_steps": 5,\n  "loss": 0.25,\n  "name": "a"\n}\n'
-    stages.finish(tmp_path, 6, {})
-    assert stages.finished(tmp_path, 6) == {"num_steps": 6}
-    stages.finish(tmp_path, 0, {})
-    assert stages.finished(tmp_path, 0) == {"num_steps": 0}
+def test_a_stage_without_its_record_goes_on_from_its_checkpoint(stage):
+    stage()
+    before = (stage.cell.folder / "metrics.jsonl").read_bytes()
+    (stage.cell.folder / "result.json").unlink()
+    assert stage() == 1 - 0.5**4
+    assert stage.calls == ["begin", "write"] * 2
+    assert (stage.cell.folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_checkpoints_go_when_they_are_not_to_stay(stage):
+    stage(keep_checkpoints=False)
+    assert not (stage.cell.folder / "checkpoints").exists()
+    assert stage(keep_checkpoints=False) == 1 - 0.5**4
+
+
+def test_what_cannot_be_read_names_the_folder_to_delete(stage):
+    stage()
+    (stage.cell.folder / "model.txt").unlink()
+    with pytest.raises(ValueError, match=r"cannot be read; delete .*b, and the same command"):
+        stage()

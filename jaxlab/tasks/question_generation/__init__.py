@@ -10,13 +10,17 @@ from jaxlab.tasks.question_generation.losses import (
     target_nll,
 )
 from jaxlab.tasks.question_generation.pairs import Pairs, answer, ask, generate_pairs
+from jaxlab.tasks.question_generation.study import Study, blueprint, check_study
 
 __all__ = [
     "Generator",
     "Pairs",
+    "Study",
     "TargetLayout",
     "answer",
     "ask",
+    "blueprint",
+    "check_study",
     "count_targets",
     "generate_pairs",
     "load_generator",

@@ -96,6 +96,20 @@ def save_generator(
     write_atomically(epath.Path(directory) / SETTINGS_FILE, text)
 
 
+def model_folder(workdir: epath.PathLike) -> epath.Path:
+    """The folder of the model that a run has left, or the folder itself where it is one.
+
+    Raises:
+      FileNotFoundError: the run has not ended.
+    """
+    workdir = epath.Path(workdir)
+    if (workdir / "model").exists():
+        return workdir / "model"
+    if (workdir / "data.json").exists():
+        raise FileNotFoundError(f"{workdir / 'model'} is missing: its training has not ended")
+    return workdir
+
+
 def load_generator(directory: epath.PathLike) -> Generator:
     """Reads a folder that `save_generator` wrote.
 

@@ -1,0 +1,133 @@
+"""What a study of compression found: a row per arm and depth, and what each module is worth."""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from jaxlab import timing
+from jaxlab.files import read_json
+from jaxlab.models import bert
+from jaxlab.studies import cells, tables
+from jaxlab.tasks.compression.arms import REPLACING, last_stage
+from jaxlab.tasks.compression.study import Study
+
+FIGURES = ("validation/accuracy", "test/accuracy", "test/loss")
+
+
+def collect(
+    workdir: epath.PathLike,
+    *,
+    seeds: Sequence[int],
+    depths: Sequence[int],
+    arms: Sequence[str],
+    deep: int,
+    successor_steps: int,
+) -> dict[str, dict[str, Any]]:
+    """Rows of the report, from the records of a study that is done.
+
+    Args:
+      workdir: of the study.
+      seeds: its seeds.
+      depths: layers of the successors.
+      arms: see `jaxlab.tasks.compression.arms`.
+      deep: layers of the predecessor.
+      successor_steps: of the last stage; 0 where there is none.
+
+    Returns:
+      Name -> {"validation/accuracy", "test/accuracy", "test/loss": [seeds], "depth",
+      "parameters"}.
+
+    Raises:
+      FileNotFoundError, ValueError: a record is missing or damaged.
+    """
+    rows, places = {}, {f"predecessor, {deep} layers": "predecessor"}
+    for depth, arm in _pairs(depths, arms):
+        last = last_stage(arm, successor_steps)
+        places[f"{arm}, {depth} layers"] = f"depth_{depth}/{arm}/{last}"
+    for name, place in places.items():
+        folders = [epath.Path(workdir) / f"seed_{seed}" / place for seed in seeds]
+        results = [cells.read_result(folder) for folder in folders]
+        rows[name] = {key: [r[key] for r in results] for key in FIGURES}
+        rows[name] |= {key: results[0][key] for key in ("depth", "parameters")}
+    return rows
+
+
+def collect_swaps(
+    workdir: epath.PathLike, *, seeds: Sequence[int], depths: Sequence[int], arms: Sequence[str]
+) -> dict[str, list[list[float]]]:
+    """Points of test accuracy that each swapped module costs: name -> [seeds][modules]."""
+    found = {}
+    for depth, arm in _pairs(depths, [arm for arm in arms if arm in REPLACING]):
+        places = [f"seed_{seed}/depth_{depth}/{arm}/sensitivity.json" for seed in seeds]
+        files = [read_json(epath.Path(workdir) / place) for place in places]
+        found[f"{arm}, {depth} layers"] = [
+            [100 * (f["predecessor"] - x) for x in f["swapped"]] for f in files
+        ]
+    return found
+
+
+def _pairs(depths: Sequence[int], arms: Sequence[str]) -> Iterator[tuple[int, str]]:
+    return ((depth, arm) for depth in depths for arm in arms)
+
+
+def latency(study: Study) -> dict[int, dict[int, float]]:
+    """Median milliseconds of a forward pass of each model: depth -> batch size (1 and 32) -> ms."""
+    runs, length = {}, max(study.config["buckets"])
+    for depth, model in sorted(study.models.items()):
+        ids = jnp.ones((1, 2), jnp.int32)
+        params = {"bert": jax.jit(model.init)(jax.random.key(0), ids)["params"]}
+        params["head"] = study.initial(0)["head"]
+        forward = jax.jit(functools.partial(bert.apply_classifier, model, study.head))
+        for batch_size in (1, 32):
+            ones = jnp.ones((batch_size, length), jnp.int32)
+            batch = {"input_ids": ones, "attention_mask": ones}
+            call = functools.partial(forward, params, batch)
+            runs[depth, batch_size] = lambda call=call: call().block_until_ready()
+    found: dict[int, dict[int, float]] = {}
+    for (depth, size), seconds in timing.medians(runs, study.config["latency_repeats"]).items():
+        found.setdefault(depth, {})[size] = 1e3 * seconds
+    return found
+
+
+def markdown(
+    rows: Mapping[str, Mapping[str, Any]],
+    latency: Mapping[int, Mapping[int, float]],
+    swaps: Mapping[str, Sequence[Sequence[float]]],
+    *,
+    train_texts: int,
+    test_texts: int,
+) -> str:
+    """The report for people.
+
+    Args:
+      rows: from `collect`.
+      latency: from `latency`.
+      swaps: from `collect_swaps`.
+      train_texts: their number.
+      test_texts: their number.
+    """
+    lines = []
+    for name, row in rows.items():
+        control = rows.get(f"truncated, {row['depth']} layers")
+        ms, accuracy, versus = latency[row["depth"]], row["test/accuracy"], ""
+        if control is not None and control is not row:
+            versus = tables.difference(accuracy, control["test/accuracy"])
+        shares = [tables.percent(x) for x in (row["validation/accuracy"], accuracy)]
+        size = f"{row['parameters'] / 1e6:.2f} M"
+        lines.append([name, size, *shares, versus, f"{ms[1]:.1f}", f"{ms[32]:.0f}"])
+    seeds = len(next(iter(rows.values()))["test/accuracy"])
+    head = ["", "parameters", "validation", "test", "minus truncated [95 %]"]
+    text = (
+        f"{seeds} seeds, {train_texts} training texts, {test_texts} test texts; accuracies in %, "
+        "mean ± standard deviation over seeds.\n\n"
+        + tables.markdown([*head, "ms, batch 1", "ms, batch 32"], lines)
+    )
+    for name, values in swaps.items():
+        drops = ", ".join(f"{x:.2f}" for x in np.mean(values, 0))
+        text += f"\nPoints lost when one module of the predecessor is swapped ({name}): {drops}\n"
+    return text

@@ -1,0 +1,385 @@
+"""A study of compression: the predecessor of each seed, and the arms that compress it."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from etils import epath
+
+from jaxlab import mesh as mesh_lib
+from jaxlab import theseus, train
+from jaxlab.data import data_folder
+from jaxlab.data.pipelines.buckets import text_eval_batches, text_pipeline
+from jaxlab.data.pipelines.endless import describe
+from jaxlab.data.text import encode, load_text
+from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
+from jaxlab.errors import InputError
+from jaxlab.files import read_json, to_json, write_atomically
+from jaxlab.models import bert
+from jaxlab.studies import cells, stages
+from jaxlab.tasks.compression import kinds
+from jaxlab.tasks.compression.arms import (
+    REPLACING,
+    STARTS,
+    check_study,
+    first_stage,
+    replacing_rates,
+)
+from jaxlab.tasks.compression.losses import make_replaced_metrics
+from jaxlab.tasks.compression.replacing import make_successor, num_gates
+
+SPLITS = ("train", "validation", "test")
+
+# Keys of the config on which no result depends, or which each stage has its own of.
+_APART = ("seeds", "depths", "arms", "stages", "distillation", "constant_rate", "curriculum")
+_APART += ("log_every", "eval_every", "checkpoint_every", "keep_checkpoints", "latency_repeats")
+_APART += ("fast_compile",)
+
+
+class Trained(NamedTuple):
+    """A stage that is done: its cell, and {"bert", "head"}."""
+
+    cell: cells.Cell
+    params: dict[str, Any]
+
+
+class Study:
+    """The data, the pretrained model, and the compiled programs that seeds and arms share.
+
+    Args:
+      config: the keys of `configs/theseus/study.py`.
+      mesh: the devices.
+      data_dir: the data folder.
+      workdir: where stages and a tokenizer of one's own are kept; None to look only.
+      **options: of `train.run`, such as `tensorboard`, for each stage.
+
+    Raises:
+      ValueError: an option is unknown or out of range, or the data cannot be read.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        mesh: Any,
+        *,
+        data_dir: str | None = None,
+        workdir: epath.Path | None = None,
+        **options: Any,
+    ):
+        check_study(config)
+        self.config, self.mesh, self.workdir, self._options = config, mesh, workdir, options
+        texts = {
+            split: load_text(
+                **config["data"],
+                data_dir=data_dir,
+                split=split,
+                limit=config["limits"][split] or None,
+            )
+            for split in SPLITS
+        }
+        self._read_model(texts["train"].texts, data_dir)
+        longest, cut = max(config["buckets"]), config["truncate"]
+        self.sets = {
+            split: encode(found, self.tokenizer, max_length=longest, truncate=cut)
+            for split, found in texts.items()
+        }
+        names = texts["train"].label_names
+        self.head = bert.SequenceClassifier(len(names), label_names=names, **config["head"])
+        self.models = {d: make_successor(self.deep, d) for d in config["depths"]}
+        self.models[self.deep.num_layers] = self.deep
+        if config["init_from"] not in STARTS:
+            raise InputError(f"init_from is {config['init_from']!r}, known are {STARTS}")
+        for depth in config["depths"]:
+            theseus.choose_layers(self.deep.num_layers, depth, config["layers"])
+        for rate in (config["constant_rate"], config["curriculum"]["base"]):
+            theseus.check_rate(rate)
+        options = {"buckets": config["buckets"], **mesh_lib.this_process()}
+        self._batches = {
+            split: text_eval_batches(tokens, config["eval_batch_size"], **options)
+            for split, tokens in self.sets.items()
+        }
+        same = {name: value for name, value in config.items() if name not in _APART}
+        self._same = {**same, "data": {k: describe(x) for k, x in self.arrays.items()}}
+        # One program for all seeds and arms.
+        self.blueprint = functools.cache(self._blueprint)
+        self._eval_step = functools.cache(self._make_eval_step)
+
+    def _read_model(self, texts: Any, data_dir: str | None) -> None:
+        """Sets tokenizer, deep model and pretrained parameters, if there are any."""
+        config, self.pretrained = self.config, None
+        if config["pretrained"]:
+            folder = data_folder(data_dir) / config["pretrained"]
+            self.tokenizer = load_tokenizer(folder)
+            self.deep, self.pretrained = bert.load_pretrained(folder, **config["model"])
+            logging.info(
+                "%s: %d tokens, an embedding of %d",
+                *(folder, self.tokenizer.get_vocab_size(), self.deep.vocab_size),
+            )
+            return
+        place = None if self.workdir is None else self.workdir / "tokenizer"
+        make = lambda: own_tokenizer(texts, config["vocab_size"], place)
+        self.tokenizer = mesh_lib.first_in_process_0(make)
+        vocab_size = self.tokenizer.get_vocab_size()
+        self.deep = bert.Bert(vocab_size=vocab_size, **config["model"])
+
+    @property
+    def arrays(self) -> dict[str, dict[str, np.ndarray]]:
+        """What all sets hold, by which a run is compared with an earlier one."""
+        return {split: found.arrays for split, found in self.sets.items()}
+
+    def initial(self, seed: int) -> dict[str, Any]:
+        """{"bert", "head"} before any training."""
+        key = jax.random.key(seed)
+        ids = jnp.zeros((1, 2), jnp.int32)
+        tree = self.pretrained or jax.jit(self.deep.init)(key, ids)["params"]
+        output = bert.BertOutput(
+            jnp.zeros((1, 2, self.deep.hidden_size)), jnp.zeros((1, self.deep.hidden_size))
+        )
+        head = self.head.init(jax.random.fold_in(key, 1), output)["params"]
+        return {"bert": tree, "head": head}
+
+    def _stage(self, kind: str) -> dict[str, Any]:
+        """Settings of a kind of stage, with its number of steps."""
+        found = self.config["stages"]
+        stage = dict(found["replacing" if kind == "truncated" else kind])
+        if kind == "distill":  # as long as both stages of Theseus together
+            stage["num_steps"] = sum(found[k]["num_steps"] for k in ("replacing", "successor"))
+        return stage
+
+    def _blueprint(self, kind: str, depth: int) -> train.Blueprint:
+        """How a kind of stage trains, for all its seeds and arms, at its longest bucket."""
+        config, model, stage = self.config, self.models[depth], self._stage(kind)
+
+        def initial():
+            first = self.initial(0)
+            return self._params(kind, self.cut(first, depth), first)
+
+        mask = kinds.stage_mask(
+            kind,
+            jax.eval_shape(initial),
+            stage["trainable"],
+            own_embeddings=config["own_embeddings"],
+        )
+        tx = bert.make_optimizer(
+            stage["learning_rate"],
+            stage["num_steps"],
+            warmup=stage["warmup"],
+            weight_decay=config["weight_decay"],
+            mask=mask,
+        )
+        loss = kinds.make_stage_loss(
+            kind, model, self.head, self.deep, mask=mask, **config["distillation"]
+        )
+        rates = dict.fromkeys(("rate_base", "rate_slope") if kind == "replacing" else (), 0.0)
+
+        def create_state(params=None, model_state=rates, stream=0):
+            params = initial() if params is None else params
+            model_state = {name: jnp.float32(value) for name, value in model_state.items()}
+            key = jax.random.key(stream)
+            return train.state_from_params(
+                params, tx, key=key, model_state=model_state, mesh=self.mesh
+            )
+
+        rows = lambda *shape: jax.ShapeDtypeStruct((config["batch_size"], *shape), np.int32)
+        names = ("input_ids", "attention_mask")
+        return train.Blueprint(
+            create_state,
+            train.make_train_step(loss, tx, mesh=self.mesh, **config["step"]),
+            {"label": rows(), **{name: rows(max(config["buckets"])) for name in names}},
+            num_steps=stage["num_steps"],
+            batch_size=config["batch_size"],
+            mesh=self.mesh,
+        )
+
+    def _params(self, kind, start, predecessor):
+        own = self.config["own_embeddings"]
+        return kinds.stage_params(kind, start, predecessor, own_embeddings=own)
+
+    def cut(self, params: Any, depth: int, source: Any = None) -> dict[str, Any]:
+        """{"bert", "head"} with layers of `source`, as many as `depth`, and all else its own."""
+        which = "first" if source is None else self.config["layers"]
+        layers = theseus.choose_layers(self.deep.num_layers, depth, which)
+        successor = theseus.init_successor((source or params)["bert"], layers)
+        both = {"predecessor": params["bert"], "successor": successor}
+        return {**params, "bert": theseus.extract_successor(both)}
+
+    def train_stage(
+        self,
+        folder: str,
+        kind: str,
+        depth: int,
+        seed: int,
+        start: Any,
+        *,
+        predecessor: Any = None,
+        rates: Mapping[str, float] | None = None,
+        needs: tuple[cells.Cell, ...] = (),
+    ) -> Trained:
+        """Trains a stage unless it is done.
+
+        Args:
+          folder: of the stage, below the work folder.
+          kind: one of `kinds.KINDS`.
+          depth: layers of the model to train.
+          seed: of the run.
+          start: {"bert", "head"} to start from.
+          predecessor: {"bert", "head"} of the deep model.
+          rates: of replacing.
+          needs: the stages that `start` and `predecessor` come from.
+        """
+        assert self.workdir is not None
+        config, place, stage = self.config, self.workdir / folder, self._stage(kind)
+        depends: dict[str, Any] = {**self._same, "kind": kind, "depth": depth, "seed": seed}
+        depends |= {"stage": stage, "rates": rates or {}}
+        if kind == "distill":
+            depends["distillation"] = config["distillation"]
+        cell = cells.Cell(place, stage["num_steps"], depends, needs)
+
+        def begin():
+            logging.info("%s: %s, %d layers", folder, kind, depth)
+            # A second stage sees another order. The remainder differs for all seeds of 32 bits
+            # but one.
+            stream = (2 * seed + (kind == "successor")) % (2**32 - 1)
+            program = self.blueprint(kind, depth)
+            params = self._params(kind, start, predecessor)
+            data = text_pipeline(
+                self.sets["train"],
+                config["batch_size"],
+                buckets=config["buckets"],
+                seed=stream,
+                **mesh_lib.this_process(),
+            )
+            return program, program.create_state(params, rates or {}, stream), data
+
+        def load():
+            _, tree = bert.load_pretrained(place / "model")
+            return {"bert": tree, "head": bert.load_heads(place / "model")["classifier"][1]}
+
+        def conclude(state):
+            params = jax.device_get(kinds.plain_params(kind, state.params))
+            figures = {
+                **self.figures(params, depth, "validation"),
+                **self.figures(params, depth, "test"),
+                "parameters": sum(x.size for x in jax.tree.leaves(params)),
+                "depth": depth,
+            }
+
+            def write():
+                heads = {"classifier": (self.head, params["head"])}
+                model, tokenizer = self.models[depth], self.tokenizer
+                bert.save_pretrained(
+                    place / "model", model, params["bert"], heads=heads, tokenizer=tokenizer
+                )
+                return figures
+
+            return params, write
+
+        params = stages.run(
+            cell,
+            begin,
+            conclude=conclude,
+            load=load,
+            keep_checkpoints=config["keep_checkpoints"],
+            eval_fn=lambda state: self.figures(
+                kinds.plain_params(kind, state.params), depth, "validation"
+            ),
+            log_every=config["log_every"],
+            eval_every=config["eval_every"],
+            checkpoint_every=config["checkpoint_every"],
+            **self._options,
+        )
+        return Trained(cell, params)
+
+    def _make_eval_step(self, depth, replaced=False):
+        metrics = (
+            make_replaced_metrics(self.deep, self.models[depth], self.head)
+            if replaced
+            else bert.make_metrics(self.models[depth], self.head)
+        )
+        return train.make_eval_step(metrics, mesh=self.mesh)
+
+    def _means(self, depth, params, model_state, split, **options):
+        step, key = self._eval_step(depth, **options), jax.random.key(0)
+        batches = self._batches[split]
+        return train.evaluate(step, params, model_state, batches, key=key, mesh=self.mesh)
+
+    def figures(self, params: Any, depth: int, split: str) -> dict[str, float]:
+        """{"test/accuracy": ..., "test/loss": ..., and standard errors}."""
+        found = self._means(depth, params, {}, split)
+        return {f"{split}/{name}": value for name, value in found.items()}
+
+    def run(self, seed: int) -> None:
+        """Trains what is missing of a seed: the predecessor, and all arms of all depths."""
+        deep = self.deep.num_layers
+        first = self.train_stage(
+            f"seed_{seed}/predecessor", "predecessor", deep, seed, self.initial(seed)
+        )
+        for depth in self.config["depths"]:
+            self._compress(seed, depth, first)
+
+    def _compress(self, seed: int, depth: int, first: Trained) -> None:
+        """Trains all arms of a seed and a depth."""
+        config, initial, predecessor = self.config, self.initial(seed), first.params
+        place, steps = f"seed_{seed}/depth_{depth}", config["stages"]["replacing"]["num_steps"]
+        # The layers may come from the pretrained model; embeddings and head are the predecessor's.
+        source = predecessor if config["init_from"] == "predecessor" else initial
+        start = self.cut(predecessor, depth, source)
+        rates = replacing_rates(config["constant_rate"], steps, **config["curriculum"])
+        run = functools.partial(self.train_stage, depth=depth, seed=seed, predecessor=predecessor)
+        for arm in config["arms"]:
+            if arm == "direct":
+                run(f"{place}/direct/direct", "direct", start=self.cut(initial, depth))
+                continue
+            kind = "distill" if arm == "distill" else first_stage(arm)
+            folder, needs = f"{place}/{arm}", (first.cell,)
+            found = run(f"{folder}/{kind}", kind, start=start, rates=rates.get(arm), needs=needs)
+            if arm in REPLACING:
+                self._sensitivity(folder, depth, predecessor, found.params)
+            if arm != "distill" and config["stages"]["successor"]["num_steps"]:
+                run(f"{folder}/successor", "successor", start=found.params, needs=(found.cell,))
+
+    def _sensitivity(self, folder, depth, predecessor, successor):
+        """Test accuracy of the predecessor with one of its modules swapped for the successor's."""
+        path = self.workdir / folder / "sensitivity.json"
+        if mesh_lib.in_process_0(lambda: _is_swapped(path)):
+            return
+        params = self._params("replacing", successor, predecessor)
+        count = num_gates(params, self.models[depth])
+        found = []
+        for gates in (np.zeros(count, bool), *np.eye(count, dtype=bool)):
+            state = {"gates": jnp.asarray(gates)}
+            found.append(self._means(depth, params, state, "test", replaced=True)["accuracy"])
+        text = to_json({"predecessor": found[0], "swapped": found[1:]}) + "\n"
+        mesh_lib.in_process_0(lambda: write_atomically(path, text))
+
+
+def _is_swapped(path: epath.Path) -> bool:
+    """Whether there is a whole sensitivity.json; one torn by an earlier version is made again."""
+    try:
+        return path.exists() and {"predecessor", "swapped"} <= set(read_json(path))
+    except (InputError, TypeError):
+        return False
+
+
+def blueprint(
+    config: Mapping[str, Any],
+    mesh: Any,
+    *,
+    data_dir: str | None = None,
+    stage: str = "replacing",
+) -> train.Blueprint:
+    """A kind of stage as planners want it; the data are read, nothing is written.
+
+    Args:
+      config: the keys of `configs/theseus/study.py`.
+      mesh: the devices.
+      data_dir: the data folder.
+      stage: one of `kinds.KINDS`.
+    """
+    study = Study(config, mesh, data_dir=data_dir)
+    deep = stage == "predecessor"
+    return study.blueprint(stage, study.deep.num_layers if deep else max(config["depths"]))

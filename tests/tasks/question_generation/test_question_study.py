@@ -1,0 +1,140 @@
+"""`jaxlab.tasks.question_generation.study`: what a config may ask for; stages as cells."""
+
+import json
+
+import jax
+import pytest
+
+from jaxlab.metrics import read_metrics
+from jaxlab.tasks import question_generation
+
+pytest.importorskip("tokenizers")
+
+
+def config(**changes):
+    stage = lambda buckets: {
+        "num_steps": 2, "learning_rate": 1e-3, "warmup": 0.1, "buckets": buckets,
+    }  # fmt: skip
+    return {
+        "seed": 0,
+        "data": {"files": ("mine.json",), "shares": (0.2, 0.2), "split_seed": 0},
+        "limits": {"passage": 16, "answer": 4, "question": 8},
+        "join": True,
+        "max_train": 0,
+        "max_validation": 0,
+        "order": "answer_first",
+        "prefix_parts": 1,
+        "pretrained": "",
+        "layers": 0,
+        "vocab_size": 90,
+        "model": {
+            "hidden_size": 8, "num_layers": 1, "num_heads": 2, "intermediate_size": 8,
+            "max_positions": 40,
+        },
+        "frozen": (),
+        "stages": {"mlm": stage((18,)), "seq2seq": stage((40,))},
+        "mask_rate": 0.15,
+        "replace": 0.0,
+        "batch_size": 2,
+        "weight_decay": 0.01,
+        "step": {"clip_norm": 1.0, "accumulate": 1},
+        "eval_batch_size": 2,
+        "log_every": 1,
+        "checkpoint_every": 1,
+        **changes,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weight_decay": -1.0}, "weight_decay is -1.0"),
+        ({"max_train": -3}, "max_train is -3"),
+        ({"vocab_size": 0}, "vocab_size is 0"),
+        ({"mask_rate": float("nan")}, "mask_rate is nan"),
+        ({"replace": 1.0}, "replace is 1.0"),
+        ({"limits": {"passage": 17, "answer": 4, "question": 8}}, r"allow 19 tokens"),
+        ({"limits": {"passage": 16, "answer": 40, "question": 8}}, r"seq2seq.buckets are \(40,\)"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        question_generation.check_study(config(**change))
+
+
+@pytest.mark.parametrize(("stage", "least"), [("mlm", 0), ("seq2seq", 1)])
+def test_the_first_stage_may_be_left_out(stage, least):
+    asked = config()
+    asked["stages"][stage]["num_steps"] = least
+    question_generation.check_study(asked)
+    asked["stages"][stage]["num_steps"] = least - 1
+    with pytest.raises(ValueError, match=f"stages.{stage}.num_steps is {least - 1}"):
+        question_generation.check_study(asked)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Makes studies of ten articles of one's own, on one device."""
+    articles = []
+    for i in range(10):
+        text = f"ada {i} wrote a long letter in {1800 + i}."
+        answers = [{"text": str(1800 + i), "answer_start": text.index("18")}]
+        qas = [{"question": "when was it?", "answers": answers}]
+        articles.append({"title": str(i), "paragraphs": [{"context": text, "qas": qas}]})
+    (tmp_path / "mine.json").write_text(json.dumps({"data": articles}))
+    (tmp_path / "run").mkdir()
+
+    def make(**changes):
+        asked = config(**changes)
+        return question_generation.Study(
+            asked, None, data_dir=str(tmp_path), workdir=tmp_path / "run"
+        )
+
+    return make
+
+
+def drawn(rows, folder, name):
+    (folder / "drawn").write_text(f"{name} {len(rows)}")
+
+
+def test_what_was_read_is_counted(study):
+    first = study()
+    read = first.read()
+    assert (read["train"]["records"], read["train"]["articles"]) == (6, 6)
+    assert read["validation"]["triples"] == read["test"]["triples"] == 2
+    assert read["questions_left_out"] == {}
+    assert read["vocab_size"] == first.model.vocab_size <= 90
+    assert set(first.arrays) == {"train", "validation", "test"}
+    assert study(max_train=2).read()["train"]["records"] == 2
+    with pytest.raises(ValueError, match=r"mine.json: 6 sequences to train stage seq2seq on"):
+        study(batch_size=7)
+
+
+@pytest.mark.slow
+def test_stages_train_once_and_other_settings_are_refused(study, tmp_path):
+    generator = study().run(drawn)
+    assert generator.limits.total == 16 + 4 + 8 + 4
+    records = {
+        name: json.loads((tmp_path / "run" / name / "result.json").read_text())
+        for name in ("mlm", "seq2seq")
+    }
+    rows = [r for r in read_metrics(tmp_path / "run" / "seq2seq") if "validation/nll" in r]
+    best = min(rows, key=lambda row: row["validation/nll"])
+    assert records["seq2seq"]["used_step"] == best["step"]
+    assert records["seq2seq"]["validation/nll"] == best["validation/nll"]
+    assert records["mlm"]["key"] != records["seq2seq"]["key"]
+    assert (tmp_path / "run/mlm/drawn").read_text().startswith("mlm ")
+    (tmp_path / "run/mlm/drawn").unlink()
+    again = study().run(drawn)  # reads what is there
+    assert not (tmp_path / "run/mlm/drawn").exists()
+    for a, b in zip(*map(jax.tree.leaves, (generator.params, again.params)), strict=True):
+        assert (a == b).all()
+    # The second stage stands on the first one: its own settings are another record's.
+    stages = config()["stages"]
+    stages["mlm"]["learning_rate"] = 2e-3
+    with pytest.raises(ValueError, match="mlm was trained with other settings: choose another"):
+        study(stages=stages).run(drawn)
+    stages = config()["stages"]
+    stages["seq2seq"]["num_steps"] = 3
+    with pytest.raises(ValueError, match="seq2seq was trained for 2 steps, the config has 3"):
+        study(stages=stages).run(drawn)
