@@ -35,10 +35,7 @@ fix, reported in one line `error: ...` (--debug adds the traceback); 1 an error 
 """
 
 import dataclasses
-import datetime
-import logging as std_logging
 import os
-import pathlib
 import signal
 import sys
 import textwrap
@@ -54,7 +51,7 @@ from jaxlab import mesh as mesh_lib
 from jaxlab import signals
 from jaxlab.errors import UserError
 from jaxlab.launch import config as configs
-from jaxlab.launch import output, record
+from jaxlab.launch import failures, log, output, record
 from jaxlab.launch.config import (
     UsageError,
     check_section,
@@ -80,7 +77,6 @@ __all__ = [
 ]
 
 _HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
-_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 Sections = Mapping[str, Mapping[str, Any]]
 READS = ("data_dir", "tensorboard", "profile", "distributed")  # what a training script reads
 
@@ -188,10 +184,10 @@ def _guarded(start: Callable[[], None], argv: list[str]) -> int:
         signals.say(f"interrupted; {_goes_on()}")
         return 130
     except Exception as error:
-        users = _is_users(error)
+        users = failures.is_users(error)
         if "--debug" in argv or not users:
             traceback.print_exc()
-        signals.say(f"error: {_message(error)}")
+        signals.say(f"error: {failures.message(error)}")
         if mesh_lib.is_distributed() and mesh_lib.is_about_peers(error):
             os._exit(2)  # jax's own end would wait a minute for the lost process, and then abort
         return 2 if users else 1
@@ -205,7 +201,7 @@ def _run(main, default_config, sections, workdir_kind, reads, argv) -> None:
     config, overrides = _parse(default_config, sections, workdir_kind, reads, argv)
     f = flags.FLAGS
     _start_jax(f, config)
-    _start_logging()
+    log.start_logging()
     workdir, finish = None, lambda: None
     if workdir_kind:
         workdir = _make_workdir(f.workdir, make=workdir_kind == "made")
@@ -335,33 +331,6 @@ def _start_jax(f, config) -> None:
         mesh_lib.initialize_distributed(*explicit, timeout=f.join_timeout)
 
 
-def _start_logging() -> None:
-    """Short log lines on stderr, from process 0 only, without the chatter of libraries."""
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO if jax.process_index() == 0 else logging.WARNING)
-    handler = logging.get_absl_handler()
-    handler.setFormatter(_LineFormatter())
-    handler.addFilter(_worth_showing)
-
-
-def _worth_showing(record) -> bool:
-    if record.name == "asyncio":
-        return False  # pages from orbax's abandoned tasks after a broken file; we warn ourselves
-    if record.levelno >= std_logging.WARNING:
-        return True
-    path = pathlib.Path(record.pathname).resolve()
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    ours = path.is_relative_to(_PACKAGE)
-    return ours or (script is not None and path.parent == pathlib.Path(script).resolve().parent)
-
-
-class _LineFormatter(std_logging.Formatter):
-    def format(self, record):
-        mark = "" if record.levelno < std_logging.WARNING else f"{record.levelname.lower()}: "
-        now = datetime.datetime.fromtimestamp(record.created)
-        return f"{now:%H:%M:%S} {mark}{record.getMessage()}"
-
-
 def _workdir_path(name: str) -> epath.Path:
     """Absolute, as orbax wants it, unless it is a bucket."""
     return epath.Path(name if "://" in name else os.path.abspath(os.path.expanduser(name)))
@@ -378,38 +347,8 @@ def _make_workdir(name: str, *, make: bool) -> epath.Path:
         probe.write_text("")
         probe.unlink()
     except Exception as error:
-        raise UsageError(f"cannot write to --workdir={name}: {_one_line(error)}") from error
+        raise UsageError(f"cannot write to --workdir={name}: {configs.one_line(error)}") from error
     return workdir
-
-
-def _is_users(error: BaseException) -> bool:
-    """Whether the message is meant for the user: an error of ours, or one of the machine."""
-    return isinstance(error, UserError | OSError | MemoryError) or bool(_machine(error))
-
-
-def _machine(error: BaseException) -> str:
-    """What the machine lacks, in our words, where a library says it in pages; "" for the others."""
-    if isinstance(error, UserError):
-        return ""  # complete as it is, such as a checkpoint's that names its folder
-    text = str(error)
-    if "No space left on device" in text or "Disk quota exceeded" in text:
-        names = [] if not isinstance(error, OSError) else [error.filename]
-        where = "".join(f" of {name}" for name in names if name)
-        return f"the disk{where} is full: make room, and the same command goes on"
-    memory = isinstance(error, MemoryError) or "std::bad_alloc" in text
-    if memory or (isinstance(error, RuntimeError | ValueError) and "RESOURCE_EXHAUSTED" in text):
-        first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-        return f"out of memory ({first}): take a smaller batch_size or model"
-    if mesh_lib.is_distributed() and mesh_lib.is_about_peers(error):
-        return (
-            "another process of this run has ended: start the same command in all of them again, "
-            "it goes on from the last checkpoint"
-        )
-    return ""
-
-
-def _message(error: BaseException) -> str:
-    return _machine(error) or _one_line(error)
 
 
 def _help(main, default_config: str | None, sections, script: str) -> str:
@@ -444,6 +383,3 @@ def _help(main, default_config: str | None, sections, script: str) -> str:
                 also = f"also of {name}: {', '.join(more)}"
                 lines += textwrap.wrap(also, 100, initial_indent="  ", subsequent_indent="    ")
     return "\n".join(lines)
-
-
-_changes, _flat, _one_line = record._changes, configs.flat, configs.one_line

@@ -64,6 +64,7 @@ def train_only(tx: optax.GradientTransformation, mask: Any) -> optax.GradientTra
       mask: from `trainable_mask`.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> tx = train_only(optax.sgd(1.0), {"a": True, "b": False})
       >>> params = {"a": jnp.ones(1), "b": jnp.ones(1)}
       >>> tx.update(params, tx.init(params))[0]

@@ -9,6 +9,8 @@ import pytest
 
 from jaxlab import launch
 from jaxlab.launch import config as launch_config
+from jaxlab.launch import record
+from jaxlab.launch.config import flat
 
 WRONG = {
     "no workdir": ([], "--workdir=FOLDER is required"),
@@ -163,7 +165,7 @@ def test_the_record_of_a_run_that_failed_before_it_wrote_anything_is_taken_back(
 def test_config_differences():
     old = {"a": 1, "b": {"c": [1, 2], "d": "x"}, "gone": None}
     new = {"a": 1.5, "b": {"c": [1, 2], "d": "y"}, "new": True}
-    assert launch._changes(launch._flat(old), launch._flat(new)) == [
+    assert record._changes(flat(old), flat(new)) == [
         "a: 1 -> 1.5",
         'b.d: "x" -> "y"',
         "gone: null -> absent",

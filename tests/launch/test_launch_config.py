@@ -16,6 +16,7 @@ from processes import ROOT
 from jaxlab import data, launch, train
 from jaxlab.checkpoints import SaveError
 from jaxlab.launch import config as configs
+from jaxlab.launch import failures, log
 from jaxlab.models import nvae
 
 
@@ -97,8 +98,8 @@ def test_seeds(seeds):
 
 
 def test_log_lines_of_an_installed_package_are_shown(monkeypatch):
-    monkeypatch.setattr(launch, "_PACKAGE", pathlib.Path("/env/site-packages/jaxlab"))
-    at = lambda path, level=logging.INFO: launch._worth_showing(
+    monkeypatch.setattr(log, "_PACKAGE", pathlib.Path("/env/site-packages/jaxlab"))
+    at = lambda path, level=logging.INFO: log.worth_showing(
         logging.LogRecord("absl", level, path, 1, "", None, None)
     )
     assert at("/env/site-packages/jaxlab/train/loop.py")
@@ -111,15 +112,15 @@ def test_log_lines_of_an_installed_package_are_shown(monkeypatch):
 
 def test_what_the_machine_lacks_is_a_line():
     full = OSError(28, "No space left on device", "/disk/a.json")
-    assert launch._message(full).startswith("the disk of /disk/a.json is full")
-    assert "out of memory" in launch._message(MemoryError("Unable to allocate 30 GiB"))
-    assert "out of memory" in launch._message(RuntimeError("RESOURCE_EXHAUSTED: allocating 9 GB"))
+    assert failures.message(full).startswith("the disk of /disk/a.json is full")
+    assert "out of memory" in failures.message(MemoryError("Unable to allocate 30 GiB"))
+    assert "out of memory" in failures.message(RuntimeError("RESOURCE_EXHAUSTED: allocating 9 GB"))
     wrapped = ValueError("RESOURCE_EXHAUSTED: Error writing: No space left on device")
-    assert launch._message(wrapped).startswith("the disk is full")
-    assert launch._is_users(wrapped)
+    assert failures.message(wrapped).startswith("the disk is full")
+    assert failures.is_users(wrapped)
     saving = SaveError("checkpoint /runs/a/20 cannot be written: No space left on device")
-    assert launch._message(saving) == str(saving)
-    assert not launch._is_users(ValueError("a bug"))
+    assert failures.message(saving) == str(saving)
+    assert not failures.is_users(ValueError("a bug"))
 
 
 def test_names_near_a_wrong_one():

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxlab.errors import InputError
 from jaxlab.models.nvae import objective, reference
+from jaxlab.models.nvae.reference_names import reference_names
 from jaxlab.models.nvae.regularization import stack_matrices
 
 GRADIENT_TOLERANCE = 1e-3
@@ -160,7 +161,7 @@ def _training(model, variables, x, noise, arrays, flags) -> dict[str, Any]:
 
     gradients, (values, after) = _run_once(jax.grad(run, has_aux=True), variables["params"])
     ours = {f"train/{name}": value for name, value in values.items()}
-    names = reference.reference_names(model)
+    names = reference_names(model)
     spelled = {
         short: name.split("/", 2)[2]
         for name in arrays

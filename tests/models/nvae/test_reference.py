@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxlab.models.nvae import reference
-from jaxlab.models.nvae.reference import load_reference, reference_names, to_ours
+from jaxlab.models.nvae.reference import load_reference, to_ours
+from jaxlab.models.nvae.reference_names import reference_names
 
 
 def test_names_lose_what_depends_on_the_run():

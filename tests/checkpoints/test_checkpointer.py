@@ -14,7 +14,7 @@ from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from jaxlab import checkpoints, mesh, train
-from jaxlab.checkpoints import Checkpointer, CheckpointMismatchError, load_params
+from jaxlab.checkpoints import Checkpointer, CheckpointMismatchError, checkpointer, load_params
 
 
 class Position:
@@ -210,7 +210,7 @@ def test_sigterm_while_reading_is_no_broken_checkpoint(tmp_path, monkeypatch, re
     def stopped(*_):
         raise train.Interrupted("SIGTERM")
 
-    monkeypatch.setattr(checkpoints.ocp, reading, stopped)
+    monkeypatch.setattr(checkpointer.ocp, reading, stopped)
     with pytest.raises(train.Interrupted):
         saved.restore_latest(make_state())
     assert sorted(str(p) for p in tmp_path.rglob("*")) == before
@@ -455,13 +455,13 @@ def test_other_odd_names(tmp_path, name):
 
 
 def test_a_save_that_left_out_a_part_is_an_error(tmp_path, monkeypatch):
-    whole = checkpoints.ocp.save_checkpointables
+    whole = checkpointer.ocp.save_checkpointables
 
     def partial(path, items, **kwargs):
         state = {k: v for k, v in items["state"].items() if k != "params/dense/bias"}
         whole(path, {"state": state}, **kwargs)
 
-    monkeypatch.setattr(checkpoints.ocp, "save_checkpointables", partial)
+    monkeypatch.setattr(checkpointer.ocp, "save_checkpointables", partial)
     with pytest.raises(checkpoints.SaveError, match="not whole: params/dense/bias seen absent"):
         Checkpointer(tmp_path).save(make_state(1))
 
@@ -488,7 +488,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch, error):
         raise RuntimeError("save failed") from error
 
     saved = Checkpointer(tmp_path)
-    monkeypatch.setattr(checkpoints.ocp, "save_checkpointables", full)
+    monkeypatch.setattr(checkpointer.ocp, "save_checkpointables", full)
     with pytest.raises(checkpoints.SaveError) as caught:
         saved.save(make_state(20))
     assert str(caught.value) == (
