@@ -23,15 +23,10 @@ Keys of a study, all checked before anything trains:
   curves, tradeoff, layer_curves, sweeps    pictures (may be left out)
 """
 
-import itertools
-import json
-import time
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 from absl import logging
-from flax import traverse_util
 
 from jaxlab import data, launch, losses, plots
 from jaxlab import mesh as mesh_lib
@@ -39,9 +34,6 @@ from jaxlab.files import write_atomically
 from jaxlab.models import classifiers
 from jaxlab.studies import comparison
 from jaxlab.tasks import classification
-
-# Entries of `config.base` that arms may change; the others are the same for all candidates.
-SECTIONS = tuple(classification.SECTIONS)
 
 KNOWN = {  # what they may hold
     "data": launch.keywords(data.load_classification, but=("data_dir", "seed")),
@@ -61,123 +53,33 @@ KNOWN = {  # what they may hold
 
 
 def check(config):
-    """Raises for what would otherwise be told after candidates have trained."""
-    classification.check_study(config, candidates)
-    for name, arm in arms_of(config).items():
-        for setting, _ in candidates(config, arm):
+    """Raises for what would otherwise be reported after candidates have trained."""
+    classification.check_study(config)
+    for name, arm in classification.arms_of(config).items():
+        for setting, _ in classification.candidates(config, arm):
             for section, values in setting.items():
                 launch.check_section(f"arms.{name}.{section}", values, KNOWN[section])
-
-
-def arms_of(config):
-    """The arms in the order of the table (a ConfigDict sorts its keys)."""
-    return {name: config.arms[name] for name in config.order}
-
-
-def candidates(config, arm):
-    """Yields (setting, what was chosen from the grid) for an arm."""
-    base = {name: config.base[name].to_dict() for name in SECTIONS if name in config.base}
-    for section, values in arm.get("set", {}).items():
-        base[section] = {**base.get(section, {}), **values.to_dict()}
-    grid = [(s, k, v) for s, values in arm.get("grid", {}).items() for k, v in values.items()]
-    for choice in itertools.product(*(values for _, _, values in grid)):
-        setting = {section: dict(values) for section, values in base.items()}
-        for (section, key, _), value in zip(grid, choice, strict=True):
-            setting[section][key] = value
-        yield setting, {key: value for (_, key, _), value in zip(grid, choice, strict=True)}
-
-
-def key_of(config, setting):
-    """Names a candidate by all that its record depends on: a record of other steps is not its."""
-    everything = config.to_dict()
-    run = {name: value for name, value in everything["base"].items() if name not in SECTIONS}
-    run |= {"seeds": everything["seeds"], "report": everything.get("report", {})}
-    return comparison.key_of({**setting, "run": run})
-
-
-class Trainer:
-    """Trains settings; keeps data and compiled programs, which candidates share."""
-
-    def __init__(self, config, workdir):
-        self.config, self.workdir, self.options = config, workdir, launch.options()
-        self.contexts, self.programs = {}, {}
-
-    def data(self, setting):
-        key = json.dumps(setting["data"], sort_keys=True)
-        if key not in self.contexts:
-            contexts = classification.make_contexts(
-                self.config.seeds, self.options.data_dir, **setting["data"]
-            )
-            # The candidates that are done, and are compared with this one, have seen the same.
-            arrays = traverse_util.flatten_dict(contexts, sep="/")
-            rows = {name: a.reshape(-1, *a.shape[2:]) for name, a in arrays.items()}
-            change = self.options.allow_change
-            launch.check_data(self.workdir, {key: rows}, allow_change=change)
-            self.contexts = {key: contexts}  # one at a time: five copies of an image set are large
-        return self.contexts[key]
-
-    def __call__(self, setting):
-        """Returns the record of a setting: steps, curves and last figures, all [.., seeds]."""
-        config, contexts = self.config, self.data(setting)
-        run = {name: config.base[name] for name in ("num_steps", "batch_size")}
-        if setting["objective"].get("flooding") == "adaptive":
-            contexts = self.with_levels(setting, contexts)
-        setting = {name: dict(setting[name]) for name in ("model", "objective", "optimizer")}
-        numbers, fixed = classification.split_numbers(setting)
-        key = json.dumps([fixed, sorted(numbers), jax.tree.map(np.shape, contexts)], default=str)
-        if key not in self.programs:
-            self.programs[key] = classification.make_program(
-                fixed,
-                contexts["counts"].shape[1],
-                num_steps=config.base.num_steps,
-                seeds=config.seeds_in_program,
-                **config.get("report", {}),
-            )
-        started, rows = time.perf_counter(), []
-        for progress in self.programs[key].train(
-            numbers, contexts, seeds=config.seeds, eval_every=config.base.eval_every, **run
-        ):
-            rows.append(progress)
-            if progress.step and not all(np.isfinite(v).all() for v in progress.metrics.values()):
-                logging.warning("step %d: a figure is not finite", progress.step)
-        return comparison.record(rows, seconds=time.perf_counter() - started)
-
-    def with_levels(self, setting, contexts):
-        """Adds the flood level of every example, from models that have not seen it."""
-        arguments = dict(setting["adaptive"])
-        gamma = arguments.pop("gamma")
-        plain = {**setting, "objective": {"name": setting["objective"]["name"]}}
-        plain = {name: plain[name] for name in ("model", "objective", "optimizer")}
-        settings = [setting["data"], plain, arguments]  # steps and seeds are the same for all
-        key = ("levels", json.dumps(settings, sort_keys=True, default=str))
-        if key not in self.programs:
-            self.programs[key] = classification.held_out_losses(
-                plain,
-                contexts,
-                seeds=self.config.seeds,
-                batch_size=self.config.base.batch_size,
-                **arguments,
-            )
-        levels = losses.adaflood_levels(self.programs[key], gamma=gamma)
-        return {**contexts, "train": {**contexts["train"], "level": levels}}
 
 
 def main(config, workdir):
     mesh_lib.refuse_several("a comparison trains the seeds of a candidate in one program")
     check(config)
-    train = Trainer(config, workdir)
+    options = launch.options()
+    check_data = lambda sets: launch.check_data(workdir, sets, allow_change=options.allow_change)
+    train = classification.Trainer(config, data_dir=options.data_dir, check_data=check_data)
     records = comparison.read_records(workdir)
+    described = classification.arms_of(config)
     plan = {
-        name: [(key_of(config, s), s, choice) for s, choice in candidates(config, arm)]
-        for name, arm in arms_of(config).items()
+        name: [
+            (classification.key_of(config, setting), setting, choice)
+            for setting, choice in classification.candidates(config, arm)
+        ]
+        for name, arm in described.items()
     }
-    wanted = {key: setting for rows in plan.values() for key, setting, _ in rows}
-    # Candidates with the same data together: only one set is kept in memory.
-    missing = sorted(
-        ((key, s) for key, s in wanted.items() if key not in records),
-        key=lambda item: json.dumps(item[1]["data"], sort_keys=True),
-    )
-    logging.info("%d candidates, %d of them done", len(wanted), len(wanted) - len(missing))
+    wanted = [(key, setting) for rows in plan.values() for key, setting, _ in rows]
+    missing = classification.missing(wanted, records)
+    count = len({key for key, _ in wanted})
+    logging.info("%d candidates, %d of them done", count, count - len(missing))
     for i, (key, setting) in enumerate(missing):
         records[key] = comparison.append_record(workdir, key, train(setting))
         logging.info("%d of %d: %.0f s  %s", i + 1, len(missing), records[key]["seconds"], setting)
@@ -190,7 +92,7 @@ def main(config, workdir):
             stop=arm.get("stop", "last"),
             average_last=config.average_last,
         )
-        for name, arm in arms_of(config).items()
+        for name, arm in described.items()
     }
     for name, arm in arms.items():
         if np.isnan(arm.validation):

@@ -9,7 +9,6 @@ with the best validation figure. `scripts/compare.py` compares settings over see
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -42,81 +41,9 @@ SECTIONS = {  # what those of the config may hold
 }
 
 
-def build(config, sets, arrays, mesh):
-    """The model, and the run that `main` starts on `arrays`, of which only shapes matter here."""
-    model = classifiers.make_classifier(num_classes=sets.num_classes, **config.model)
-    counts = jnp.asarray(sets.train_counts, jnp.float32)
-    loss_fn, tx = classification.make_training(
-        model,
-        class_counts=counts,
-        num_steps=config.num_steps,
-        objective=config.objective,
-        optimizer=config.optimizer,
-    )
-    first = classification.prepare(jnp.asarray(arrays["x"][:2]))
-    rows = lambda a: jax.ShapeDtypeStruct((config.batch_size, *a.shape[1:]), a.dtype)
-    return model, train.Blueprint(
-        functools.partial(
-            train.create_state,
-            lambda key: classifiers.init_variables(model, key, first),
-            tx,
-            key=jax.random.key(config.seed),
-            mesh=mesh,
-            ema=False,
-        ),
-        train.make_train_step(loss_fn, tx, mesh=mesh, **config.step),
-        {name: rows(values) for name, values in arrays.items()},
-        num_steps=config.num_steps,
-        batch_size=config.batch_size,
-        mesh=mesh,
-    )
-
-
 def blueprint(config, mesh, data_dir=None):
-    """The run as planners want it; the data are read, for their shapes and the classes' sizes."""
-    sets = data.load_classification(**config.data, data_dir=data_dir, seed=config.seed)
-    arrays = sets.train
-    if config.objective.get("flooding") == "adaptive":
-        arrays = {**arrays, "level": np.zeros(len(arrays["label"]), np.float32)}
-    return build(config, sets, arrays, mesh)[1]
-
-
-def make_eval_fn(config, model, sets, mesh):
-    """Builds state -> figures on validation and test data."""
-    counts = jnp.asarray(sets.train_counts, jnp.float32)
-
-    @jax.jit
-    def report(params, model_state, held):
-        logits = classification.predict(model, params, model_state, held["x"])
-        return classification.report(
-            logits, held["label"], class_counts=counts, taus=config.report.taus
-        )
-
-    held = mesh_lib.place(
-        {"validation": sets.validation, "test": sets.test}, mesh_lib.replicated(mesh)
-    )
-
-    def eval_fn(state):
-        return {
-            f"{split}/{name}": float(value)
-            for split, arrays in held.items()
-            for name, value in report(state.params, state.model_state, arrays).items()
-        }
-
-    return eval_fn
-
-
-def flood_levels(config, contexts):
-    """Levels of every training example, for `objective.flooding = "adaptive"`."""
-    arguments = config.adaptive.to_dict()
-    gamma = arguments.pop("gamma")
-    plain = {name: config[name].to_dict() for name in ("model", "optimizer")}
-    plain["objective"] = {"name": config.objective.get("name", "cross_entropy")}
-    logging.info("training models that score the examples they have not seen")
-    scored = classification.held_out_losses(
-        plain, contexts, seeds=[config.seed], batch_size=config.batch_size, **arguments
-    )
-    return np.asarray(losses.adaflood_levels(scored[0], gamma=gamma))
+    """The run as planners want it."""
+    return classification.blueprint(config, mesh, data_dir)
 
 
 def main(config, workdir):
@@ -128,11 +55,11 @@ def main(config, workdir):
     sets = data.load_classification(**config.data, data_dir=options.data_dir, seed=config.seed)
     held = {"validation": sets.validation, "test": sets.test}
     launch.check_data(workdir, held, allow_change=options.allow_change)
-    arrays = sets.train
+    levels = None
     if config.objective.get("flooding") == "adaptive":
-        contexts = classification.make_contexts([config.seed], options.data_dir, **config.data)
-        arrays = {**arrays, "level": flood_levels(config, contexts)}
-    model, run = build(config, sets, arrays, mesh)
+        logging.info("training models that score the examples they have not seen")
+        levels = classification.flood_levels(config, options.data_dir)
+    model, run, arrays = classification.describe(config, sets, mesh, levels=levels)
     state = run.create_state()
     logging.info(
         "%d training examples, classes of %s, %s parameters",
@@ -146,27 +73,18 @@ def main(config, workdir):
         seed=config.seed,
         **mesh_lib.this_process(),
     )
-    state, checkpointer, writer = train.resume(
+    state = train.run(
+        run,
+        pipeline,
         workdir,
-        state,
-        pipeline,
+        state=state,
+        eval_fn=classification.make_eval_fn(model, sets, taus=config.report.taus, mesh=mesh),
         best_metric=f"validation/{config.select}",
-        tensorboard=options.tensorboard,
-        allow_change=options.allow_change,
-    )
-    eval_fn = make_eval_fn(config, model, sets, mesh)
-    state = train.fit(
-        state,
-        run.step,
-        pipeline,
-        num_steps=run.num_steps,
-        checkpointer=checkpointer,
-        writer=writer,
         log_every=config.log_every,
         eval_every=config.eval_every,
-        eval_fn=eval_fn,
         checkpoint_every=config.checkpoint_every,
-        mesh=mesh,
+        tensorboard=options.tensorboard,
+        allow_change=options.allow_change,
         profile_dir=options.profile_dir,
     )
     state = jax.device_get(

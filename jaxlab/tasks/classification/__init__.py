@@ -5,7 +5,6 @@ them; the number 0 leaves its part out.
 """
 
 from jaxlab.tasks.classification.objectives import FLOODING, make_loss, prepare
-from jaxlab.tasks.classification.optimizers import PENALTIES, make_training
 from jaxlab.tasks.classification.reports import (
     figure_names,
     layer_log_norms,
@@ -14,6 +13,7 @@ from jaxlab.tasks.classification.reports import (
     tau_normalized_logits,
 )
 from jaxlab.tasks.classification.runs import (
+    flood_levels,
     held_out_losses,
     make_contexts,
     make_program,
@@ -21,20 +21,37 @@ from jaxlab.tasks.classification.runs import (
 )
 from jaxlab.tasks.classification.settings import SECTIONS, check_setting, setting_figures
 from jaxlab.tasks.classification.study import check_study
+from jaxlab.tasks.classification.trainer import Trainer, arms_of, candidates, key_of, missing
+from jaxlab.tasks.classification.training import (
+    PENALTIES,
+    blueprint,
+    describe,
+    make_eval_fn,
+    make_training,
+)
 
 __all__ = [
     "FLOODING",
     "PENALTIES",
     "SECTIONS",
+    "Trainer",
+    "arms_of",
+    "blueprint",
+    "candidates",
     "check_setting",
     "check_study",
+    "describe",
     "figure_names",
+    "flood_levels",
     "held_out_losses",
+    "key_of",
     "layer_log_norms",
     "make_contexts",
+    "make_eval_fn",
     "make_loss",
     "make_program",
     "make_training",
+    "missing",
     "predict",
     "prepare",
     "report",

@@ -14,7 +14,6 @@ from jaxlab.errors import InputError
 from jaxlab.models import classifiers
 from jaxlab.studies import program as sweep
 from jaxlab.tasks.classification.objectives import prepare
-from jaxlab.tasks.classification.optimizers import make_training
 from jaxlab.tasks.classification.reports import (
     layer_log_norms,
     nan_unless_sound,
@@ -22,6 +21,7 @@ from jaxlab.tasks.classification.reports import (
     report,
     tau_normalized_logits,
 )
+from jaxlab.tasks.classification.training import make_training, plain_objective
 
 Setting = Mapping[str, Mapping[str, Any]]
 
@@ -288,3 +288,24 @@ def held_out_losses(
         held = np.stack([part == fold for part in parts])
         scored = np.where(held, last.figures["train/losses"], scored)
     return scored
+
+
+def flood_levels(config: Mapping[str, Any], data_dir: str | None = None) -> np.ndarray:
+    """Levels of every training example of one run, for flooding "adaptive".
+
+    Args:
+      config: of `training.describe`, with the sections `data` and `adaptive`: arguments of
+        `held_out_losses`, and `gamma` of `losses.adaflood_levels`.
+      data_dir: the data folder.
+
+    Returns:
+      float32 [N].
+    """
+    seeds = [config["seed"]]
+    contexts = make_contexts(seeds, data_dir, **config["data"])
+    own = dict(config["adaptive"])
+    gamma = own.pop("gamma")
+    plain = {name: dict(config[name]) for name in ("model", "optimizer")}
+    plain["objective"] = plain_objective(config["objective"])
+    scored = held_out_losses(plain, contexts, seeds=seeds, batch_size=config["batch_size"], **own)
+    return np.asarray(losses.adaflood_levels(scored[0], gamma=gamma))

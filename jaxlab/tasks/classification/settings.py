@@ -10,9 +10,9 @@ from jaxlab.checks import check_arguments, check_count, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.models import classifiers
 from jaxlab.tasks.classification.objectives import make_loss
-from jaxlab.tasks.classification.optimizers import PENALTIES, make_training
 from jaxlab.tasks.classification.reports import figure_names
 from jaxlab.tasks.classification.runs import held_out_losses
+from jaxlab.tasks.classification.training import PENALTIES, make_training
 
 # Section of a setting -> the function whose keyword arguments it holds.
 SECTIONS = {

@@ -1,35 +1,33 @@
 """Checks of a study of `scripts/compare.py` before its first candidate trains."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import logging
 
-from jaxlab.checks import check_arguments, check_count, check_seeds
+from jaxlab.checks import check_arguments, check_choice, check_count, check_seeds
 from jaxlab.errors import InputError, UserError
 from jaxlab.studies import comparison, program
 from jaxlab.tasks.classification.runs import make_program, split_numbers
 from jaxlab.tasks.classification.settings import SECTIONS, check_setting, setting_figures
+from jaxlab.tasks.classification.trainer import candidates
 
 KEYS = ("seeds", "seeds_in_program", "base", "arms", "order", "baseline", "select", "read")
 KEYS += ("average_last", "columns")
 GIVEN = ("fixed", "num_classes", "num_steps", "seeds")
 
-Candidates = Callable[[Any, Any], Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]]
 
-
-def check_study(config: Mapping[str, Any], candidates: Candidates) -> None:
+def check_study(config: Mapping[str, Any]) -> None:
     """Raises for what would only be found after candidates have trained; names what there is.
 
     Args:
       config: of `scripts/compare.py`.
-      candidates: (config, arm) -> (setting, choice) of each candidate of an arm.
 
     Raises:
       ValueError: a key is missing, a name is unknown, a grid is empty, or a number out of range.
 
     Example:
-      >>> check_study(dict.fromkeys(KEYS) | {"seeds": (1, 1)}, lambda config, arm: [])
+      >>> check_study(dict.fromkeys(KEYS) | {"seeds": (1, 1)})
       Traceback (most recent call last):
       jaxlab.errors.ValueError: seeds is (1, 1), seeds must differ
     """
@@ -37,7 +35,7 @@ def check_study(config: Mapping[str, Any], candidates: Candidates) -> None:
         if key not in config:
             raise InputError(f"config has no {key!r}, a study needs {', '.join(KEYS)}")
     check_seeds("seeds", config["seeds"])
-    _one_of("seeds_in_program", config["seeds_in_program"], program.SEEDS)
+    check_choice("seeds_in_program", config["seeds_in_program"], program.SEEDS)
     counts = {}
     for key in ("num_steps", "batch_size", "eval_every"):
         check_count(f"base.{key}", config["base"].get(key))
@@ -54,29 +52,29 @@ def check_study(config: Mapping[str, Any], candidates: Candidates) -> None:
     if not isinstance(order, tuple | list) or not order or len({*order}) < len(order):
         raise InputError(f"order is {order!r}, must name arms, each once")
     for name in order:
-        _one_of("order", name, arms)
+        check_choice("order", name, arms)
     left_out = sorted(set(arms) - set(order))
     if left_out:
         logging.warning("arms that order does not name are left out: %s", ", ".join(left_out))
-    _one_of("baseline", config["baseline"], order)
+    check_choice("baseline", config["baseline"], order)
     check_arguments("report", make_program, config.get("report", {}), given=GIVEN)
-    found = [_check_arm(config, name, arms[name], candidates) for name in order]
+    found = [_check_arm(config, name, arms[name]) for name in order]
     figures = list(dict.fromkeys(figure for names in found for figure in names))
-    _one_of("select", config["select"], figures)
-    _one_of("read", config["read"], figures)
+    check_choice("select", config["select"], figures)
+    check_choice("read", config["read"], figures)
     _check_pictures(config)
 
 
-def _check_arm(config, name, arm, candidates) -> Sequence[str]:
+def _check_arm(config, name, arm) -> Sequence[str]:
     """Checks every candidate of an arm; returns the figures that they have."""
     figures: list[str] = []
     report, num_steps = config.get("report", {}), config["base"]["num_steps"]
     for key in arm:
-        _one_of(f"arm {name!r}", key, ("set", "grid", "read", "stop"))
-    _one_of(f"stop of arm {name!r}", arm.get("stop", "last"), comparison.STOPS)
+        check_choice(f"arm {name!r}", key, ("set", "grid", "read", "stop"))
+    check_choice(f"stop of arm {name!r}", arm.get("stop", "last"), comparison.STOPS)
     for part in ("set", "grid"):
         for section, values in arm.get(part, {}).items():
-            _one_of(f"{part} of arm {name!r}", section, SECTIONS)
+            check_choice(f"{part} of arm {name!r}", section, SECTIONS)
             for key, value in values.items() if part == "grid" else ():
                 if not isinstance(value, tuple | list) or not value:
                     raise InputError(
@@ -91,7 +89,7 @@ def _check_arm(config, name, arm, candidates) -> Sequence[str]:
             raise InputError(f"arm {name!r} ({at}): {error}") from error
         figures += setting_figures(setting, taus=report.get("taus", ()))
         for read in arm.get("read", (config["read"],)):
-            _one_of(f"read of arm {name!r}", read, dict.fromkeys(figures))
+            check_choice(f"read of arm {name!r}", read, dict.fromkeys(figures))
     return figures
 
 
@@ -105,15 +103,10 @@ def _check_pictures(config):
         ("sweeps", [line["arm"] for s in config.get("sweeps", ()) for line in s["lines"].values()]),
     ):
         for name in names:
-            _one_of(picture, name, config["order"])
+            check_choice(picture, name, config["order"])
     for shown in config.get("sweeps", ()):
         for line in shown["lines"].values():
             grid = config["arms"][line["arm"]].get("grid", {})
             if "*" not in line["figure"]:
                 varied = [key for values in grid.values() for key in values]
-                _one_of(f"number of sweep {shown['name']!r}", shown["number"], varied)
-
-
-def _one_of(name, value, known):
-    if value not in known:
-        raise InputError(f"{name} is {value!r}, must be one of {', '.join(map(str, known))}")
+                check_choice(f"number of sweep {shown['name']!r}", shown["number"], varied)

@@ -10,29 +10,27 @@ from processes import ROOT
 
 from jaxlab.errors import InputError
 from jaxlab.tasks import classification
+from jaxlab.tasks.classification import trainer
 from jaxlab.tasks.classification import study
 
 
 def load(path):
-    """A script or config file as a module."""
+    """A config file as a module."""
     spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, ROOT / path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-@pytest.fixture(scope="module")
-def compare():
-    return load("scripts/compare.py")
-
-
-def test_a_candidate_is_known_by_all_that_it_depends_on(compare):
+def test_a_candidate_is_known_by_all_that_it_depends_on():
     def keys(change=lambda config: None):
         config = load("configs/studies/long_tail.py").get_config("tiny")
         change(config)
-        arms = compare.arms_of(config).values()
+        arms = classification.arms_of(config).values()
         return {
-            compare.key_of(config, s) for arm in arms for s, _ in compare.candidates(config, arm)
+            classification.key_of(config, s)
+            for arm in arms
+            for s, _ in classification.candidates(config, arm)
         }
 
     def add_arm(config):
@@ -59,10 +57,10 @@ def test_a_candidate_is_known_by_all_that_it_depends_on(compare):
 @pytest.mark.parametrize(
     "path", ["long_tail.py:tiny", "flooding.py:tiny", "weissi.py:tiny", "long_tail.py:cifar100"]
 )
-def test_studies_that_ship_are_sound(compare, path):
+def test_studies_that_ship_are_sound(path):
     file, preset = path.split(":")
     config = load(f"configs/studies/{file}").get_config(preset)
-    classification.check_study(config, compare.candidates)
+    classification.check_study(config)
 
 
 BAD_STUDIES = [
@@ -102,7 +100,7 @@ BAD_STUDIES = [
 
 
 @pytest.mark.parametrize(("change", "message"), BAD_STUDIES)
-def test_a_study_is_checked_before_its_first_candidate(compare, change, message):
+def test_a_study_is_checked_before_its_first_candidate(change, message):
     config = load("configs/studies/long_tail.py").get_config("tiny")
     config.unlock()
     for path, value in change.items():
@@ -115,20 +113,20 @@ def test_a_study_is_checked_before_its_first_candidate(compare, change, message)
         with holder.ignore_type():
             holder[key] = value
     with pytest.raises(InputError, match=message):
-        classification.check_study(config, compare.candidates)
+        classification.check_study(config)
 
 
 @pytest.mark.parametrize("key", ["order", "base", "select", "arms", "columns"])
-def test_a_study_without_a_key_says_which_it_needs(compare, key):
+def test_a_study_without_a_key_says_which_it_needs(key):
     config = load("configs/studies/long_tail.py").get_config("tiny")
     del config[key]
     with pytest.raises(InputError, match=f"config has no '{key}', a study needs seeds, "):
-        classification.check_study(config, compare.candidates)
+        classification.check_study(config)
 
 
-def test_flood_levels_are_those_of_the_candidates_own_data(compare, monkeypatch):
+def test_flood_levels_are_those_of_the_candidates_own_data(monkeypatch):
     config = load("configs/studies/flooding.py").get_config("tiny")
-    train = compare.Trainer(config, None)
+    train = classification.Trainer(config)
     contexts = {"train": {"label": np.zeros((2, 3), int)}}
     computed = []
 
@@ -136,11 +134,11 @@ def test_flood_levels_are_those_of_the_candidates_own_data(compare, monkeypatch)
         computed.append(setting)
         return np.full((2, 3), float(len(computed)), np.float32)
 
-    monkeypatch.setattr(compare.classification, "held_out_losses", held_out_losses)
+    monkeypatch.setattr(trainer, "held_out_losses", held_out_losses)
 
     def level(noise, gamma=0.5):
         arm = {"set": {}, "grid": {"data": {"noise": (noise,)}, "adaptive": {"gamma": (gamma,)}}}
-        ((setting, _),) = compare.candidates(config, arm)
+        ((setting, _),) = classification.candidates(config, arm)
         return np.asarray(train.with_levels(setting, contexts)["train"]["level"])
 
     first = level(0.1)
@@ -158,20 +156,20 @@ def small(**changes):
     return config
 
 
-def test_numbers_at_their_bounds(compare):
+def test_numbers_at_their_bounds():
     evaluations = small().base.num_steps // small().base.eval_every + 1
-    classification.check_study(small(average_last=evaluations), compare.candidates)
+    classification.check_study(small(average_last=evaluations))
     with pytest.raises(InputError, match=f"there are {evaluations} evaluations"):
-        classification.check_study(small(average_last=evaluations + 1), compare.candidates)
+        classification.check_study(small(average_last=evaluations + 1))
     whole = small(base__eval_every=small().base.num_steps, average_last=2)
-    classification.check_study(whole, compare.candidates)
+    classification.check_study(whole)
 
 
-def test_arms_that_order_leaves_out_are_said(compare, monkeypatch):
+def test_arms_that_order_leaves_out_are_said(monkeypatch):
     said = []
     warn = lambda text, *args: said.append(text % args)
     monkeypatch.setattr(study.logging, "warning", warn)
-    classification.check_study(small(), compare.candidates)
+    classification.check_study(small())
     assert said == []
     config = small()
     for picture in ("curves", "tradeoff", "layer_curves", "sweeps"):
@@ -179,6 +177,6 @@ def test_arms_that_order_leaves_out_are_said(compare, monkeypatch):
             del config[picture]
     left = sorted({*config.order} - {config.baseline})
     config.order = (config.baseline,)
-    classification.check_study(config, compare.candidates)
+    classification.check_study(config)
     assert len(left) > 1
     assert said == [f"arms that order does not name are left out: {', '.join(left)}"]
