@@ -20,7 +20,7 @@ import dataclasses
 
 import numpy as np
 
-from jaxlab import launch, plots, train
+from jaxlab import launch, losses, plots, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.data.text import load_text
 from jaxlab.files import to_json, write_atomically
@@ -33,6 +33,12 @@ SECTIONS = {  # what those of the config may hold
     "model": launch.keywords(bert.Bert, but=("vocab_size", "name")),
     "head": launch.keywords(bert.SequenceClassifier, but=("num_labels", "name")),
     "distillation": {"temperature": float, "soft": float},
+    "objective": launch.keywords(
+        train.make_labelled_loss,
+        rows=losses.OBJECTIVES.values(),
+        but=("make_loss", "class_counts", "plain"),
+    ),
+    "optimizer": launch.optimizer_keywords(but=launch.OF_STAGES),
     "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
 }
 

@@ -25,6 +25,7 @@ SECTIONS = {  # what those of the config may hold
     "data": launch.keywords(sets.load_records, but=("data_dir",)),
     "limits": launch.keywords(segments.Limits),
     "model": launch.keywords(bert.Bert, but=("vocab_size", "pooler", "name")),
+    "optimizer": launch.optimizer_keywords(but=launch.OF_STAGES),
     "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
 }
 

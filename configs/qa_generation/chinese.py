@@ -11,6 +11,8 @@ Presets: `tiny` (seconds).
 
 import ml_collections
 
+from jaxlab import launch, optim
+
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Presets: "" and "tiny"."""
@@ -52,8 +54,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.mask_rate = 0.15
     config.replace = 0.0
     config.batch_size = 16
-    # Of kernels and embeddings; biases and scales of layer norms are left alone, as in BERT.
-    config.weight_decay = 0.01
+    # Of jaxlab.optim.make_optimizer; rates and warm-up are those of the stages. Decay is of kernels
+    # and embeddings; biases and scales of layer norms are left alone, as in BERT.
+    config.optimizer = ml_collections.ConfigDict(
+        launch.defaults(optim.make_optimizer, rows=optim.rows(), but=launch.OF_STAGES)
+        | {"name": "adamw", "schedule": "linear", "weight_decay": 0.01}
+    )
     config.step = ml_collections.ConfigDict({"clip_norm": 1.0, "accumulate": 1})
 
     config.eval_batch_size = 32

@@ -18,6 +18,8 @@ For the round trip of the evaluation, a model that answers: `--config.order=ques
 
 import ml_collections
 
+from jaxlab import launch, optim
+
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Presets: "" and "tiny"."""
@@ -57,8 +59,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.mask_rate = 0.15
     config.replace = 0.0  # share of target tokens seen as random ones, against exposure bias
     config.batch_size = 32
-    # Of kernels and embeddings; biases and scales of layer norms are left alone, as in BERT.
-    config.weight_decay = 0.01
+    # Of jaxlab.optim.make_optimizer; rates and warm-up are those of the stages. Decay is of kernels
+    # and embeddings; biases and scales of layer norms are left alone, as in BERT.
+    config.optimizer = ml_collections.ConfigDict(
+        launch.defaults(optim.make_optimizer, rows=optim.rows(), but=launch.OF_STAGES)
+        | {"name": "adamw", "schedule": "linear", "weight_decay": 0.01}
+    )
     # Arguments of jaxlab.train.make_train_step.
     config.step = ml_collections.ConfigDict({"clip_norm": 1.0, "accumulate": 1})
 

@@ -21,6 +21,8 @@ takes 37 minutes of one CPU core.
 
 import ml_collections
 
+from jaxlab import launch, losses, optim, train
+
 SETS = {
     "headlines": {"buckets": (16, 24, 32), "validation": 1000},
     "rotten_tomatoes": {"buckets": (24, 32), "validation": 0},
@@ -91,8 +93,20 @@ def get_config(preset: str = "headlines") -> ml_collections.ConfigDict:
         }
     )
     config.batch_size = 32
-    # Of kernels and embeddings; biases and scales of layer norms are left alone, as in BERT.
-    config.weight_decay = 0.0
+    # Arguments of jaxlab.train.make_labelled_loss, such as name "logit_adjusted" with tau 1.
+    config.objective = ml_collections.ConfigDict(
+        launch.defaults(
+            train.make_labelled_loss,
+            rows=losses.OBJECTIVES.values(),
+            but=("make_loss", "class_counts", "plain"),
+        )
+    )
+    # Of jaxlab.optim.make_optimizer; rates and warm-up are those of the stages. Decay is of kernels
+    # and embeddings; biases and scales of layer norms are left alone, as in BERT.
+    config.optimizer = ml_collections.ConfigDict(
+        launch.defaults(optim.make_optimizer, rows=optim.rows(), but=launch.OF_STAGES)
+        | {"name": "adamw", "schedule": "linear", "weight_decay": 0.0}
+    )
     # Arguments of jaxlab.train.make_train_step.
     config.step = ml_collections.ConfigDict({"clip_norm": 1.0, "accumulate": 1})
 

@@ -53,25 +53,32 @@ from jaxlab.errors import UserError
 from jaxlab.launch import config as configs
 from jaxlab.launch import failures, log, output, record
 from jaxlab.launch.config import (
+    GIVEN,
+    OF_STAGES,
     UsageError,
     check_section,
     check_seeds,
     keywords,
     optimizer_keywords,
 )
+from jaxlab.launch.recipes import defaults, recipe
 from jaxlab.launch.record import CONFIG_FILE, check_data, read_config
 
 __all__ = [
     "CONFIG_FILE",
+    "GIVEN",
+    "OF_STAGES",
     "Options",
     "UsageError",
     "check_data",
     "check_section",
     "check_seeds",
+    "defaults",
     "keywords",
     "optimizer_keywords",
     "options",
     "read_config",
+    "recipe",
     "run",
     "run_tool",
 ]

@@ -26,6 +26,8 @@ _SEEDS = 2**32
 # Numbers that any config may have, at any depth, and the least that each may be.
 _COUNTS = {"num_steps": 0, "batch_size": 1, "eval_batch_size": 1, "log_every": 1}
 _COUNTS |= {"eval_every": 0, "checkpoint_every": 0, "fsdp": 1}
+GIVEN = ("num_steps", "trainable", "stacked", "penalties")  # what scripts give `make_optimizer`
+OF_STAGES = (*GIVEN, "learning_rate", "warmup", "warmup_steps")  # where each stage has its own
 _SEQUENCES = (tuple, list, collections.abc.Sequence)
 _CHANGE = re.compile(r"--?(no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 
@@ -98,15 +100,16 @@ def keywords(
     return found
 
 
-def optimizer_keywords(penalties: Mapping[str, Any] = optim.PENALTIES) -> dict[str, Any]:
+def optimizer_keywords(
+    penalties: Mapping[str, Any] = optim.PENALTIES, *, but: Collection[str] = GIVEN
+) -> dict[str, Any]:
     """What a section for `optim.make_optimizer` may hold: its names, and the numbers of all rows.
 
     Example:
       >>> sorted(optimizer_keywords())[:4]
       ['b1', 'b2', 'decay_mask', 'direction']
     """
-    given = ("num_steps", "trainable", "stacked", "penalties")
-    return keywords(optim.make_optimizer, rows=optim.rows(penalties), but=given)
+    return keywords(optim.make_optimizer, rows=optim.rows(penalties), but=but)
 
 
 def check_section(name: str, values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
@@ -148,6 +151,7 @@ def load(value: str) -> Config:
     if spec is None or spec.loader is None:
         raise UsageError(f"{path} is not a Python file: a config is FILE.py or FILE.py:PRESET")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(_ROOT))  # for `from configs.nvae import base`
     try:
         spec.loader.exec_module(module)
         get_config = getattr(module, "get_config", None)
@@ -162,6 +166,8 @@ def load(value: str) -> Config:
         raise UsageError(one_line(error)) from error
     except Exception as error:  # a config file runs any code
         raise UsageError(f"{path} fails: {type(error).__name__}: {one_line(error)}") from error
+    finally:
+        sys.path.remove(str(_ROOT))
     if not isinstance(config, Mapping | ml_collections.ConfigDict):
         raise UsageError(
             f"get_config() of {path} returns {type(config).__name__}, must return a ConfigDict"

@@ -39,6 +39,7 @@ A whole run, resumable by running it again:
 
 from jaxlab.train.blueprint import Blueprint
 from jaxlab.train.evaluation import evaluate, evaluate_state, make_eval_step
+from jaxlab.train.labelled import make_labelled_loss
 from jaxlab.train.loop import Interrupted, NonFiniteError, TooManySkipsError, fit, resume
 from jaxlab.train.runner import run
 from jaxlab.train.state import TrainState, create_state, state_from_params
@@ -55,6 +56,7 @@ __all__ = [
     "evaluate_state",
     "fit",
     "make_eval_step",
+    "make_labelled_loss",
     "make_train_step",
     "resume",
     "run",

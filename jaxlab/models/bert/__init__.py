@@ -31,7 +31,6 @@ from jaxlab.models.bert.masked_lm import (
 )
 from jaxlab.models.bert.model import LAYER_PREFIX, Bert, BertOutput, gelu
 from jaxlab.models.bert.objective import apply_classifier, make_loss, make_metrics, task_loss
-from jaxlab.models.bert.optimizer import make_optimizer
 from jaxlab.models.bert.prefix import prefix_mask
 from jaxlab.models.bert.pretrained import load_heads, load_pretrained, save_pretrained
 
@@ -59,7 +58,6 @@ __all__ = [
     "make_loss",
     "make_masked_loss",
     "make_metrics",
-    "make_optimizer",
     "make_step",
     "next_logits",
     "normalize_step",

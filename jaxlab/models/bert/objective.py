@@ -77,13 +77,20 @@ def apply_classifier(
     return apply_head(head, params, output, batch, top)  # type: ignore[arg-type]
 
 
-def make_loss(model: Bert, head: SequenceClassifier, *, mask: Any = None) -> LossFn:
+def make_loss(
+    model: Bert,
+    head: SequenceClassifier,
+    *,
+    mask: Any = None,
+    per_example: Callable[..., jax.Array] = task_loss,
+) -> LossFn:
     """Makes the fine-tuning loss, with dropout, over {"bert", "head"}.
 
     Args:
       model: the encoder.
       head: its head.
       mask: from `optim.trainable_mask`; None trains everything.
+      per_example: (logits, labels) -> losses [batch].
 
     Returns:
       `loss_fn(params, model_state, batch, *, key, step)` of `jaxlab.train`.
@@ -91,7 +98,7 @@ def make_loss(model: Bert, head: SequenceClassifier, *, mask: Any = None) -> Los
 
     def loss_fn(params, model_state, batch, *, key, step):
         logits = apply_classifier(model, head, optim.freeze(params, mask), batch, key=key)
-        return jnp.mean(task_loss(logits, batch["label"])), (model_state, {})
+        return jnp.mean(per_example(logits, batch["label"])), (model_state, {})
 
     return loss_fn
 

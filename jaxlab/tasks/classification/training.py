@@ -11,7 +11,7 @@ import optax
 
 from jaxlab import data, optim, regularizers, train
 from jaxlab import mesh as mesh_lib
-from jaxlab.data.classification import ClassificationSets
+from jaxlab.data.classification import ClassificationSplits
 from jaxlab.models import classifiers
 from jaxlab.tasks.classification.objectives import make_loss, prepare
 from jaxlab.tasks.classification.reports import predict, report
@@ -59,7 +59,7 @@ def make_training(
 
 def describe(
     config: Mapping[str, Any],
-    sets: ClassificationSets,
+    sets: ClassificationSplits,
     mesh: jax.sharding.Mesh | None = None,
     *,
     levels: np.ndarray | None = None,
@@ -137,7 +137,7 @@ def blueprint(
 
 def make_eval_fn(
     model: Any,
-    sets: ClassificationSets,
+    sets: ClassificationSplits,
     *,
     taus: Sequence[float] = (),
     mesh: jax.sharding.Mesh | None = None,

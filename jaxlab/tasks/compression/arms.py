@@ -11,6 +11,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from jaxlab import optim, train
 from jaxlab.checks import check_count, check_counts, check_scalar, check_seeds
 from jaxlab.errors import InputError
 
@@ -34,7 +37,9 @@ def check_study(config: Mapping[str, Any]) -> None:
     for name in ("depths", "buckets"):
         check_counts(name, config[name])
     check_count("latency_repeats", config["latency_repeats"])
-    check_scalar("weight_decay", config["weight_decay"], at_least=0.0)
+    objective, optimizer = optim.flooded_by_optimizer(config["objective"], config["optimizer"])
+    train.make_labelled_loss(lambda loss: loss, class_counts=np.ones(2), **objective)
+    optim.make_optimizer(**optimizer, learning_rate=1.0, num_steps=1)
     for kind, stage in config["stages"].items():
         check_scalar(f"stages.{kind}.learning_rate", stage["learning_rate"], above=0.0)
         least = int(kind not in ("successor", "distill"))

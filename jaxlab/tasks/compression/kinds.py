@@ -7,14 +7,14 @@
 | distill | {"bert", "head", "teacher"} | soft and hard targets |
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxlab import optim, theseus
 from jaxlab.errors import InputError
 from jaxlab.models.bert.heads import SequenceClassifier
 from jaxlab.models.bert.model import LAYER_PREFIX, Bert
-from jaxlab.models.bert.objective import LossFn, make_loss
+from jaxlab.models.bert.objective import LossFn, make_loss, task_loss
 from jaxlab.tasks.compression.losses import make_distillation_loss, make_replacing_loss
 
 KINDS = ("predecessor", "direct", "truncated", "successor", "replacing", "distill")
@@ -112,6 +112,7 @@ def make_stage_loss(
     predecessor: Bert,
     *,
     mask: Any,
+    per_example: Callable[..., Any] = task_loss,
     **distillation: float,
 ) -> LossFn:
     """The loss of a stage; see the table above.
@@ -122,10 +123,12 @@ def make_stage_loss(
       head: its head.
       predecessor: the deep model.
       mask: from `stage_mask`.
+      per_example: (logits, labels) -> losses [batch] of the task.
       **distillation: arguments of `make_distillation_loss`.
     """
     if kind == "replacing":
-        return make_replacing_loss(predecessor, model, head, mask=mask)
+        return make_replacing_loss(predecessor, model, head, mask=mask, per_example=per_example)
     if kind == "distill":
-        return make_distillation_loss(model, head, predecessor, mask=mask, **distillation)
-    return make_loss(model, head, mask=mask)
+        given = {"mask": mask, "per_example": per_example}
+        return make_distillation_loss(model, head, predecessor, **given, **distillation)
+    return make_loss(model, head, mask=mask, per_example=per_example)

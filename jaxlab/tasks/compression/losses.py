@@ -19,6 +19,8 @@ from jaxlab.models.bert.objective import (
 )
 from jaxlab.tasks.compression.replacing import apply_replaced, num_gates
 
+PerExample = Callable[..., jax.Array]
+
 
 def distillation_loss(
     logits: jax.Array,
@@ -27,6 +29,7 @@ def distillation_loss(
     *,
     temperature: float,
     soft: float,
+    hard: PerExample = task_loss,
 ) -> jax.Array:
     r"""Soft and hard targets of each example, with the teacher's distribution at a temperature.
 
@@ -38,6 +41,7 @@ def distillation_loss(
       labels: y, int [batch]; not looked at where alpha is 1.
       temperature: T > 0.
       soft: alpha, in [0, 1].
+      hard: H of the labels, by default the cross-entropy.
 
     Returns:
       [batch].
@@ -62,12 +66,17 @@ def distillation_loss(
     if concrete(soft) == 1:
         return temperature**2 * soft_loss
     if concrete(soft) == 0:
-        return task_loss(logits, labels)
-    return soft * temperature**2 * soft_loss + (1 - soft) * task_loss(logits, labels)
+        return hard(logits, labels)
+    return soft * temperature**2 * soft_loss + (1 - soft) * hard(logits, labels)
 
 
 def make_replacing_loss(
-    predecessor: Bert, successor: Bert, head: SequenceClassifier, *, mask: Any = None
+    predecessor: Bert,
+    successor: Bert,
+    head: SequenceClassifier,
+    *,
+    mask: Any = None,
+    per_example: PerExample = task_loss,
 ) -> LossFn:
     """Makes the loss of module replacing over {"predecessor", "successor", "head"}.
 
@@ -79,6 +88,7 @@ def make_replacing_loss(
       successor: the shallow one.
       head: shared by both.
       mask: from `optim.trainable_mask`; the predecessor is frozen in any case.
+      per_example: (logits, labels) -> losses [batch].
 
     Returns:
       A loss function; its metrics are the rate and the share of modules replaced.
@@ -101,7 +111,7 @@ def make_replacing_loss(
         )
         logits = apply_head(head, params, output, batch, top)
         metrics = {"rate": schedule(step), "replaced": jnp.mean(gates, dtype=jnp.float32)}
-        return jnp.mean(task_loss(logits, batch["label"])), (model_state, metrics)
+        return jnp.mean(per_example(logits, batch["label"])), (model_state, metrics)
 
     return loss_fn
 
@@ -114,6 +124,7 @@ def make_distillation_loss(
     temperature: float = 2.0,
     soft: float = 0.5,
     mask: Any = None,
+    per_example: PerExample = task_loss,
 ) -> LossFn:
     """Makes the loss of distillation over {"bert", "head", "teacher": {"bert", "head"}}.
 
@@ -124,6 +135,7 @@ def make_distillation_loss(
       temperature: see `distillation_loss`.
       soft: see `distillation_loss`.
       mask: from `optim.trainable_mask`.
+      per_example: (logits, labels) -> losses [batch] of the hard targets.
     """
 
     def loss_fn(params, model_state, batch, *, key, step):
@@ -131,7 +143,9 @@ def make_distillation_loss(
         teacher_params = jax.lax.stop_gradient(params["teacher"])
         wanted = apply_classifier(teacher, head, teacher_params, batch)
         logits = apply_classifier(model, head, params, batch, key=key)
-        each = distillation_loss(logits, wanted, batch["label"], temperature=temperature, soft=soft)
+        each = distillation_loss(
+            logits, wanted, batch["label"], temperature=temperature, soft=soft, hard=per_example
+        )
         return jnp.mean(each), (model_state, {})
 
     return loss_fn

@@ -11,7 +11,7 @@ from absl import logging
 from etils import epath
 
 from jaxlab import mesh as mesh_lib
-from jaxlab import theseus, train
+from jaxlab import optim, theseus, train
 from jaxlab.data import data_folder
 from jaxlab.data.pipelines.buckets import text_eval_batches, text_pipeline
 from jaxlab.data.pipelines.endless import describe
@@ -20,6 +20,7 @@ from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.errors import InputError
 from jaxlab.files import read_json, to_json, write_atomically
 from jaxlab.models import bert
+from jaxlab.models.bert.objective import task_loss
 from jaxlab.studies import cells, stages
 from jaxlab.tasks.compression import kinds
 from jaxlab.tasks.compression.arms import (
@@ -164,15 +165,19 @@ class Study:
             stage["trainable"],
             own_embeddings=config["own_embeddings"],
         )
-        tx = bert.make_optimizer(
-            stage["learning_rate"],
-            stage["num_steps"],
-            warmup=stage["warmup"],
-            weight_decay=config["weight_decay"],
-            mask=mask,
-        )
-        loss = kinds.make_stage_loss(
-            kind, model, self.head, self.deep, mask=mask, **config["distillation"]
+        objective, optimizer = optim.flooded_by_optimizer(config["objective"], config["optimizer"])
+        rate = {name: stage[name] for name in ("learning_rate", "warmup", "num_steps")}
+        tx = optim.make_optimizer(**optimizer, **rate, trainable=mask)
+        given = {"mask": mask, **config["distillation"]}
+        loss = train.make_labelled_loss(
+            lambda per_example: kinds.make_stage_loss(
+                kind, model, self.head, self.deep, per_example=per_example, **given
+            ),
+            class_counts=np.bincount(
+                self.sets["train"].arrays["label"], minlength=self.head.num_labels
+            ),
+            plain=task_loss,
+            **objective,
         )
         rates = dict.fromkeys(("rate_base", "rate_slope") if kind == "replacing" else (), 0.0)
 

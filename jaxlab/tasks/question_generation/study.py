@@ -53,7 +53,7 @@ def check_study(config: Mapping[str, Any]) -> segments.Limits:
     Raises:
       ValueError: a number is out of range, or the limits do not fit the buckets.
     """
-    check_scalar("weight_decay", config["weight_decay"], at_least=0.0)
+    optim.make_optimizer(**config["optimizer"], learning_rate=1.0, num_steps=1)
     least = {"max_train": 0, "max_validation": 0, "layers": 0, "vocab_size": 1}
     for name, value in least.items():
         check_count(name, config[name], at_least=value)
@@ -229,13 +229,8 @@ class Study:
         if config["frozen"]:
             frozen = optim.trainable_mask(start, tuple(config["frozen"]))
             mask = jax.tree.map(lambda x: not x, frozen)
-        tx = bert.make_optimizer(
-            stage["learning_rate"],
-            stage["num_steps"],
-            warmup=stage["warmup"],
-            weight_decay=config["weight_decay"],
-            mask=mask,
-        )
+        rate = {name: stage[name] for name in ("learning_rate", "warmup", "num_steps")}
+        tx = optim.make_optimizer(**config["optimizer"], **rate, trainable=mask)
         key = jax.random.key((config["seed"] + (name == "seq2seq")) % 2**32)
         shape = (config["batch_size"], max(stage["buckets"]))
         batch = {k: jax.ShapeDtypeStruct(shape, np.int32) for k in ("input_ids", "attention_mask")}

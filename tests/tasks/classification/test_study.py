@@ -10,8 +10,7 @@ from processes import ROOT
 
 from jaxlab.errors import InputError
 from jaxlab.tasks import classification
-from jaxlab.tasks.classification import trainer
-from jaxlab.tasks.classification import study
+from jaxlab.tasks.classification import study, trainer
 
 
 def load(path):

@@ -33,7 +33,8 @@ def config(**changes):
         "depths": (1,),
         "buckets": (8,),
         **dict.fromkeys(("batch_size", "eval_batch_size", "latency_repeats", "log_every"), 2),
-        "weight_decay": 0.0,
+        "objective": {"name": "focal", "gamma": 1.0},
+        "optimizer": {"name": "adamw", "weight_decay": 0.0},
         "stages": {kind: dict(stage) for kind in kinds},
         **changes,
     }
@@ -58,7 +59,12 @@ def test_what_a_study_may_ask_for():
         ({"seeds": (1, 1)}, "seeds"),
         ({"depths": (0,)}, r"depths\[0\] is 0"),
         ({"latency_repeats": 0}, "latency_repeats is 0"),
-        ({"weight_decay": -1.0}, r"weight_decay is -1.0"),
+        ({"optimizer": {"name": "adamw", "weight_decay": -1.0}}, r"weight_decay is -1.0"),
+        ({"optimizer": {"name": "lion"}}, "optimizer is 'lion', must be one of sgd"),
+        ({"objective": {"name": "focal", "tau": 1.0}}, "tau is 1.0, objective 'focal' takes only"),
+        ({"objective": {"name": "ldam"}}, "objective is 'ldam', it needs cosines"),
+        ({"objective": {"flooding": "adaptive"}}, "flooding is 'adaptive', must be one of none"),
+        ({"objective": {"level": 0.1}}, "level is 0.1, flooding 'none' takes none"),
     ],
 )
 def test_what_makes_no_sense_is_refused(change, message):

@@ -36,7 +36,7 @@ def config(**changes):
         "mask_rate": 0.15,
         "replace": 0.0,
         "batch_size": 2,
-        "weight_decay": 0.01,
+        "optimizer": {"name": "adamw", "schedule": "linear", "weight_decay": 0.01},
         "step": {"clip_norm": 1.0, "accumulate": 1},
         "eval_batch_size": 2,
         "log_every": 1,
@@ -48,7 +48,7 @@ def config(**changes):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"weight_decay": -1.0}, "weight_decay is -1.0"),
+        ({"optimizer": {"name": "adamw", "weight_decay": -1.0}}, "weight_decay is -1.0"),
         ({"max_train": -3}, "max_train is -3"),
         ({"vocab_size": 0}, "vocab_size is 0"),
         ({"mask_rate": float("nan")}, "mask_rate is nan"),

@@ -1,11 +1,25 @@
-"""`jaxlab.models.bert.optimizer`: what decays, what is frozen, and how the rate moves."""
+"""The optimizer section of BERT's configs: what decays, what is frozen, how the rate moves."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlab import optim
 from jaxlab.models import bert
+
+
+def make_optimizer(learning_rate, num_steps, *, warmup=0.1, weight_decay=0.01, mask=None):
+    return optim.make_optimizer(
+        "adamw",
+        learning_rate=learning_rate,
+        num_steps=num_steps,
+        schedule="linear",
+        warmup=warmup,
+        weight_decay=weight_decay,
+        trainable=mask,
+    )
+
 
 MODEL = bert.Bert(
     vocab_size=20, hidden_size=8, num_layers=1, num_heads=2, intermediate_size=16, max_positions=8
@@ -19,7 +33,7 @@ def test_decay_leaves_scales_and_biases_alone(masked):
     shapes = jax.eval_shape(lambda key: MODEL.init(key, ids)["params"], jax.random.key(0))
     params = jax.tree.map(lambda x: jnp.ones(x.shape), {"bert": shapes})
     mask = jax.tree.map(lambda x: True, params) if masked else None
-    tx = bert.make_optimizer(1e-3, 4, warmup=0.0, weight_decay=900.0, mask=mask)
+    tx = make_optimizer(1e-3, 4, warmup=0.0, weight_decay=900.0, mask=mask)
     state, none = tx.init(params), jax.tree.map(jnp.zeros_like, params)
 
     @jax.jit
@@ -42,7 +56,7 @@ def test_decay_leaves_scales_and_biases_alone(masked):
 
 def test_frozen_leaves_do_not_decay():
     params = {"a": jnp.ones((2, 2)), "b": jnp.ones((2, 2))}
-    tx = bert.make_optimizer(0.1, 4, warmup=0.0, weight_decay=1.0, mask={"a": True, "b": False})
+    tx = make_optimizer(0.1, 4, warmup=0.0, weight_decay=1.0, mask={"a": True, "b": False})
     updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
     assert float(updates["a"][0, 0]) == pytest.approx(-0.1)
     assert float(updates["b"][0, 0]) == 0.0
@@ -50,13 +64,13 @@ def test_frozen_leaves_do_not_decay():
 
 def test_wrong_decay():
     with pytest.raises(ValueError, match="weight_decay is -1"):
-        bert.make_optimizer(0.1, 4, weight_decay=-1.0)
+        make_optimizer(0.1, 4, weight_decay=-1.0)
 
 
 def test_the_rate_goes_up_and_down_by_default():
     """A tenth of the steps up, and decay of 0.01 of the rate: Adam without a gradient."""
     params = {"kernel": jnp.ones((2, 2))}
-    tx = bert.make_optimizer(0.5, 20)
+    tx = make_optimizer(0.5, 20)
     state, none = tx.init(params), jax.tree.map(jnp.zeros_like, params)
     rates = []
     for _ in range(20):

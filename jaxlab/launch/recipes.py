@@ -1,0 +1,101 @@
+"""What config files are written with: complete sections, and presets that combine."""
+
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import ml_collections
+
+from jaxlab.checks import own_keywords
+from jaxlab.errors import InputError
+
+_PLAIN = (bool, int, float, str, tuple, type(None))
+
+
+def defaults(
+    *functions: Callable[..., Any],
+    rows: Iterable[Callable[..., Any]] = (),
+    but: Collection[str] = (),
+) -> dict[str, Any]:
+    """A section with every keyword argument of functions, so that a flag can set each.
+
+    Args:
+      *functions: functions or dataclasses, as for `keywords`.
+      rows: of a table of methods; their numbers are None, which stands for the row's default.
+      but: arguments that the script gives itself.
+
+    Returns:
+      Default by name; None where there is none, or where it is no value that a flag can give.
+
+    Example:
+      >>> def load(name, data_dir=None, *, limit: int = 3, dtype=float): ...
+      >>> defaults(load, but=("data_dir",))
+      {'name': None, 'limit': 3, 'dtype': None}
+    """
+    found: dict[str, Any] = {}
+    for function in functions:
+        for name, p in inspect.signature(function).parameters.items():
+            plain = p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+            if plain and name not in {*but, "parent"}:
+                known = p.default is not p.empty and isinstance(p.default, _PLAIN)
+                found.setdefault(name, p.default if known else None)
+    for row in rows:
+        found = {**dict.fromkeys(name for name in own_keywords(row) if name not in but), **found}
+    return found
+
+
+def recipe(
+    base: Mapping[str, Any],
+    *changes: Mapping[str, Any],
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+    preset: str = "",
+) -> ml_collections.ConfigDict:
+    """A config: a base, what differs from it, and presets one after the other.
+
+    Args:
+      base: nested.
+      *changes: "a.b" -> value of keys that the base has.
+      presets: name -> changes.
+      preset: names joined by commas, each later one on top of the earlier ones; "" for none.
+
+    Raises:
+      ValueError: an unknown preset.
+
+    Example:
+      >>> presets = {"tiny": {"model.width": 2}, "bf16": {"model.dtype": "bfloat16"}}
+      >>> base = {"model": {"width": 64, "dtype": "float32"}, "steps": 9}
+      >>> recipe(base, {"steps": 5}, presets=presets, preset="tiny,bf16").to_dict()
+      {'model': {'dtype': 'bfloat16', 'width': 2}, 'steps': 5}
+    """
+    config = ml_collections.ConfigDict(base)
+    presets = presets or {}
+    for change in (*changes, *(presets[name] for name in chosen(preset, presets))):
+        for path, value in change.items():
+            *parents, key = path.split(".")
+            holder = config
+            for part in parents:
+                holder = holder[part]
+            if key not in holder:
+                raise InputError(f"no config key {path!r}: there are {', '.join(holder)}")
+            with holder.ignore_type():
+                holder[key] = value
+    return config
+
+
+def chosen(preset: str, presets: Collection[str]) -> list[str]:
+    """The names in a preset, "tiny,bf16" or "tiny-bf16", each of which must be known.
+
+    Example:
+      >>> chosen("tiny,bf16", ("tiny", "bf16")), chosen("", ("tiny",))
+      (['tiny', 'bf16'], [])
+      >>> chosen("tinny", ("tiny", "bf16"))
+      Traceback (most recent call last):
+      jaxlab.errors.ValueError: preset is 'tinny', must be one of tiny, bf16, or several with commas
+    """
+    names = [preset] if preset in presets else re.split("[,-]", preset) if preset else []
+    for name in names:
+        if name not in presets:
+            known = ", ".join(presets)
+            raise InputError(f"preset is {name!r}, must be one of {known}, or several with commas")
+    return names
