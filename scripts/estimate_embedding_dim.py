@@ -9,19 +9,16 @@ A corpus is text files, plain or gzipped, one estimate a file, or `english`, the
 words, for the estimate that looks at the corpus. Prints a table and writes --out.
 """
 
-import math
 import os
 
-import numpy as np
 from absl import flags, logging
 from etils import epath
-from matplotlib.figure import Figure
 
-from jaxlab import embedding_dim as ed
-from jaxlab import launch
+from jaxlab import launch, plots
 from jaxlab.data import corpus as corpora
 from jaxlab.errors import InputError
-from jaxlab.files import check_output, output_folder, replacing
+from jaxlab.files import check_output, output_folder
+from jaxlab.tasks.embeddings import estimates
 
 VOCAB_SIZE = flags.DEFINE_list("vocab_size", [], "Sizes of vocabularies, such as 1000,50257.")
 CORPUS = flags.DEFINE_list("corpus", [], "Text files, or `english`.")
@@ -46,82 +43,6 @@ def sizes():
     return found
 
 
-def estimates(vocab_size, corpus=None):
-    """(name, dimension, exact number or None, assumption) of every method."""
-    n = vocab_size
-    options = {"kappa": KAPPA.value}
-
-    def row(name, assumes, size=n, **chosen):
-        chosen = {**options, **chosen}
-        dim = ed.embedding_dim(size, multiple_of=MULTIPLE_OF.value, **chosen)
-        return name, dim, ed.embedding_dim_root(size, **chosen), assumes
-
-    norm = f"|u||v| = {KAPPA.value:g} n"
-    rows = [
-        row("8.33 log N", f"{norm}; 0.2406 rounded to 0.24", method="formula"),
-        row("8.3123 log N - 0.31", f"{norm}; large n", method="asymptotic"),
-        row("entropy, all pairs", f"{norm}; independent vectors; entropy of 0", method="entropy"),
-        row(
-            "entropy, a row",
-            f"{norm}; softmax over the contexts of one word",
-            method="entropy",
-            pairs="conditional",
-        ),
-    ]
-    for kappa in (0.5, 0.25):
-        rows.append(
-            row(f"... |u||v| = {kappa:g} n", "norms as trained", method="entropy", kappa=kappa)
-        )
-    if corpus is not None:
-        top = min(TOP_WORDS.value, len(corpus.words))
-        counts = corpora.cooccurrence(corpus, top, window=WINDOW.value)
-        entropy = ed.empirical_pair_entropy(counts)
-        target = {"method": "entropy", "target_entropy": entropy}
-        limit = 2 * math.log(top)
-        name = f"entropy of {top} words"
-        if entropy < limit:
-            assumes = f"that of the corpus, {entropy:.3f} of {limit:.3f} nats, for them alone"
-            rows.append(row(name, assumes, size=top, **target))
-    for eps in (0.5, 0.9):
-        dim = ed.johnson_lindenstrauss_dim(n, eps)
-        rows.append((f"Johnson-Lindenstrauss {eps:g}", dim, None, f"distances within {eps:.0%}"))
-    return rows
-
-
-def table(title, rows):
-    """Lines to print."""
-    lines = [title, f"  {'method':27}{'n':>7}{'exactly':>12}  assumes"]
-    for name, dim, root, assumes in rows:
-        exact = "" if root is None else f"{root:.4f}"
-        lines.append(f"  {name:27}{dim:>7}{exact:>12}  {assumes}")
-    return [*lines, ""]
-
-
-def draw(cases, path):
-    """Entropy against dimension, a line a vocabulary, and where it crosses 0."""
-    last = max(ed.embedding_dim_root(size, kappa=KAPPA.value) for _, size in cases)
-    n = np.unique(np.geomspace(1, 1.25 * last + 4, 200))
-    drop = np.array([ed.angle_entropy(x, kappa=KAPPA.value) for x in n])
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained", dpi=100)
-    panel = figure.subplots()
-    for label, size in cases:
-        entropy = 2 * math.log(size) + drop
-        root = ed.embedding_dim_root(size, kappa=KAPPA.value)
-        (line,) = panel.plot(n[n < root], entropy[n < root], label=f"{label}: n = {root:.1f}")
-        panel.plot(n[n >= root], entropy[n >= root], ls=":", color=line.get_color())
-        panel.plot([root], [0], "o", color=line.get_color())
-    panel.axhline(0, color="0.4", lw=0.8)
-    panel.set_ylim(bottom=-3)
-    panel.set_xlabel("dimension n")
-    panel.set_ylabel("entropy of all pairs, 2 log N + h(n), in nats")
-    text = "beyond half of the crossing the true entropy lies above the estimate"
-    panel.set_title(f"{text} (kappa {KAPPA.value:g})", fontsize=9)
-    panel.grid(alpha=0.25)
-    panel.legend(fontsize=8)
-    with replacing(path) as part:
-        figure.savefig(part, format="png")
-
-
 def main(config, workdir):
     del config, workdir
     if not VOCAB_SIZE.value and not CORPUS.value:
@@ -133,9 +54,11 @@ def main(config, workdir):
     if OUT.value:
         output_folder(os.path.dirname(OUT.value) or ".")
         out = check_output(OUT.value)
+    options = {"kappa": KAPPA.value, "multiple_of": MULTIPLE_OF.value}
     cases, lines = [], []
     for size in sizes():
-        lines += table(f"vocabulary of {size:,} words", estimates(size))
+        rows = estimates.estimates(size, **options)
+        lines.append(estimates.as_text(f"vocabulary of {size:,} words", rows) + "\n")
         cases.append((f"N = {size:,}", size))
     for name in CORPUS.value:
         corpus = corpora.load_corpus(name, launch.options().data_dir)
@@ -143,10 +66,14 @@ def main(config, workdir):
         if size < 2:
             raise InputError(f"{name}: {size} words occur --min_count={MIN_COUNT.value} times")
         title = f"{name}: {len(corpus):,} tokens, vocabulary of {size:,} words"
-        lines += table(title, estimates(size, corpus))
+        pairs = {"top_words": TOP_WORDS.value, "window": WINDOW.value}
+        rows = estimates.estimates(size, corpus, **options, **pairs)
+        lines.append(estimates.as_text(title, rows) + "\n")
         cases.append((f"{epath.Path(name).name}, N = {size:,}", size))
     if out is not None:
-        draw(cases, out)
+        text = "beyond half of the crossing the true entropy lies above the estimate"
+        shown = estimates.entropy_lines(cases, kappa=KAPPA.value)
+        plots.entropy_lines(*shown, out, title=f"{text} (kappa {KAPPA.value:g})")
         logging.info("figure in %s", out)
     print(*lines, sep="\n")  # at the end: whoever reads it may go away
 

@@ -132,6 +132,12 @@ def test_the_rules_bite(module, source):
     assert complaints(module, source)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda p: p.name)
+def test_scripts_draw_with_plots(path):
+    names = imports(ast.parse(path.read_text()))
+    assert not [name for name in names if name.split(".")[0] in ("matplotlib", "orbax", "grain")]
+
+
 @pytest.mark.parametrize("folder", ["jaxlab", "scripts", "tests", "configs"])
 def test_what_is_imported_is_there(folder):
     for path in sorted((ROOT / folder).rglob("*.py")):

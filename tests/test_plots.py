@@ -177,3 +177,25 @@ def test_comparisons_refuse_what_does_not_fit(tmp_path):
     for draw in (plots.bands, plots.tradeoff):
         with pytest.raises(ValueError, match="no lines"):
             draw({}, tmp_path / "a.png")
+
+
+def test_dimensions_words_and_entropies_are_drawn(tmp_path, caplog):
+    column = lambda *mean: {"mean": list(mean), "sd": [0.1] * len(mean)}
+    predicted = {"8.33 log N": 34.0, "joint": 34.0, "conditional": 17.0}
+    entry = {"vocab_size": 60, "predicted": predicted}
+    two = [{**entry, "held_out": column(9.0, 3.0, 4.0), "held_out_best": column(8.0, 2.5, 2.0)}] * 2
+    plots.dimension_sweep((2, 4, 8), two, tmp_path / "two.png")
+    assert Image.open(tmp_path / "two.png").size == (612, 288)
+    one = {**entry, "held_out": column(3.0), "held_out_best": {"mean": [3.0], "sd": None}}
+    plots.dimension_sweep((4,), [one], tmp_path / "one.png")
+    assert Image.open(tmp_path / "one.png").size == (306, 288)
+    places = np.array([[0.0, 0.0], [1.0, 2.0]])
+    plots.words_in_plane(places, ["king", "sea"], [0, 3], tmp_path / "words.png")
+    sheet = np.asarray(Image.open(tmp_path / "words.png"))[..., :3].astype(int)
+    blue = (sheet[..., 2] - sheet[..., 0] > 80).any()  # C0, and C3 is red
+    red = (sheet[..., 0] - sheet[..., 2] > 80).any()
+    assert blue
+    assert red
+    dims = np.linspace(1, 10, 50)
+    plots.entropy_lines(dims, [("a", 5 - dims, 5.0)], tmp_path / "lines.png", title="t")
+    assert Image.open(tmp_path / "lines.png").size == (640, 400)

@@ -5,6 +5,7 @@ Images are uint8, or float in [0, 1]: [N, H, W, C] with one or three channels. P
 """
 
 from jaxlab.plots.comparisons import bands, dots, tradeoff
+from jaxlab.plots.embeddings import dimension_sweep, entropy_lines, words_in_plane
 from jaxlab.plots.images import image_grid, neighbours_grid, reconstruction_grid
 from jaxlab.plots.lines import bars, curves
 
@@ -12,9 +13,12 @@ __all__ = [
     "bands",
     "bars",
     "curves",
+    "dimension_sweep",
     "dots",
+    "entropy_lines",
     "image_grid",
     "neighbours_grid",
     "reconstruction_grid",
     "tradeoff",
+    "words_in_plane",
 ]

@@ -1,15 +1,12 @@
 """Both jobs as processes on a real text, fresh and resumed; wrong input in one line."""
 
-import importlib.util
 import json
 import shutil
 
 import numpy as np
 import pytest
-from processes import ROOT, complaint
+from processes import complaint
 
-from jaxlab import planning
-from jaxlab.errors import InputError
 from jaxlab.metrics import read_metrics
 from jaxlab.tasks.embeddings import word_vectors
 
@@ -20,19 +17,6 @@ TEXT = "--config.corpus=WORKSPACE.md,README.md,docs/methods/nvae.md,docs/methods
 SWEEP_ARGS = [SWEEP, TEXT, "--config.share=1.0", "--config.block_tokens=200"]
 NEGATIVE_ARGS = [NEGATIVE, TEXT, "--config.min_count=3", "--config.blocks.steps=2"]
 NEGATIVE_ARGS += ["--config.epochs=2"]
-
-
-def test_a_dimension_that_diverged_is_not_the_best():
-    path = ROOT / "scripts/train_embeddings.py"
-    spec = importlib.util.spec_from_file_location("train_embeddings", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    nan = float("nan")
-    assert module.optimum((2, 4, 8), [nan, 3.0, 5.0]) == 4
-    assert module.optimum((2, 4, 8), [3.0, 5.0, -np.inf]) == 2
-    assert np.isnan(module.optimum((2, 4), [nan, nan]))
-    want = module.optimum((2, 4, 8), [2.0, 1.0, 3.0])
-    assert module.optimum((1, 2, 4, 8), [nan, 2.0, 1.0, 3.0]) == want
 
 
 @pytest.fixture(scope="module")
@@ -127,76 +111,6 @@ def test_resumed_negative_sampling_ends_bit_for_bit(run, trained, tmp_path):
     assert f"resumed from step {steps[-2]}" in done.stderr
     for name in ("vectors.txt", "metrics.jsonl"):
         assert (workdir / name).read_bytes() == (trained[0] / name).read_bytes()
-
-
-def tiny(name):
-    """A tiny config on a text that is always there, not read yet."""
-    path = ROOT / "configs" / "embeddings" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"config_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config("tiny")
-    config.corpus = str(ROOT / "LICENSE")
-    return config
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("sweep", {"seeds": 0}, "seeds is 0, must be a whole number"),
-        ("sweep", {"share": 2.0}, "share is 2.0, must be at most 1"),
-        ("sweep", {"share": float("nan")}, "share is nan, must be finite"),
-        ("sweep", {"vocab_sizes": ()}, r"vocab_sizes is \(\), must hold one whole number or more"),
-        ("sweep", {"vocab_sizes": (60, 10**6)}, "the corpus has [0-9]+ words"),
-        ("sweep", {"vocab_sizes": (60, 60)}, "must not hold a number twice"),
-        ("sweep", {"dims": ()}, r"dims is \(\), must hold one whole number or more"),
-        ("sweep", {"dims": (4, 0)}, r"dims\[1\] is 0, must be a whole number of at least 1"),
-        ("sweep", {"share": 1.0, "held_out": 1.0}, r"held_out is 1.0, must be in \(0, 1\)"),
-        ("sweep", {"share": 1.0, "block_tokens": 0}, "block_tokens is 0"),
-        ("sweep", {"share": 1.0, "block_tokens": 200, "window": 0}, "window is 0"),
-        ("negative_sampling", {"dim": 0}, "dim is 0, must be a whole number of at least 1"),
-        ("negative_sampling", {"epochs": 0}, "epochs is 0, must be a whole number of at least 1"),
-        ("negative_sampling", {"max_tokens": -5}, "max_tokens is -5"),
-        ("negative_sampling", {"min_count": 0}, "min_count is 0"),
-        ("negative_sampling", {"learning_rate": float("nan")}, "learning_rate is nan"),
-        ("negative_sampling", {"final_learning_rate": -1.0}, "final_learning_rate is -1.0"),
-        ("negative_sampling", {"num_negatives": 0.0}, "num_negatives is 0.0, must be above 0"),
-        ("negative_sampling", {"blocks": {"power": float("nan")}}, "power is nan"),
-        ("negative_sampling", {"blocks": {"window": 0}}, "window is 0"),
-        ("negative_sampling", {"seed": -1}, "seed is -1"),
-    ],
-)
-def test_numbers_without_sense_are_refused_before_training(name, change, message, tmp_path):
-    script = planning.load_script("train_embeddings", ROOT / "scripts")
-    config = tiny(name)
-    config.update(change)
-
-    def start():
-        if name == "sweep":
-            script.sweep(config, tmp_path, tmp_path)
-        script.build_sampling(config, script.frequent_words(config, tmp_path)[0])
-
-    with pytest.raises(InputError, match=message):
-        start()
-    assert not list(tmp_path.iterdir())
-
-
-def test_dimensions_are_swept_in_their_order(tmp_path):
-    script, config = planning.load_script("train_embeddings", ROOT / "scripts"), tiny("sweep")
-    config.update({"dims": (8, 2, 4), "vocab_sizes": (10**6,)})
-    with pytest.raises(InputError, match="vocab_sizes is"):
-        script.sweep(config, tmp_path, tmp_path)
-    assert config.dims == (2, 4, 8)  # what `optimum` takes neighbours from
-
-
-def test_judgements_are_a_line_also_where_there_are_none():
-    script = planning.load_script("train_embeddings", ROOT / "scripts")
-    assert "no judged word pairs, so no rank correlation" in script.as_line({})
-    pairs = [("a", "b"), ("a", "c"), ("a", "d")]
-    judged = {"mine": (pairs, np.array([3.0, 2.0, 1.0])), "few": (pairs[:1], np.array([1.0]))}
-    vectors = np.array([[1, 0], [1, 0.1], [1, 1], [0, 1]])
-    line = script.as_line(script.judge(vectors, "abcd", judged, 3))
-    assert line == "rank correlation: mine 1.0000 (of 3 pairs), few none (of 1 pairs)"
 
 
 @pytest.mark.parametrize(

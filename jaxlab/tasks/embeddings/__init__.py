@@ -1,1 +1,28 @@
-"""Word vectors: what is measured of them, and files that other tools read."""
+"""Word vectors: how they are trained, what is measured of them, and files that others read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxlab import mesh as mesh_lib
+from jaxlab import train
+from jaxlab.tasks.embeddings import sampling, sweep
+
+__all__ = ["blueprint"]
+
+
+def blueprint(
+    config: Mapping[str, Any], mesh: Any, *, data_dir: str | None = None
+) -> train.Blueprint:
+    """The run as planners want it, on one device of the mesh; of a sweep its largest cell.
+
+    Args:
+      config: the keys of a file of `configs/embeddings`.
+      mesh: the devices, or None.
+      data_dir: the data folder.
+    """
+    one = None if mesh is None else mesh_lib.make_mesh(mesh.devices.ravel()[:1])
+    if config["job"] == "sweep":
+        config = sweep.check_sweep(config)
+        return sweep.make_cell(config, max(config["vocab_sizes"]), max(config["dims"]), one)
+    corpus, _ = sampling.load_words(config, data_dir)
+    return sampling.make_run(config, corpus, one)[1]

@@ -1,0 +1,136 @@
+"""Skip-gram with negative sampling as a run, on one device."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxlab import mesh as mesh_lib
+from jaxlab import train
+from jaxlab.checks import check_count, check_scalar
+from jaxlab.data import corpus as corpora
+from jaxlab.data.skipgram import SkipgramBlocks
+from jaxlab.models import skipgram
+from jaxlab.tasks.embeddings import word_vectors
+
+
+def load_words(config: Mapping[str, Any], data_dir: Any = None) -> tuple[corpora.Corpus, int]:
+    """The corpus without rare words, and the number of tokens with them.
+
+    Args:
+      config: the keys of `configs/embeddings/negative_sampling.py`.
+      data_dir: the data folder.
+
+    Raises:
+      ValueError: a number of the config makes no sense, or the corpus cannot be read.
+    """
+    for name, least in (("dim", 1), ("epochs", 1), ("max_tokens", 0)):
+        check_count(name, config[name], at_least=least)
+    for name in ("learning_rate", "final_learning_rate", "num_negatives"):
+        check_scalar(name, config[name], above=0)
+    corpus = corpora.load_corpus(config["corpus"], data_dir)
+    if config["max_tokens"]:
+        corpus = corpus.keep(np.arange(len(corpus)) < config["max_tokens"])
+    return corpora.frequent_words(corpus, config["min_count"]), len(corpus)
+
+
+def make_run(
+    config: Mapping[str, Any], corpus: corpora.Corpus, mesh: Any = None
+) -> tuple[SkipgramBlocks, train.Blueprint]:
+    """The blocks of text, and the run over them, which takes one device.
+
+    Every process of several does the same on its own, so that each has the whole state at the end.
+
+    Args:
+      config: the keys of `configs/embeddings/negative_sampling.py`.
+      corpus: from `load_words`.
+      mesh: of one device per process.
+
+    Raises:
+      ValueError: an argument of the blocks is out of range.
+    """
+    blocks = SkipgramBlocks(corpus, seed=config["seed"], **config["blocks"])
+    num_steps, inner = config["epochs"] * blocks.batches_per_epoch, config["blocks"]["steps"]
+
+    def init(key):
+        # word2vec's start: small words, contexts at 0.
+        dim = config["dim"]
+        return skipgram.init_params(key, len(corpus.words), dim, words=0.29 / dim, contexts=0.0), {}
+
+    whole = None if mesh is None else mesh_lib.replicated(mesh)
+
+    @functools.partial(jax.jit, donate_argnums=0, in_shardings=whole, out_shardings=whole)
+    def train_step(state, batch):
+        progress = (state.step + jnp.arange(inner) / inner) / num_steps
+        falling = config["learning_rate"] * (1 - progress)
+        rates = jnp.maximum(falling, config["final_learning_rate"])
+        params, loss = skipgram.sgd_steps(
+            state.params, batch, rates, num_negatives=config["num_negatives"]
+        )
+        moved = optax.tree.norm(jax.tree.map(jnp.subtract, params, state.params))
+        metrics = {"loss": loss, "grad_norm": moved / rates.sum()}  # of a mean block
+        return dataclasses.replace(state, params=params, step=state.step + 1), metrics
+
+    key = jax.random.key(config["seed"])
+    return blocks, train.Blueprint(
+        functools.partial(
+            train.create_state, init, optax.identity(), key=key, mesh=mesh, ema=False
+        ),
+        train_step,
+        {k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in blocks[0].items()},
+        num_steps=num_steps,
+        batch_size=blocks.words_per_batch,
+        mesh=mesh,
+    )
+
+
+def neighbour_lines(
+    vectors: np.ndarray, words: Sequence[str], queries: Sequence[str], *, count: int = 8
+) -> list[str]:
+    """A line with the nearest words of each query that is one of the words.
+
+    Example:
+      >>> vectors = np.array([[1.0, 0], [1, 1], [0, 1]])
+      >>> neighbour_lines(vectors, ["a", "b", "c"], ["a", "z"], count=1)
+      ['a: b 0.71']
+    """
+    lines = []
+    for query in queries:
+        if query in words:
+            near = word_vectors.nearest(vectors, words, query, count=count)
+            lines.append(f"{query}: " + ", ".join(f"{word} {cosine:.2f}" for word, cosine in near))
+    return lines
+
+
+def place_groups(
+    vectors: np.ndarray, words: Sequence[str], chosen: Sequence[str]
+) -> tuple[np.ndarray, list[str], list[int]]:
+    """Groups of words on the two main directions of their unit vectors.
+
+    Args:
+      vectors: [V, n].
+      words: the V words, the most frequent first.
+      chosen: words of each group, separated by spaces. Where fewer than three are known, the 40
+        most frequent words are one group.
+
+    Returns:
+      Places [M, 2], the M words, and the number of the group of each.
+
+    Example:
+      >>> places, names, groups = place_groups(np.eye(3), ["a", "b", "c"], ["a c", "b z"])
+      >>> places.shape, names, groups
+      ((3, 2), ['a', 'c', 'b'], [0, 0, 1])
+    """
+    number = {word: i for i, word in enumerate(words)}
+    known = [[number[w] for w in group.split() if w in number] for group in chosen]
+    if sum(map(len, known)) < 3:
+        known = [list(range(min(len(words), 40)))]
+    rows = vectors[[i for group in known for i in group]]
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    names = [words[i] for group in known for i in group]
+    return word_vectors.plane(unit), names, [k for k, group in enumerate(known) for _ in group]

@@ -1,0 +1,92 @@
+"""`jaxlab.tasks.embeddings.sampling`: what a config may ask for, groups of words, neighbours."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from jaxlab.tasks.embeddings import sampling
+
+CONFIG = {
+    "seed": 0,
+    "min_count": 1,
+    "dim": 4,
+    "epochs": 2,
+    "max_tokens": 0,
+    "learning_rate": 0.025,
+    "final_learning_rate": 1e-4,
+    "num_negatives": 5.0,
+    "blocks": {"steps": 2, "stretches": 2, "length": 4, "window": 2},
+}
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "text.txt").write_text("the sun is red and the sea is blue . " * 20)
+    return {**copy.deepcopy(CONFIG), "corpus": str(tmp_path / "text.txt")}
+
+
+def test_rare_words_and_late_ones_are_left_out(config):
+    corpus, total = sampling.load_words({**config, "min_count": 30})
+    assert total == 9 * 20
+    assert set(corpus.words) == {"the", "is"}
+    corpus, total = sampling.load_words({**config, "max_tokens": 7})
+    assert total == 7
+    assert set(corpus.words) == {"the", "sun", "is", "red", "and", "sea"}
+
+
+def test_a_step_moves_all_blocks_at_a_falling_rate(config):
+    corpus, _ = sampling.load_words(config)
+    blocks, run = sampling.make_run(config, corpus)
+    assert run.num_steps == 2 * blocks.batches_per_epoch
+    assert run.batch_size == 2 * 2 * 4
+    state = run.create_state()
+    words = np.asarray(state.params["words"])
+    assert words.shape == (len(corpus.words), 4)
+    assert not np.asarray(state.params["contexts"]).any()
+    state, metrics = run.step(state, blocks[0])
+    assert int(state.step) == 1
+    assert np.asarray(state.params["contexts"]).any()
+    assert 0 < float(metrics["loss"]) <= 6 * np.log(2) * 1.01
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dim": 0}, "dim is 0, must be a whole number of at least 1"),
+        ({"epochs": 0}, "epochs is 0, must be a whole number of at least 1"),
+        ({"max_tokens": -5}, "max_tokens is -5"),
+        ({"min_count": 0}, "min_count is 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"final_learning_rate": -1.0}, "final_learning_rate is -1.0"),
+        ({"num_negatives": 0.0}, "num_negatives is 0.0, must be above 0"),
+        ({"blocks": {"power": float("nan")}}, "power is nan"),
+        ({"blocks": {"window": 0}}, "window is 0"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_numbers_without_sense_are_refused(config, change, message):
+    changed = {**config, **change}
+    changed["blocks"] = {**config["blocks"], **change.get("blocks", {})}
+
+    def start():
+        sampling.make_run(changed, sampling.load_words(changed)[0])
+
+    with pytest.raises(ValueError, match=message):
+        start()
+
+
+def test_groups_of_words_have_places_and_colors():
+    vectors = np.eye(4) * [1, 5, 1, 1]  # their lengths do not count
+    places, names, groups = sampling.place_groups(vectors, list("abcd"), ["a b", "z", "c"])
+    assert (names, groups) == (["a", "b", "c"], [0, 0, 2])
+    gaps = [np.linalg.norm(places[i] - places[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    np.testing.assert_allclose(gaps, [2**0.5] * 3)
+    places, names, groups = sampling.place_groups(np.eye(50), [str(i) for i in range(50)], ["7 9"])
+    assert (len(names), set(groups), places.shape) == (40, {0}, (40, 2))
+
+
+def test_neighbours_of_known_words():
+    vectors = np.array([[1.0, 0], [0.8, 0.6], [0, 1]])
+    lines = sampling.neighbour_lines(vectors, ["a", "b", "c"], ["b", "z"], count=2)
+    assert lines == ["b: a 0.80, c 0.60"]
