@@ -38,7 +38,6 @@ import dataclasses
 import os
 import signal
 import sys
-import textwrap
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -61,6 +60,7 @@ from jaxlab.launch.config import (
     keywords,
     optimizer_keywords,
 )
+from jaxlab.launch.help import help_text
 from jaxlab.launch.recipes import defaults, recipe
 from jaxlab.launch.record import CONFIG_FILE, check_data, read_config
 
@@ -166,7 +166,7 @@ def run_tool(main: Callable[[list[str]], None], *, argv: list[str] | None = None
 
     def start():
         if _asks_for_help(argv):
-            print(_help(main, None, {}, argv[0]))
+            print(help_text(main, None, {}, argv))
             return
         flags.DEFINE_bool("debug", False, "Print the whole traceback of an error.")
         main(_parse_flags(argv)[1:])
@@ -203,7 +203,7 @@ def _guarded(start: Callable[[], None], argv: list[str]) -> int:
 def _run(main, default_config, sections, workdir_kind, reads, argv) -> None:
     if _asks_for_help(argv):
         _define_flags(workdir_kind, reads)
-        print(_help(main, default_config, sections, argv[0]))
+        print(help_text(main, default_config, sections, argv))
         return
     config, overrides = _parse(default_config, sections, workdir_kind, reads, argv)
     f = flags.FLAGS
@@ -356,37 +356,3 @@ def _make_workdir(name: str, *, make: bool) -> epath.Path:
     except Exception as error:
         raise UsageError(f"cannot write to --workdir={name}: {configs.one_line(error)}") from error
     return workdir
-
-
-def _help(main, default_config: str | None, sections, script: str) -> str:
-    """The script's docstring, its flags with their defaults, and the keys of the default config."""
-    module = sys.modules[main.__module__]
-    f = flags.FLAGS
-    lines = [(module.__doc__ or "").strip(), ""]
-    by_module = f.flags_by_module_dict()
-    names = {x.name for m in (module.__name__, script) for x in by_module.get(m, [])}
-    ours = {x.name for x in by_module.get(__name__, [])}
-    helps = {name: f[name].help for name in names | ours}
-    if default_config is not None:
-        ours |= {"config", "allow_config_change"}
-        helps["config"] = "Config file, with a preset after a colon."
-        helps["allow_config_change"] = "Go on in --workdir although the config differs."
-    for title, group in (("Flags of this script:", names - ours), ("Common flags:", ours)):
-        if group:
-            lines += [title]
-        for name in sorted(group):
-            default = f[name].default if name in f else None
-            default = ",".join(default) if isinstance(default, list) else default
-            shown = "" if default in (None, False, "") else f" [{default}]"
-            lines.append(f"  --{name:22}{' '.join((helps[name] or '').split())}{shown}")
-    if default_config is not None:
-        config = configs.load(default_config).to_dict()
-        lines += ["", f"Config keys, with the values of {default_config}:"]
-        shown = {k: textwrap.shorten(str(v), 60) for k, v in configs.flat(config).items()}
-        lines += [f"  --config.{k}={v}" for k, v in shown.items()]
-        for name, known in sections.items():
-            more = sorted({*known} - {*configs.inner(config, name)})
-            if more:
-                also = f"also of {name}: {', '.join(more)}"
-                lines += textwrap.wrap(also, 100, initial_indent="  ", subsequent_indent="    ")
-    return "\n".join(lines)

@@ -143,6 +143,21 @@ def find(value: str) -> str:
     raise UsageError(f"no config file {path}")
 
 
+def given(argv: list[str]) -> str | None:
+    """The last --config of a command line, or None."""
+    return next((a.split("=", 1)[1] for a in reversed(argv[1:]) if _is_file(a)), None)
+
+
+def _is_file(argument: str) -> bool:
+    return argument.startswith(("--config=", "-config="))
+
+
+def presets(value: str) -> str:
+    """What the `get_config` of a config that was loaded says of its presets; "" for nothing."""
+    module = sys.modules.get(f"_config_{pathlib.Path(value.split(':', 1)[0]).stem}")
+    return " ".join((getattr(module, "get_config", presets).__doc__ or "").split())
+
+
 def load(value: str) -> Config:
     """Runs `get_config` of `file.py:preset`; whatever goes wrong there is one line."""
     path, *preset = find(value).split(":", 1)
@@ -191,9 +206,7 @@ def define(
       The config, to be changed when the flags are parsed; what is left to parse; the type of each
       key that they change; and the keys to be set to None after that.
     """
-    is_file = lambda a: a.startswith(("--config=", "-config="))
-    given = [a.split("=", 1)[1] for a in argv[1:] if is_file(a)]
-    config = load(given[-1] if given else default)
+    config = load(given(argv) or default)
     config.unlock()
     rest, kinds, nones = [argv[0]], {}, {}
     for argument in argv[1:]:
@@ -204,7 +217,7 @@ def define(
             if text == "None":
                 nones[path] = None
                 continue
-        if not is_file(argument):
+        if not _is_file(argument):
             rest.append(argument)
     config_flags.DEFINE_config_dict(
         "config",
@@ -213,7 +226,7 @@ def define(
         sys_argv=rest,
         lock_config=False,
     )
-    flags.FLAGS["config"].present = len(given)
+    flags.FLAGS["config"].present = sum(map(_is_file, argv[1:]))
     return config, rest, kinds, nones
 
 
@@ -329,16 +342,18 @@ def _find_key(config: Config, path: str, sections: Mapping[str, Mapping[str, Any
             raise UsageError(f"no config section '{where}' for '{path}': {_near(part, holder)}")
         holder = inner
     if key not in holder and key not in known:
-        raise UsageError(f"no config key '{path}': {_near(key, {*holder, *known})}")
+        moved = [n for n in flat(config.to_dict()) if n.rpartition(".")[2] == key]
+        near = f"did you mean {' or '.join(moved)}?" if moved else _near(key, {*holder, *known})
+        raise UsageError(f"no config key '{path}': {near}")
     value = holder.get(key)
-    kind = known.get(key, Any if value is None else _kind(value))
+    kind = known.get(key, Any if value is None else kind_of(value))
     if value is None:  # a placeholder takes what a flag gives, of its type
         with holder.ignore_type():
             holder[key] = config_dict.placeholder(_plain_type(kind))
     return kind
 
 
-def _kind(value: Any) -> Any:
+def kind_of(value: Any) -> Any:
     """The type of a value, of a tuple of one type with it."""
     types_ = {type(x) for x in value} if isinstance(value, tuple) else set()
     return tuple[types_.pop(), ...] if len(types_) == 1 else type(value)
@@ -381,16 +396,22 @@ def _fits(value: Any, kind: Any) -> bool:
 
 def _check_type(name: str, value: Any, kind: Any) -> None:
     if not _fits(value, kind):
-        shown = " or ".join(_shown(m) for m in _members(kind))
-        raise UsageError(f"--config.{name} is {value!r}, must be {shown}")
+        raise UsageError(f"--config.{name} is {value!r}, must be {in_words(kind)}")
 
 
-def _shown(kind: Any) -> str:
-    """A type in words."""
+def in_words(kind: Any) -> str:
+    """A type in words.
+
+    Example:
+      >>> in_words(float | None), in_words(tuple[int, ...])
+      ('float or None', 'a tuple of int')
+    """
+    if _members(kind) != (kind,):
+        return " or ".join(in_words(m) for m in _members(kind))
     origin, args = typing.get_origin(kind) or kind, typing.get_args(kind)
     if kind is type(None):
         return "None"
     if origin in _SEQUENCES:
-        inner = [_shown(a) for a in args if a is not ...]
+        inner = [in_words(a) for a in args if a is not ...]
         return f"a tuple of {', '.join(inner)}" if inner else "a tuple"
     return getattr(origin, "__name__", str(kind))

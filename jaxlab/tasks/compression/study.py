@@ -173,9 +173,7 @@ class Study:
             lambda per_example: kinds.make_stage_loss(
                 kind, model, self.head, self.deep, per_example=per_example, **given
             ),
-            class_counts=np.bincount(
-                self.sets["train"].arrays["label"], minlength=self.head.num_labels
-            ),
+            class_counts=np.bincount(self.sets["train"].labels, minlength=self.head.num_labels),
             plain=task_loss,
             **objective,
         )
