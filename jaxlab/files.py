@@ -132,7 +132,7 @@ def append_line(path: epath.PathLike, line: str) -> None:
       >>> _ = path.write_text("1")
       >>> append_line(path, "2")
       >>> path.read_text()
-      '1\\n2\\n'
+      '1\n2\n'
     """
     if _in_bucket(path):  # object stores know no append
         path = epath.Path(path)

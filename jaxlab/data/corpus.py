@@ -143,7 +143,7 @@ def read_texts(texts: Sequence[str]) -> Corpus:
       ValueError: there is no paragraph of at least two words.
 
     Example:
-      >>> corpus = read_texts(["To be, or not to be.\\n\\nThat\\n\\nis not that!"])
+      >>> corpus = read_texts(["To be, or not to be.\n\nThat\n\nis not that!"])
       >>> corpus.words
       ('be', 'not', 'to', 'is', 'or', 'that')
       >>> corpus.ids.tolist(), corpus.offsets.tolist()
@@ -240,7 +240,7 @@ def split_blocks(
       ValueError: an argument is out of range, or there are fewer than two blocks.
 
     Example:
-      >>> corpus = read_texts(["a b\\n\\nb c\\n\\nc d\\n\\nd e"])
+      >>> corpus = read_texts(["a b\n\nb c\n\nc d\n\nd e"])
       >>> [len(part) for part in split_blocks(corpus, held_out=0.25, block_tokens=2)]
       [6, 2]
     """

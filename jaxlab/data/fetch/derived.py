@@ -74,8 +74,8 @@ def list_headlines(samples: bytes) -> bytes:
 
     Example:
       >>> line = b'{"input": [{"content": "say 0 or 1"}, {"content": "dog naps"}], "ideal": "0"}'
-      >>> list_headlines(line + b"\\n" + line)
-      b'0\\tdog naps\\n'
+      >>> list_headlines(line + b"\n" + line)
+      b'0\tdog naps\n'
     """
     rows = map(json.loads, samples.decode().strip().split("\n"))
     lines = dict.fromkeys(f"{row['ideal']}\t{row['input'][-1]['content']}\n" for row in rows)

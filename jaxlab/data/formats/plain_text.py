@@ -63,12 +63,11 @@ def decode_text(raw: bytes, name: str, *, some_damage: bool = False) -> str:
       ValueError: the bytes are no text in these encodings.
 
     Example:
-      >>> decode_text("né\\n".encode("utf-16"), "a.txt")
-      'né\\n'
-      >>> decode_text("né".encode("latin-1"), "a.txt")
+      >>> decode_text("né\n".encode("utf-16"), "a.txt")
+      'né\n'
+      >>> decode_text("né".encode("latin-1"), "a.txt")  # doctest: +ELLIPSIS
       Traceback (most recent call last):
-      jaxlab.errors.ValueError: a.txt is not text in UTF-8: 1 of its 2 bytes cannot be read, the \
-first in line 1; save it as UTF-8, with `iconv -f ENCODING -t UTF-8` where it is LATIN1 or another
+      jaxlab.errors.ValueError: a.txt is not text in UTF-8: 1 of its 2 bytes cannot be read, ...
     """
     while raw[:2] == b"\x1f\x8b":  # zipped twice, too
         try:
@@ -109,8 +108,8 @@ def split_lines(text: str) -> list[str]:
     `str.splitlines` would also cut at characters that a line may hold, such as U+2028.
 
     Example:
-      >>> split_lines("a\\r\\nb\\u2028c\\n"), split_lines("a\\rb")
-      (['a', 'b\\u2028c'], ['a', 'b'])
+      >>> split_lines("a\r\nb\u2028c\n"), split_lines("a\rb")
+      (['a', 'b\u2028c'], ['a', 'b'])
     """
     if "\n" not in text:
         text = text.replace("\r", "\n")
@@ -129,8 +128,8 @@ def whole_json(text: str, name: str) -> Any:
       ValueError: it is no JSON, or nested too deeply.
 
     Example:
-      >>> whole_json('["a \\\\ud83d", "\\\\ud83d\\\\ude00"]', "a.json")
-      ['a \ufffd', '😀']
+      >>> whole_json('["a \\ud83d", "\\ud83d\\ude00"]', "a.json")
+      ['a �', '😀']
     """
     if re.search(r"\\u[dD][89a-fA-F]", text):
         halves = sum(1 for found in _ESCAPE.finditer(text) if found["half"])
@@ -146,7 +145,7 @@ def whole_characters(text: str) -> str:
     r"""The text with U+FFFD for lone surrogates, which no encoding and no tokenizer takes.
 
     Example:
-      >>> whole_characters("a \\ud83d")
+      >>> whole_characters("a \ud83d")
       'a \ufffd'
     """
     return _SURROGATE.sub("\ufffd", text)
@@ -156,7 +155,7 @@ def normal_text(text: str) -> str:
     r"""What equal texts have in common: without regard to case, spaces and composed accents.
 
     Example:
-      >>> normal_text("Cafe\\u0301  AU lait") == normal_text("CAFÉ au lait")
+      >>> normal_text("Cafe\u0301  AU lait") == normal_text("CAFÉ au lait")
       True
     """
     return " ".join(

@@ -28,7 +28,7 @@ def paragraphs(text: str) -> list[str]:
     Lines are joined by a space, where Chinese or Japanese stands on both sides by nothing.
 
     Example:
-      >>> paragraphs("She wrote the first\\nprogram.\\n\\n她写了\\n程序。")
+      >>> paragraphs("She wrote the first\nprogram.\n\n她写了\n程序。")
       ['She wrote the first program.', '她写了程序。']
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
