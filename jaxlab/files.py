@@ -32,6 +32,7 @@ __all__ = [
     "output_folder",
     "parse_json",
     "read_json",
+    "read_record",
     "replacing",
     "sweep",
     "to_json",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 LOCK_FILE = ".lock"
+RECORD_FILE = "config.json"  # what a run was started with
 _STALE_SECONDS = 3600  # no file takes longer to write: its process was killed
 
 
@@ -243,6 +245,25 @@ def read_json(path: epath.PathLike) -> Any:
       {'steps': 3}
     """
     return parse_json(epath.Path(path).read_bytes(), os.fspath(path))
+
+
+def read_record(workdir: epath.PathLike) -> dict[str, Any]:
+    """The record of the run in `workdir`: {"config": {...}, "data_dir": ..., "task": ..., ...}.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it cannot be read.
+    """
+    path = epath.Path(workdir) / RECORD_FILE
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: no run was started in {workdir}")
+    try:
+        record = parse_json(path.read_bytes(), "it")
+        if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+            raise InputError('it must be an object with "config"')
+    except InputError as error:
+        raise InputError(f"{path} is not a config record: {error}") from error
+    return record
 
 
 def parse_json(text: str | bytes, name: str) -> Any:

@@ -79,13 +79,14 @@ def find_devices(name):
     return found.devices
 
 
-def make_blueprint(module, config, mesh, data_dir):
+def make_blueprint(script, config, mesh, data_dir):
     """The script's run on a mesh, with what does not fit the script or the chips told."""
     try:
+        module = planning.load_script(script, pathlib.Path(__file__).parent)
         found = module.blueprint(config, mesh, data_dir)
     except (AttributeError, KeyError) as error:
         text = str(error).strip("'\"")
-        raise launch.UsageError(f"the config is not one of {module.__name__}: no {text}") from error
+        raise launch.UsageError(f"the config is not one of {script}: no {text}") from error
     if found.batch_size % found.mesh.size:
         raise launch.UsageError(
             f"batch_size is {found.batch_size}, must be a multiple of the {found.mesh.size} chips"
@@ -214,11 +215,10 @@ def table(record):
 def main(config, workdir):
     del workdir
     out = check_output(OUT.value) if OUT.value else None
-    module = planning.load_script(SCRIPT.value, pathlib.Path(__file__).parent)
     if SCRIPT.value != SCRIPT.default and not flags.FLAGS["config"].present:
         raise launch.UsageError(f"--config=FILE is required with --script={SCRIPT.value}")
     mesh = mesh_lib.make_mesh(find_devices(TOPOLOGY.value), fsdp=config.get("fsdp", 1))
-    found = make_blueprint(module, config, mesh, launch.options().data_dir)
+    found = make_blueprint(SCRIPT.value, config, mesh, launch.options().data_dir)
     logging.info("compiling for %d x %s", found.mesh.size, TOPOLOGY.value.partition(":")[0])
     record = {"script": SCRIPT.value, "topology": TOPOLOGY.value, **plan(found)}
     if out is not None:

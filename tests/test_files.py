@@ -240,3 +240,18 @@ def test_the_lock_says_who_holds_it(tmp_path):
     assert files.lock(str(tmp_path) + "/.") is held  # by any of its names
     held.close()
     assert not held.alive
+
+
+def test_records_of_runs(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no run was started in"):
+        files.read_record(tmp_path)
+    (tmp_path / "config.json").write_text('{"config": {"a": 1}, "task": "images"}')
+    assert files.read_record(tmp_path) == {"config": {"a": 1}, "task": "images"}
+    for text, why in (
+        ("[]", 'an object with "config"'),
+        ('{"config": 3}', "an object"),
+        ("{", "JSON"),
+    ):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(ValueError, match=f"config.json is not a config record: it .*{why}"):
+            files.read_record(tmp_path)

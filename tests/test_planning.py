@@ -149,5 +149,5 @@ def test_chips_are_found_by_device_kind():
 def test_scripts_without_a_blueprint_are_no_training_scripts(tmp_path):
     (tmp_path / "other.py").write_text("def main(): pass\n")
     (tmp_path / "trains.py").write_text("\ndef blueprint(config, mesh, data_dir=None): pass\n")
-    with pytest.raises(ValueError, match="script is 'other', known are trains"):
+    with pytest.raises(ValueError, match="script is 'other', known are train_nvae, trains"):
         planning.load_script("other", tmp_path)

@@ -49,6 +49,7 @@ from etils import epath
 from jaxlab import mesh as mesh_lib
 from jaxlab import signals
 from jaxlab.errors import UserError
+from jaxlab.files import RECORD_FILE, read_record
 from jaxlab.launch import config as configs
 from jaxlab.launch import failures, log, output, record
 from jaxlab.launch.config import (
@@ -62,10 +63,9 @@ from jaxlab.launch.config import (
 )
 from jaxlab.launch.help import help_text
 from jaxlab.launch.recipes import defaults, recipe
-from jaxlab.launch.record import CONFIG_FILE, check_data, read_config
+from jaxlab.launch.record import check_data, read_config
 
 __all__ = [
-    "CONFIG_FILE",
     "GIVEN",
     "OF_STAGES",
     "Options",
@@ -113,8 +113,8 @@ def options() -> Options:
     data_dir, workdir = value("data_dir"), value("workdir")
     if data_dir is None and workdir and "config" not in f:
         folder = _workdir_path(workdir)
-        if (folder / CONFIG_FILE).exists():
-            data_dir = record.read(folder).get("data_dir")
+        if (folder / RECORD_FILE).exists():
+            data_dir = read_record(folder).get("data_dir")
     return Options(
         data_dir=data_dir,
         profile_dir=_workdir_path(workdir) / "profile" if value("profile") and workdir else None,
@@ -129,6 +129,7 @@ def run(
     default_config: str | None = None,
     sections: Sections | Callable[[], Sections] | None = None,
     needs_workdir: bool = True,
+    task: str | None = None,
     reads_run: bool = False,
     reads: Collection[str] = READS,
     argv: list[str] | None = None,
@@ -144,6 +145,7 @@ def run(
         an unknown key is an error.
       needs_workdir: whether there is a --workdir, which is then required; without it main gets
         None.
+      task: the task's name in `jaxlab.tasks`, recorded so that `train.load_run` opens the run.
       reads_run: --workdir is the folder of a run that is there already.
       reads: which of the common flags the script reads, of `READS`; the others there are not.
       argv: command line, `sys.argv` when None.
@@ -151,7 +153,7 @@ def run(
     argv = sys.argv if argv is None else argv
     workdir = ("existing" if reads_run else "made") if needs_workdir else None
     known = lambda: (sections() if callable(sections) else sections) or {}
-    start = lambda: _run(main, default_config, known(), workdir, reads, argv)
+    start = lambda: _run(main, default_config, known(), workdir, task, reads, argv)
     sys.exit(_guarded(start, argv))
 
 
@@ -200,7 +202,7 @@ def _guarded(start: Callable[[], None], argv: list[str]) -> int:
         return 2 if users else 1
 
 
-def _run(main, default_config, sections, workdir_kind, reads, argv) -> None:
+def _run(main, default_config, sections, workdir_kind, task, reads, argv) -> None:
     if _asks_for_help(argv):
         _define_flags(workdir_kind, reads)
         print(help_text(main, default_config, sections, argv))
@@ -216,7 +218,9 @@ def _run(main, default_config, sections, workdir_kind, reads, argv) -> None:
             held = record.hold(workdir)  # noqa: F841  until this function is left
             change = f.allow_config_change
             data_dir = f.data_dir if "data_dir" in f else None
-            finish = record.prepare(workdir, config, overrides, data_dir, allow_change=change)
+            finish = record.prepare(
+                workdir, config, overrides, data_dir, task=task, allow_change=change
+            )
     logging.info(
         "%d %s device(s), %d process(es)%s",
         jax.device_count(),

@@ -18,31 +18,11 @@ from etils import epath
 from jaxlab import files
 from jaxlab import mesh as mesh_lib
 from jaxlab.data.pipelines.endless import describe, differences
-from jaxlab.launch.config import Config, UsageError, flat, one_line
+from jaxlab.launch.config import Config, UsageError, flat
 
-CONFIG_FILE = "config.json"
 _PACKAGES = ("jaxlab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _unwritten: dict[str, dict[str, Any]] = {}  # records that wait for their run's first file, by path
-
-
-def read(workdir: epath.PathLike) -> dict[str, Any]:
-    """The record of the run in `workdir`: {"config": {...}, "data_dir": ..., ...}.
-
-    Raises:
-      FileNotFoundError: there is none.
-      UsageError: it cannot be read.
-    """
-    path = epath.Path(workdir) / CONFIG_FILE
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: no run was started in {workdir}")
-    try:
-        record = json.loads(path.read_bytes())
-        if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
-            raise ValueError('it must be an object with "config"')
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not a config record: {one_line(error)}") from error
-    return record
 
 
 def read_config(workdir: epath.PathLike) -> Config:
@@ -50,9 +30,9 @@ def read_config(workdir: epath.PathLike) -> Config:
 
     Raises:
       FileNotFoundError: there is no run in that folder.
-      UsageError: its config.json cannot be read.
+      ValueError: its config.json cannot be read.
     """
-    return Config(read(workdir)["config"])
+    return Config(files.read_record(workdir)["config"])
 
 
 def hold(workdir: epath.Path) -> list[files.Lock | None]:
@@ -71,6 +51,7 @@ def prepare(
     overrides: dict[str, Any],
     data_dir: str | None,
     *,
+    task: str | None = None,
     allow_change: bool,
 ) -> Callable[[], None]:
     """Compares with the record that is there; a new or changed one is written with the first file.
@@ -81,8 +62,9 @@ def prepare(
     Returns:
       Writes the record of a run that has come to its end, if that is not done yet.
     """
-    path = workdir / CONFIG_FILE
+    path = workdir / files.RECORD_FILE
     new = {
+        "task": task,
         "config": json.loads(json.dumps(config.to_dict(), default=repr)),
         "overrides": json.loads(json.dumps(overrides, default=repr)),
         "data_dir": data_dir and (data_dir if "://" in data_dir else os.path.abspath(data_dir)),
@@ -90,7 +72,7 @@ def prepare(
         "git_commit": _git_commit(),
     }
     if path.exists():
-        old = read(workdir)
+        old = files.read_record(workdir)
         changes = _changes(flat(old["config"]), flat(new["config"]))
         if changes and not allow_change:
             raise UsageError(
@@ -128,9 +110,9 @@ def check_data(
     """
 
     def compare() -> None:
-        path = workdir / CONFIG_FILE
+        path = workdir / files.RECORD_FILE
         waiting = _unwritten.get(os.fspath(path))
-        record = waiting or (read(workdir) if path.exists() else None)
+        record = waiting or (files.read_record(workdir) if path.exists() else None)
         if record is None:  # a script's function called without a run
             return
         old = record.get("data")

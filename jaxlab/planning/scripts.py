@@ -1,5 +1,6 @@
 """Training scripts as planners and benchmarks see them: modules with a function `blueprint`."""
 
+import importlib
 import importlib.util
 import pathlib
 import re
@@ -8,6 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from jaxlab.errors import InputError, MissingPackageError
+
+_TASKS = {"train_nvae": "images"}  # script -> task whose blueprint it starts
 
 
 def load_script(name: str, folder: str | pathlib.Path) -> ModuleType:
@@ -20,17 +23,20 @@ def load_script(name: str, folder: str | pathlib.Path) -> ModuleType:
     Raises:
       ValueError: there is no such script.
     """
-    known = {
+    if name in _TASKS:
+        return importlib.import_module(f"jaxlab.tasks.{_TASKS[name]}")
+    known = dict.fromkeys(_TASKS) | {
         path.stem: path
         for path in sorted(pathlib.Path(folder).glob("*.py"))
         if "\ndef blueprint(" in path.read_text()
     }
     if name not in known:
         raise InputError(f"script is {name!r}, known are {', '.join(known)}")
+    path = known[name]
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, known[name])
+        spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
-            raise MissingPackageError(f"{known[name]} cannot be imported")
+            raise MissingPackageError(f"{path} cannot be imported")
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return sys.modules[name]

@@ -42,12 +42,14 @@ from jaxlab.train.evaluation import evaluate, evaluate_state, make_eval_step
 from jaxlab.train.labelled import make_labelled_loss
 from jaxlab.train.loop import Interrupted, NonFiniteError, TooManySkipsError, fit, resume
 from jaxlab.train.runner import run
+from jaxlab.train.saved import LoadedRun, load_run
 from jaxlab.train.state import TrainState, create_state, state_from_params
 from jaxlab.train.step import make_train_step
 
 __all__ = [
     "Blueprint",
     "Interrupted",
+    "LoadedRun",
     "NonFiniteError",
     "TooManySkipsError",
     "TrainState",
@@ -55,6 +57,7 @@ __all__ = [
     "evaluate",
     "evaluate_state",
     "fit",
+    "load_run",
     "make_eval_step",
     "make_labelled_loss",
     "make_train_step",

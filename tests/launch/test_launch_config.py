@@ -60,7 +60,7 @@ def test_a_plain_dict_is_a_config_and_a_key_that_it_lacks_is_a_line(tmp_path):
 )
 def test_records_that_are_none(tmp_path, text):
     (tmp_path / "config.json").write_bytes(text)
-    with pytest.raises(launch.UsageError, match=r"config\.json is not a config record"):
+    with pytest.raises(ValueError, match=r"config\.json is not a config record"):
         launch.read_config(tmp_path)
 
 

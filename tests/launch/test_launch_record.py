@@ -8,6 +8,7 @@ import jax
 import pytest
 from etils import epath
 
+from jaxlab import files
 from jaxlab.launch import record
 from jaxlab.launch.config import Config, UsageError
 
@@ -43,7 +44,7 @@ def test_a_record_says_what_a_run_was_started_with(prepare, tmp_path):
     assert found["versions"]["jax"] == jax.__version__
     assert record.read_config(tmp_path).b.c is None
     assert prepare({"a": 1}, "gs://bucket/data", allow_change=True)() is None
-    assert record.read(tmp_path)["data_dir"] == "gs://bucket/data"
+    assert files.read_record(tmp_path)["data_dir"] == "gs://bucket/data"
 
 
 def test_the_record_comes_with_the_first_file_that_is_written(prepare, tmp_path):
@@ -103,9 +104,9 @@ def test_a_changed_config_is_an_error_that_lists_the_differences(prepare, tmp_pa
     )
     prepare({"a": 2, "b": "x", "new": True}, allow_change=True)()
     assert said == [f"config changed: {changes}"]
-    assert record.read(tmp_path)["data_dir"] == "/data"  # remembered
+    assert files.read_record(tmp_path)["data_dir"] == "/data"  # remembered
     prepare({"a": 2, "b": "x", "new": True}, "/other")()
-    assert record.read(tmp_path)["data_dir"] == "/other"
+    assert files.read_record(tmp_path)["data_dir"] == "/other"
     assert len(said) == 1
 
 
@@ -142,8 +143,3 @@ def test_packages_that_are_not_there_are_said_to_be_so(monkeypatch):
     found = record._versions()
     assert list(found) == ["python", "numpy", "no-such-package"]
     assert found["no-such-package"] == "not installed"
-
-
-def test_a_folder_without_a_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no run was started in"):
-        record.read(tmp_path)

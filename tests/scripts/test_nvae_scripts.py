@@ -3,13 +3,12 @@
 import gzip
 import json
 import shutil
-import types
 
 import numpy as np
 import pytest
 from processes import ROOT, complaint
 
-from jaxlab import checkpoints, planning
+from jaxlab import checkpoints
 from jaxlab.data import formats
 from jaxlab.metrics import read_metrics
 
@@ -54,16 +53,6 @@ def test_resuming_ends_as_if_nothing_had_happened(run, trained, tmp_path):
             np.testing.assert_array_equal(x, y)
     finished = run("train_nvae", TINY, f"--workdir={again}")
     assert "already at step 20 of 20" in finished.stderr
-
-
-@pytest.mark.parametrize("rows", [None, '{"step": 5, "nelbo": 1.0}\n'])
-def test_a_run_without_evaluation_is_one_clear_line(tmp_path, rows):
-    # As SIGTERM before the first evaluation, and then fewer steps, leave it.
-    script = planning.load_script("train_nvae", ROOT / "scripts")
-    if rows is not None:
-        (tmp_path / "metrics.jsonl").write_text(rows)
-    with pytest.raises(ValueError, match=r"no evaluation in .*metrics\.jsonl: .* step 7 already"):
-        script.conclude(tmp_path, types.SimpleNamespace(step=7))
 
 
 def flat(tree):

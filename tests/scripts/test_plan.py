@@ -66,13 +66,12 @@ def test_wrong_topologies_and_batches(plan):
     with pytest.raises(launch.UsageError, match="topology is 'cpu:9', must be cpu:1 to cpu:8"):
         plan.find_devices("cpu:9")
     config = config_of("configs/nvae/cifar10.py")
-    module = planning.load_script("train_nvae", ROOT / "scripts")
     mesh = mesh_lib.make_mesh(plan.find_devices("cpu:3"))
     with pytest.raises(launch.UsageError, match="batch_size is 8, must be a multiple of the 3"):
-        plan.make_blueprint(module, config, mesh, None)
+        plan.make_blueprint("train_nvae", config, mesh, None)
     del config.model
     with pytest.raises(launch.UsageError, match="config is not one of train_nvae: no model"):
-        plan.make_blueprint(module, config, mesh, None)
+        plan.make_blueprint("train_nvae", config, mesh, None)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="libtpu is here")

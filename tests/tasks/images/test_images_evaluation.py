@@ -1,0 +1,55 @@
+"""A finished run evaluated: the same figures as in training, and the bound below them."""
+
+import numpy as np
+import pytest
+
+from jaxlab import train
+from jaxlab.metrics import read_metrics
+from jaxlab.tasks import images
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return train.load_run(trained)
+
+
+@pytest.fixture(scope="module")
+def figures(run):
+    return images.evaluate(run, "validation", limit=24, num_samples=4, chunk=2, batch_size=16)
+
+
+def test_a_bound_of_several_samples_is_below_the_elbo(run, figures):
+    assert (figures["images"], figures["split"], figures["bound_samples"]) == (24, "validation", 4)
+    assert (figures["step"], figures["weights"]) == (4, "ema")
+    assert figures["nelbo"] == pytest.approx(figures["reconstruction"] + figures["kl"])
+    assert figures["bound"] <= figures["nelbo"] + 3 * figures["nelbo_se"]
+    assert 0 <= figures["active_channels"] <= run.model.num_groups * run.model.latents
+    text = images.table(figures, run.model)
+    assert text.startswith("validation, 24 images, ema weights of step 4\n")
+    assert f"{figures['bound']:.3f} +- {figures['bound_se']:.3f} nats" in text
+    assert f"{figures['nelbo'] / (784 * np.log(2)):.4f} bits/dim" in text
+    assert text.endswith("of 8 channels")
+
+
+def test_the_figures_are_those_of_training(trained, run):
+    """In training the batches are of another size and split over devices: other noise."""
+    row = read_metrics(trained)[-1]
+    found = images.evaluate(run, "validation", limit=32, num_samples=0, batch_size=32)
+    assert "bound" not in found
+    assert found["nelbo"] == pytest.approx(row["eval/nelbo"], rel=1e-5)
+    assert found["nelbo_se"] == pytest.approx(row["eval/nelbo_se"], rel=1e-3)
+
+
+def test_another_seed_or_statistics_anew_change_the_figures(run, figures):
+    options = {"limit": 24, "num_samples": 0, "batch_size": 16}
+    same = images.evaluate(run, "validation", **options)
+    assert same["nelbo"] == figures["nelbo"]
+    assert images.evaluate(run, "validation", seed=1, **options)["nelbo"] != figures["nelbo"]
+    fresh = images.evaluate(run, "validation", refresh=1, **options)
+    assert fresh["nelbo"] != figures["nelbo"]
+    assert np.isfinite(fresh["nelbo"])
+
+
+def test_the_chunk_must_divide_before_any_work(run):
+    with pytest.raises(ValueError, match="chunk must divide"):
+        images.evaluate(run, "validation", limit=4, num_samples=10, chunk=4)

@@ -1,0 +1,55 @@
+"""What a finished run draws, as arrays."""
+
+import numpy as np
+import pytest
+
+from jaxlab import train
+from jaxlab.tasks import images
+
+
+@pytest.fixture(scope="module")
+def pictures(trained):
+    return images.Pictures(train.load_run(trained), columns=3)
+
+
+def test_the_nearest_images_are_those_of_brute_force():
+    rng = np.random.default_rng(0)
+    known = rng.integers(0, 256, (5000, 2, 2, 1)).astype(np.uint8)
+    samples = rng.random((3, 2, 2, 1), np.float32)
+    apart = ((samples[:, None] - known[None] / 255.0) ** 2).sum((2, 3, 4))
+    want = np.argsort(apart, axis=1)[:, :4]
+    np.testing.assert_array_equal(images.nearest(samples, known, 4), want)
+
+
+def test_rows_of_temperatures_share_their_noise(pictures):
+    drawn = pictures.temperatures([1.0, 0.5])
+    assert drawn.shape == (6, 28, 28, 1)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    np.testing.assert_array_equal(drawn[:3], pictures.samples(1.0))
+    assert np.abs(drawn[:3] - drawn[3:]).max() > 0
+
+
+def test_rows_that_keep_fewer_groups_start_with_the_images(pictures):
+    grid, labels, columns = pictures.resampled()
+    groups = pictures.run.model.num_groups
+    kept = [f"{k} of {groups} kept" for k in range(groups, -1, -1)]
+    assert labels == ["image", *kept]
+    assert columns == 3
+    assert len(grid) == 3 * len(labels)
+    held_out = pictures.run.load_data("validation", limit=3).images / 255
+    assert np.mean((grid[:3] > 0.5) == (held_out > 0.5)) > 0.9  # binary, drawn from the grey
+
+
+@pytest.mark.slow
+def test_paths_and_statistics_of_each_temperature(pictures, trained):
+    assert pictures.interpolation().shape == (3 * 3, 28, 28, 1)
+    fresh = images.Pictures(train.load_run(trained), columns=3, reestimate=1)
+    assert np.abs(fresh.temperatures([0.5]) - pictures.temperatures([0.5])).max() > 0
+
+
+def test_temperatures_are_one_or_one_per_group(pictures):
+    assert pictures.heat([0.7]) == 0.7
+    assert pictures.heat([0.7, 1.0]) == [0.7, 1.0]
+    with pytest.raises(ValueError, match="--temperature has 3 values, the model 2 groups"):
+        pictures.heat([1.0] * 3)
