@@ -40,6 +40,7 @@ def test_the_figures_are_those_of_training(trained, run):
     assert found["nelbo_se"] == pytest.approx(row["eval/nelbo_se"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_another_seed_or_statistics_anew_change_the_figures(run, figures):
     options = {"limit": 24, "num_samples": 0, "batch_size": 16}
     same = images.evaluate(run, "validation", **options)
