@@ -64,13 +64,12 @@ def prepare(
     """
     path = workdir / files.RECORD_FILE
     new = {
-        "task": task,
         "config": json.loads(json.dumps(config.to_dict(), default=repr)),
         "overrides": json.loads(json.dumps(overrides, default=repr)),
         "data_dir": data_dir and (data_dir if "://" in data_dir else os.path.abspath(data_dir)),
         "versions": _versions(),
         "git_commit": _git_commit(),
-    }
+    } | ({"task": task} if task else {})
     if path.exists():
         old = files.read_record(workdir)
         changes = _changes(flat(old["config"]), flat(new["config"]))

@@ -20,10 +20,15 @@ def prepare(tmp_path, monkeypatch):
     monkeypatch.setattr(record.sys, "addaudithook", hooks.append)
     monkeypatch.setattr(record, "_git_commit", lambda: "abc+")
 
-    def prepared(config, data_dir=None, *, overrides=(), allow_change=False):
+    def prepared(config, data_dir=None, *, overrides=(), allow_change=False, task=None):
         workdir = epath.Path(tmp_path)
         done = record.prepare(
-            workdir, Config(config), dict(overrides), data_dir, allow_change=allow_change
+            workdir,
+            Config(config),
+            dict(overrides),
+            data_dir,
+            task=task,
+            allow_change=allow_change,
         )
         return done
 
@@ -45,6 +50,8 @@ def test_a_record_says_what_a_run_was_started_with(prepare, tmp_path):
     assert record.read_config(tmp_path).b.c is None
     assert prepare({"a": 1}, "gs://bucket/data", allow_change=True)() is None
     assert files.read_record(tmp_path)["data_dir"] == "gs://bucket/data"
+    prepare({"a": 2}, task="images", allow_change=True)()
+    assert files.read_record(tmp_path)["task"] == "images"
 
 
 def test_the_record_comes_with_the_first_file_that_is_written(prepare, tmp_path):
