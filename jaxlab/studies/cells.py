@@ -163,7 +163,7 @@ def reading(folder: epath.PathLike) -> Iterator[None]:
       ...     raise FileNotFoundError("run/mlm/model is missing")
       Traceback (most recent call last):
       jaxlab.errors.ValueError: run/mlm/model is missing: the stage was finished, but what it left \
-  cannot be read; delete run/mlm, and the same command trains it again
+cannot be read; delete run/mlm, and the same command trains it again
     """
     try:
         yield

@@ -12,7 +12,7 @@ from processes import ROOT
 from jaxlab import mesh as mesh_lib
 from jaxlab import planning
 from jaxlab.data import formats
-from jaxlab.tasks import classification
+from jaxlab.tasks import classification, compression, question_generation
 
 PLATFORMS = ("cuda", "tpu")
 TEXT = "WORKSPACE.md,docs/methods/nvae.md,LICENSE"  # real English that is always there
@@ -68,8 +68,8 @@ def test_question_generation(data_dir):
         pytest.skip(f"no {file} in {data_dir}")
     changes = {"data.files": (file,), "max_train": 40, "max_validation": 8}
     config = config_of("qa_generation/english.py", **changes)
-    script = planning.load_script("train_qa_generation", ROOT / "scripts")
-    study = script.Study(config, None, mesh_lib.make_mesh(), data_dir)
+    mesh = mesh_lib.make_mesh()
+    study = question_generation.Study(config.to_dict(), mesh, data_dir=data_dir)
     for stage in ("mlm", "seq2seq"):
         check(study.blueprint(stage, study.start))
 
@@ -77,8 +77,7 @@ def test_question_generation(data_dir):
 def test_compression(data_dir):
     pytest.importorskip("tokenizers")
     config = config_of("theseus/study.py", "headlines-tiny", **{"limits.train": 60})
-    script = planning.load_script("compress_bert", ROOT / "scripts")
-    study = script.Study(config, None, mesh_lib.make_mesh(), data_dir)
+    study = compression.Study(config.to_dict(), mesh_lib.make_mesh(), data_dir=data_dir)
     for kind, depth in (("predecessor", 2), ("replacing", 1), ("distill", 1)):
         check(study.blueprint(kind, depth))
 
