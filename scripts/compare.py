@@ -80,6 +80,7 @@ def main(config, workdir):
     missing = classification.missing(wanted, records)
     count = len({key for key, _ in wanted})
     logging.info("%d candidates, %d of them done", count, count - len(missing))
+    train.read_all([setting for _, setting in missing])
     for i, (key, setting) in enumerate(missing):
         records[key] = comparison.append_record(workdir, key, train(setting))
         logging.info("%d of %d: %.0f s  %s", i + 1, len(missing), records[key]["seconds"], setting)
@@ -113,7 +114,7 @@ def draw(config, workdir, arms, runs):
     plots.dots(
         {name: 100 * arm.test for name, arm in arms.items()},
         workdir / "comparison.png",
-        xlabel=f"test {config.read.replace('_', ' ')} (%), one dot a seed",
+        xlabel=f"test {config.read.replace('_', ' ')} (%), one dot per seed",
     )
     shown = list(config.get("curves", {}).get("arms", tuple(arms)))
     for figure in config.get("curves", {}).get("figures", ()):

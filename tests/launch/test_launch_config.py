@@ -289,7 +289,7 @@ def test_numbers_that_every_config_has_are_checked_by_their_key(value):
 
 
 @pytest.mark.parametrize("waiting", [False, True])
-def test_other_data_are_noticed(tmp_path, monkeypatch, waiting):
+def test_other_data_are_noticed(tmp_path, monkeypatch, caplog, waiting):
     labels, path = np.arange(4), tmp_path / "config.json"
     record = {"config": {"a": 1}}
     if waiting:  # for the first file of the run: nothing is written
@@ -311,6 +311,7 @@ def test_other_data_are_noticed(tmp_path, monkeypatch, waiting):
             launch.check_data(tmp_path, sets)
         assert json.dumps(read()) == before
     launch.check_data(tmp_path, {"test": {"label": labels[1:]}}, allow_change=True)
+    assert "data changed: test: label int64[4] -> int64[3]" in caplog.text
     launch.check_data(tmp_path, {"test": {"label": labels[1:]}})
 
 

@@ -99,6 +99,12 @@ class Trainer:
             self.contexts = {key: contexts}
         return self.contexts[key]
 
+    def read_all(self, settings: Sequence[Setting]) -> None:
+        """Reads the data of every setting once, so that no wrong number is found between two."""
+        each = {json.dumps(setting["data"], sort_keys=True): setting for setting in settings}
+        for setting in [*each.values()][::-1]:  # the first one's come last, and stay
+            self.data(setting)
+
     def __call__(self, setting: Setting) -> dict[str, Any]:
         """Returns the record of a setting: steps, curves and last figures, all [.., seeds]."""
         config, contexts = self.config, self.data(setting)

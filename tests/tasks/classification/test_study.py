@@ -179,3 +179,13 @@ def test_arms_that_order_leaves_out_are_said(monkeypatch):
     classification.check_study(config)
     assert len(left) > 1
     assert said == [f"arms that order does not name are left out: {', '.join(left)}"]
+
+
+def test_the_data_of_all_candidates_are_read_before_the_first_trains():
+    data = {"name": "sinusoid", "num_train": 20, "num_validation": 5, "num_test": 5}
+    train = classification.Trainer({"seeds": (0,)})
+    train.read_all([{"data": data}, {"data": {**data, "num_train": 30}}, {"data": data}])
+    (kept,) = train.contexts.values()
+    assert kept["train"]["x"].shape == (1, 20, 2)
+    with pytest.raises(ValueError, match="num_test is 0, must be"):
+        train.read_all([{"data": data}, {"data": {**data, "num_test": 0}}])
