@@ -23,6 +23,7 @@ from absl import flags
 
 from jaxlab import decoding, launch, timing
 from jaxlab.models import bert
+from jaxlab.studies import tables
 
 LENGTH = flags.DEFINE_integer("length", 64, "Tokens of the context.", lower_bound=1)
 NEW = flags.DEFINE_integer("new", 32, "Tokens to write.", lower_bound=2)
@@ -142,7 +143,7 @@ def compare_tokens():
     rates = machine()
     print("a product {:.1f} GFLOP/s, with a vector {:.1f} GB/s".format(*(r / 1e9 for r in rates)))
     columns = ["batch", "beams", *(f"{name} tokens/s" for name in makers), "ratio", "limit"]
-    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    print(tables.markdown(columns, []), end="")
     rng = np.random.default_rng(0)
     for batch, beams in itertools.product(map(int, BATCHES.value), map(int, BEAMS.value)):
         ids = rng.integers(5, VOCAB.value, (batch, LENGTH.value))
@@ -150,8 +151,7 @@ def compare_tokens():
         speeds = [batch * NEW.value / seconds for seconds in found.values()]
         ratio = f"{speeds[0] / speeds[1]:.2f}" if len(speeds) > 1 else ""
         limit = f"{least_seconds(batch, beams, *rates) / found['jaxlab']:.0%}"
-        cells = [str(batch), str(beams), *(f"{speed:.0f}" for speed in speeds), ratio, limit]
-        print(f"| {' | '.join(cells)} |")
+        print(tables.line([batch, beams, *(f"{speed:.0f}" for speed in speeds), ratio, limit]))
 
 
 def time_pairs(workdir, path):

@@ -13,6 +13,7 @@ import numpy as np
 from absl import flags
 
 from jaxlab import launch
+from jaxlab.studies import tables
 from jaxlab.tasks import classification
 
 NUM_SEEDS = flags.DEFINE_integer("num_seeds", 5, "Seeds in one program.", lower_bound=2)
@@ -70,8 +71,8 @@ def main(config, workdir):
     }  # fmt: skip
     seeds = NUM_SEEDS.value
     print(f"{jax.devices()[0].device_kind}, {seeds} seeds")
-    print(f"| model | one seed, ms a step | {seeds} by vmap | {seeds} by map | ratios |")
-    print("| --- | --- | --- | --- | --- |")
+    head = ["model", "one seed, ms per step", f"{seeds} by vmap", f"{seeds} by map", "ratios"]
+    print(tables.markdown(head, []), end="")
     for name, (model, shape, batch_size, steps) in list(cases.items())[: 1 if tiny else None]:
         setting = {"model": model, "objective": objective, "optimizer": optimizer}
         time_of = lambda count, mode, setting=setting, shape=shape, size=batch_size, steps=steps: (
@@ -80,7 +81,8 @@ def main(config, workdir):
         # "map" over one seed is the plain step: no batch axis is added.
         one, vmapped, mapped = time_of(1, "map"), time_of(seeds, "vmap"), time_of(seeds, "map")
         ratios = f"{vmapped / one:.2f}, {mapped / one:.2f}"
-        print(f"| {name} | {one:.3g} | {vmapped:.3g} | {mapped:.3g} | {ratios} |", flush=True)
+        times = [f"{ms:.3g}" for ms in (one, vmapped, mapped)]
+        print(tables.line([name, *times, ratios]), flush=True)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from jaxlab import data, launch, losses, plots
 from jaxlab import mesh as mesh_lib
 from jaxlab.files import write_atomically
 from jaxlab.models import classifiers
-from jaxlab.studies import comparison
+from jaxlab.studies import cells, comparison
 from jaxlab.tasks import classification
 
 KNOWN = {  # what they may hold
@@ -82,7 +82,7 @@ def main(config, workdir):
     logging.info("%d candidates, %d of them done", count, count - len(missing))
     train.read_all([setting for _, setting in missing])
     for i, (key, setting) in enumerate(missing):
-        records[key] = comparison.append_record(workdir, key, train(setting))
+        records[key] = cells.append_record(workdir, key, train(setting))
         logging.info("%d of %d: %.0f s  %s", i + 1, len(missing), records[key]["seconds"], setting)
     arms = {
         name: comparison.choose(

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from jaxlab.checks import check_count
 from jaxlab.errors import InputError
-from jaxlab.studies.cells import append_record, key_of, read_lines  # noqa: F401 (for scripts)
+from jaxlab.studies.cells import read_lines
 from jaxlab.studies.tables import difference, markdown, percent, spread
 
 STOPS = ("last", "best")

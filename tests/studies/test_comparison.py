@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxlab.studies import comparison, program
+from jaxlab.studies import cells, comparison, program
 
 
 def entry(validation, test, last=None):
@@ -162,7 +162,7 @@ def test_sweep_line_reads_taus_off_one_record():
 
 
 def test_records_are_json_even_where_a_run_diverged(tmp_path):
-    comparison.append_record(tmp_path, "a", WORN)
+    cells.append_record(tmp_path, "a", WORN)
     text = (tmp_path / "results.jsonl").read_text()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     (found,) = comparison.read_records(tmp_path).values()

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import tokenizers
 
 ORDERS = ("answer_first", "question_first")
-_APART = re.compile(rf"([{CJK}])")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,13 +300,3 @@ def span_bounds(ids: np.ndarray, tokenizer: tokenizers.Tokenizer) -> tuple[np.nd
     following = np.zeros_like(real)
     following[:, :-1] = inner[ids[:, 1:]]
     return real & ~inner[ids], real & ~following
-
-
-def first_words(text: str) -> str:
-    """The first word of a question, in lower case: what kind of question it is.
-
-    Example:
-      >>> first_words("Who was it?")
-      'who'
-    """
-    return (_APART.sub(r" \1 ", text.casefold()).split() or [""])[0]

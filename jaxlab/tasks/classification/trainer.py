@@ -12,7 +12,7 @@ from absl import logging
 from flax import traverse_util
 
 from jaxlab import losses
-from jaxlab.studies import comparison
+from jaxlab.studies import cells, comparison
 from jaxlab.tasks.classification.runs import (
     held_out_losses,
     make_contexts,
@@ -64,7 +64,7 @@ def key_of(config: Mapping[str, Any], setting: Setting) -> str:
     """Names a candidate by all that its record depends on: a record of other steps is not its."""
     run = {name: value for name, value in config["base"].items() if name not in SECTIONS}
     run |= {"seeds": config["seeds"], "report": dict(config.get("report", {}))}
-    return comparison.key_of({**setting, "run": run})
+    return cells.key_of({**setting, "run": run})
 
 
 class Trainer:

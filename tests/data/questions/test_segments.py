@@ -183,8 +183,3 @@ def test_where_spans_may_start_and_end(tokenizer):
     # A token that begins the row does not decide for the last.
     wrapped = np.array([ids("##b ada")])
     assert segments.span_bounds(wrapped, tokenizer)[1].tolist() == [[True, True]]
-
-
-def test_first_words():
-    found = [segments.first_words(t) for t in ("Who was it?", "谁写的？", " \n", "What's up")]
-    assert found == ["who", "谁", "", "what's"]
