@@ -18,7 +18,6 @@ seconds are not to be believed.
 
 import ast
 import os
-import pathlib
 import re
 import resource
 import sys
@@ -99,7 +98,7 @@ def made_up(shapes):
 class Variant:
     """One compiled step with its state, ready to run."""
 
-    def __init__(self, module, config, label, changes, data_dir):
+    def __init__(self, config, label, changes, data_dir):
         self.label, changes = label, dict(changes)
         config = config.copy_and_resolve_references()
         # Devices that were made are there for the variants that name them.
@@ -110,7 +109,7 @@ class Variant:
         try:
             config.update_from_flattened_dict(changes)
             mesh = mesh_lib.make_mesh(jax.devices()[:count], fsdp=config.get("fsdp", 1))
-            run = module.blueprint(config, mesh, data_dir)
+            run = planning.blueprint(SCRIPT.value, config.to_dict(), mesh, data_dir=data_dir)
         except (AttributeError, KeyError, TypeError) as error:
             text = str(error).strip("'\"")
             raise launch.UsageError(f"{label or 'the config'} does not fit: {text}") from error
@@ -267,13 +266,12 @@ def draw(record, x, path):
 
 def main(config, workdir):
     del workdir
-    module = planning.load_script(SCRIPT.value, pathlib.Path(__file__).parent)
     if SCRIPT.value != SCRIPT.default and not flags.FLAGS["config"].present:
         raise launch.UsageError(f"--config=FILE is required with --script={SCRIPT.value}")
     out = check_output(OUT.value) if OUT.value else None
     wanted = read_variants()
     data_dir = launch.options().data_dir
-    variants = [Variant(module, config, label, changes, data_dir) for label, changes, _ in wanted]
+    variants = [Variant(config, label, changes, data_dir) for label, changes, _ in wanted]
     record = make_record(variants, *measure(variants))
     x = [value for _, _, value in wanted if value]
     if len(x) > 1:
@@ -295,7 +293,7 @@ if __name__ == "__main__":
     launch.run(
         main,
         default_config="configs/nvae/mnist5k.py",
-        sections=lambda: planning.script_sections(sys.argv, pathlib.Path(__file__).parent),
+        sections=lambda: planning.sections(sys.argv),
         needs_workdir=False,
         reads=("data_dir",),
     )

@@ -20,32 +20,11 @@ import dataclasses
 
 import numpy as np
 
-from jaxlab import launch, losses, plots, train
+from jaxlab import launch, plots
 from jaxlab import mesh as mesh_lib
-from jaxlab.data.text import load_text
 from jaxlab.files import to_json, write_atomically
-from jaxlab.models import bert
 from jaxlab.tasks import compression
 from jaxlab.tasks.compression import report
-
-SECTIONS = {  # what those of the config may hold
-    "data": launch.keywords(load_text, but=("data_dir", "split", "limit")),
-    "model": launch.keywords(bert.Bert, but=("vocab_size", "name")),
-    "head": launch.keywords(bert.SequenceClassifier, but=("num_labels", "name")),
-    "distillation": {"temperature": float, "soft": float},
-    "objective": launch.keywords(
-        train.make_labelled_loss,
-        rows=losses.OBJECTIVES.values(),
-        but=("make_loss", "class_counts", "plain"),
-    ),
-    "optimizer": launch.optimizer_keywords(but=launch.OF_STAGES),
-    "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
-}
-
-
-def blueprint(config, mesh, data_dir=None, stage="replacing"):
-    """A kind of stage as planners want it; the data are read, nothing is written."""
-    return compression.blueprint(config.to_dict(), mesh, data_dir=data_dir, stage=stage)
 
 
 def write_report(config, workdir, study):
@@ -84,4 +63,9 @@ def main(config, workdir):
 
 
 if __name__ == "__main__":
-    launch.run(main, default_config="configs/theseus/study.py", sections=SECTIONS)
+    launch.run(
+        main,
+        default_config="configs/theseus/study.py",
+        sections=compression.KEYWORDS,
+        task="compression",
+    )

@@ -20,30 +20,8 @@ from jaxlab import mesh as mesh_lib
 from jaxlab.errors import InputError
 from jaxlab.files import to_json, write_atomically
 from jaxlab.metrics import read_evaluations
-from jaxlab.models import classifiers
 from jaxlab.studies.comparison import lowest
 from jaxlab.tasks import classification
-
-SECTIONS = {  # what those of the config may hold
-    "data": launch.keywords(data.load_classification, but=("data_dir", "seed")),
-    "model": launch.keywords(
-        classifiers.make_classifier,
-        classifiers.MLP,
-        classifiers.ResNet,
-        but=("num_classes", "name", "kwargs"),
-    ),
-    "objective": launch.keywords(
-        classification.make_loss, rows=losses.OBJECTIVES.values(), but=("model", "class_counts")
-    ),
-    "optimizer": launch.optimizer_keywords(classification.PENALTIES),
-    "adaptive": {"folds": int, "num_steps": int, "gamma": float},
-    "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
-}
-
-
-def blueprint(config, mesh, data_dir=None):
-    """The run as planners want it."""
-    return classification.blueprint(config, mesh, data_dir)
 
 
 def main(config, workdir):
@@ -129,4 +107,9 @@ def conclude(config, workdir, model, state, sets):
 
 
 if __name__ == "__main__":
-    launch.run(main, default_config="configs/classifier/fashion_long_tail.py", sections=SECTIONS)
+    launch.run(
+        main,
+        default_config="configs/classifier/fashion_long_tail.py",
+        sections=classification.KEYWORDS,
+        task="classification",
+    )

@@ -18,22 +18,11 @@ from absl import logging
 
 from jaxlab import launch, plots, train
 from jaxlab import mesh as mesh_lib
-from jaxlab.data.skipgram import SkipgramBlocks, skipgram_pipeline
+from jaxlab.data.skipgram import skipgram_pipeline
 from jaxlab.errors import InputError
 from jaxlab.files import to_json, write_atomically
-from jaxlab.models import skipgram
 from jaxlab.tasks import embeddings
 from jaxlab.tasks.embeddings import judgements, sampling, sweep, word_vectors
-
-SECTIONS = {  # what those of the config may hold
-    "fit": launch.keywords(skipgram.fit_counts, but=("key", "pairs", "held_out", "dim")),
-    "blocks": launch.keywords(SkipgramBlocks, but=("corpus", "seed")),
-}
-
-
-def blueprint(config, mesh, data_dir=None):
-    """The run as planners want it, on one device of the mesh; of a sweep its largest cell."""
-    return embeddings.blueprint(config.to_dict(), mesh, data_dir=data_dir)
 
 
 def run_sweep(config, workdir, options):
@@ -119,4 +108,9 @@ def main(config, workdir):
 
 
 if __name__ == "__main__":
-    launch.run(main, default_config="configs/embeddings/sweep.py", sections=SECTIONS)
+    launch.run(
+        main,
+        default_config="configs/embeddings/sweep.py",
+        sections=embeddings.KEYWORDS,
+        task="embeddings",
+    )

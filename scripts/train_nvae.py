@@ -43,6 +43,6 @@ if __name__ == "__main__":
     launch.run(
         main,
         default_config="configs/nvae/mnist5k.py",
-        sections=images.SECTIONS,
+        sections=images.KEYWORDS,
         task="images",
     )

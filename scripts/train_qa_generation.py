@@ -14,25 +14,10 @@ import dataclasses
 
 from absl import logging
 
-from jaxlab import launch, plots, train
+from jaxlab import launch, plots
 from jaxlab import mesh as mesh_lib
-from jaxlab.data.questions import segments, sets
 from jaxlab.files import to_json, write_atomically
-from jaxlab.models import bert
 from jaxlab.tasks import question_generation
-
-SECTIONS = {  # what those of the config may hold
-    "data": launch.keywords(sets.load_records, but=("data_dir",)),
-    "limits": launch.keywords(segments.Limits),
-    "model": launch.keywords(bert.Bert, but=("vocab_size", "pooler", "name")),
-    "optimizer": launch.optimizer_keywords(but=launch.OF_STAGES),
-    "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
-}
-
-
-def blueprint(config, mesh, data_dir=None, stage="seq2seq"):
-    """A stage as planners want it, at its longest bucket; the data are read, nothing is written."""
-    return question_generation.blueprint(config.to_dict(), mesh, data_dir=data_dir, stage=stage)
 
 
 def main(config, workdir):
@@ -54,4 +39,9 @@ def main(config, workdir):
 
 
 if __name__ == "__main__":
-    launch.run(main, default_config="configs/qa_generation/english.py", sections=SECTIONS)
+    launch.run(
+        main,
+        default_config="configs/qa_generation/english.py",
+        sections=question_generation.KEYWORDS,
+        task="question_generation",
+    )

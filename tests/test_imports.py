@@ -20,6 +20,7 @@ LEVELS = {
     "train": 2,
     **dict.fromkeys(("launch", "studies"), 3),
     "tasks": 4,
+    "planning": 5,
 }
 
 # Outside libraries, and where they may be imported.

@@ -1,5 +1,7 @@
 """Costs read off traces and compiled programs, against closed forms and XLA's own sums."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -146,8 +148,32 @@ def test_chips_are_found_by_device_kind():
     assert clocks == {"v4": 1.05, "v5e": 1.5, "v5p": 1.75, "v6e": 1.75}
 
 
-def test_scripts_without_a_blueprint_are_no_training_scripts(tmp_path):
-    (tmp_path / "other.py").write_text("def main(): pass\n")
-    (tmp_path / "trains.py").write_text("\ndef blueprint(config, mesh, data_dir=None): pass\n")
-    with pytest.raises(ValueError, match="script is 'other', known are train_nvae, trains"):
-        planning.load_script("other", tmp_path)
+def test_the_table_of_a_chip():
+    chip = planning.CHIPS["TPU v5 lite"]
+    record = {
+        "chip": "v5e", "chips": 4, "batch_size": 256, "num_steps": 36_000, "flops": 4 * 197e10,
+        "memory": {"argument": 2**30, "total": 2**31, "available": chip.hbm_bytes, "over": 0},
+        "fits": True, "bytes": 819e7, "cycles": int(chip.clock / 10), "collectives": {},
+        "seconds": {"compile": 1.0},
+    }  # fmt: skip
+    record |= planning.speed(record, chip)
+    assert record["step_seconds"]["compiler"] == pytest.approx(0.1)
+    assert record["step_seconds"]["roofline"] == pytest.approx(0.01)  # of both
+    assert record["utilisation"] == pytest.approx(0.1)
+    assert record["examples_per_second"] == pytest.approx(2560)
+    assert record["hours"] == pytest.approx(1)
+    text = planning.table(record)
+    assert "2 GiB of 15.75 GiB: fits" in text
+    assert "1.00 hours, 4.0 chip hours" in text
+    record["memory"]["over"], record["fits"] = 3 * 2**20, False
+    assert "too much by 3 MiB" in planning.table(record)
+
+
+def test_long_work_tells_of_itself_until_it_ends(caplog):
+    with caplog.at_level("INFO", logger="absl"), planning.reporting("compiling", every=0.01):
+        time.sleep(0.2)
+    told = [r.getMessage() for r in caplog.records]
+    assert 1 < len(told) <= 20
+    assert told[0].startswith("compiling, 0 s so far")
+    time.sleep(0.05)
+    assert len(caplog.records) == len(told)

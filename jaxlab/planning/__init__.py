@@ -1,22 +1,30 @@
 """What a step will cost, read off its trace and its compiled program before anything runs."""
 
-from jaxlab.planning.chips import CHIPS, Chip, chip_of
+from jaxlab.planning.chips import CHIPS, Chip, chip_of, find_devices
 from jaxlab.planning.costs import Memory, OutOfMemory, compile_step, matmul_flops, memory
 from jaxlab.planning.hlo import Collective, Totals, totals
-from jaxlab.planning.scripts import load_script, script_sections
+from jaxlab.planning.report import plan, reporting, speed, table
+from jaxlab.planning.scripts import TASKS, blueprint, sections, task_of
 
 __all__ = [
     "CHIPS",
+    "TASKS",
     "Chip",
     "Collective",
     "Memory",
     "OutOfMemory",
     "Totals",
+    "blueprint",
     "chip_of",
     "compile_step",
-    "load_script",
+    "find_devices",
     "matmul_flops",
     "memory",
-    "script_sections",
+    "plan",
+    "reporting",
+    "sections",
+    "speed",
+    "table",
+    "task_of",
     "totals",
 ]

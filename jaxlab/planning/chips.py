@@ -1,6 +1,14 @@
 """The chips that programs are planned for."""
 
-from typing import NamedTuple
+import importlib.util
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.experimental import topologies
+
+from jaxlab.errors import InputError
 
 GIB = 2**30
 
@@ -44,3 +52,35 @@ def chip_of(device_kind: str) -> Chip | None:
       ('v5e', 1.5)
     """
     return CHIPS.get(device_kind)
+
+
+def find_devices(name: str) -> Sequence[Any]:
+    """The devices of a topology: "v5e:4x4", "v4:2x2x1", or "cpu:8" of this machine.
+
+    Raises:
+      ValueError: there is no such topology, or libtpu is not installed.
+    """
+    kind, _, shape = name.partition(":")
+    if kind == "cpu":
+        if not shape.isdigit() or not 1 <= int(shape) <= len(jax.devices()):
+            raise InputError(f"topology is {name!r}, must be cpu:1 to cpu:{len(jax.devices())}")
+        return jax.devices()[: int(shape)]
+    if not re.match(r"v\d", kind):
+        raise InputError(
+            f"topology is {name!r}, must be cpu:N or a TPU such as v4:2x2x1, v5e:4x4, v5p:2x2x2, "
+            "v6e:2x4; GPUs are not planned"
+        )
+    if importlib.util.find_spec("libtpu") is None:
+        raise InputError(
+            f"topology {name} needs libtpu, which is not installed: pip install -e '.[tpu]'"
+        )
+    # The two cores of a v4 chip work as one, as they do for jax on a real one.
+    options = {"chip_config_name": "megacore"} if kind == "v4" else {}
+    try:
+        found = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"topology is {name!r}, must be like v4:2x2x1, v5e:4x4, v5p:2x2x2, v6e:2x4: {reason}"
+        ) from error
+    return found.devices

@@ -1,57 +1,89 @@
-"""Training scripts as planners and benchmarks see them: modules with a function `blueprint`."""
+"""Training scripts as planners and benchmarks see them: each starts what a task describes."""
 
 import importlib
-import importlib.util
-import pathlib
 import re
-import sys
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from jaxlab.errors import InputError, MissingPackageError
+import jax
 
-_TASKS = {"train_nvae": "images"}  # script -> task whose blueprint it starts
+from jaxlab import train
+from jaxlab.errors import InputError
+
+# Script -> the package of `jaxlab.tasks` with its `blueprint(config, mesh, data_dir=...)` and its
+# `KEYWORDS`, what the sections of its config may hold. Imported when it is asked for: the plan of
+# one needs none of the others.
+TASKS = {
+    "compress_bert": "compression",
+    "train_classifier": "classification",
+    "train_embeddings": "embeddings",
+    "train_nvae": "images",
+    "train_qa_generation": "question_generation",
+}
 
 
-def load_script(name: str, folder: str | pathlib.Path) -> ModuleType:
-    """Imports a script that has `blueprint(config, mesh, data_dir=None) -> train.Blueprint`.
-
-    Args:
-      name: "train_nvae" for FOLDER/train_nvae.py.
-      folder: where the scripts are.
+def task_of(script: str) -> ModuleType:
+    """The task that a training script starts.
 
     Raises:
       ValueError: there is no such script.
+
+    Example:
+      >>> task_of("train")
+      Traceback (most recent call last):
+      jaxlab.errors.ValueError: script is 'train', known are compress_bert, train_classifier, \
+train_embeddings, train_nvae, train_qa_generation
     """
-    if name in _TASKS:
-        return importlib.import_module(f"jaxlab.tasks.{_TASKS[name]}")
-    known = dict.fromkeys(_TASKS) | {
-        path.stem: path
-        for path in sorted(pathlib.Path(folder).glob("*.py"))
-        if "\ndef blueprint(" in path.read_text()
-    }
-    if name not in known:
-        raise InputError(f"script is {name!r}, known are {', '.join(known)}")
-    path = known[name]
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise MissingPackageError(f"{path} cannot be imported")
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+    if script not in TASKS:
+        raise InputError(f"script is {script!r}, known are {', '.join(TASKS)}")
+    return importlib.import_module(f"jaxlab.tasks.{TASKS[script]}")
 
 
-def script_sections(argv: list[str], folder: str | pathlib.Path) -> dict[str, dict[str, Any]]:
+def sections(argv: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
     """What the config sections of the script that `--script` names may hold, before flags are read.
 
     Args:
       argv: the command line; train_nvae where it names none.
-      folder: where the scripts are.
 
     Raises:
       ValueError: there is no such script.
+
+    Example:
+      >>> "gamma" in sections(["plan.py", "--script=train_classifier"])["objective"]
+      True
     """
     named = [a.partition("=")[2] for a in argv if re.match("--?script=", a)]
-    module = load_script(named[-1] if named else "train_nvae", folder)
-    return getattr(module, "SECTIONS", {})
+    return task_of(named[-1] if named else "train_nvae").KEYWORDS
+
+
+def blueprint(
+    script: str,
+    config: Mapping[str, Any],
+    mesh: jax.sharding.Mesh,
+    *,
+    data_dir: str | None = None,
+    **options: Any,
+) -> train.Blueprint:
+    """The run that a training script would start on a mesh.
+
+    Args:
+      script: its name, without folder and ending.
+      config: of that script, as plain dicts.
+      mesh: the devices.
+      data_dir: folder of the data sets, where they are read.
+      **options: of the task's blueprint, such as `stage`.
+
+    Raises:
+      ValueError: there is no such script, the config is another one's, or the batch cannot be
+        split over the devices.
+    """
+    try:
+        found = task_of(script).blueprint(config, mesh, data_dir=data_dir, **options)
+    except KeyError as error:
+        raise InputError(f"the config is not one of {script}: no {error.args[0]}") from error
+    if found.mesh is not None and found.batch_size % found.mesh.size:
+        raise InputError(
+            f"batch_size is {found.batch_size}, must be a multiple of the {found.mesh.size} chips"
+        )
+    return found

@@ -2,12 +2,10 @@
 
 import json
 import shutil
-import types
 
 import pytest
 from processes import ROOT, complaint
 
-from jaxlab import planning
 from jaxlab.data import formats
 from jaxlab.metrics import read_metrics
 
@@ -39,17 +37,6 @@ def test_a_classifier_trains_and_resumes(run, tmp_path, config):
     done = run(*arguments, f"--workdir={again}")
     assert "resumed from step 10" in done.stderr
     assert (again / "metrics.jsonl").read_bytes() == (workdir / "metrics.jsonl").read_bytes()
-
-
-@pytest.mark.parametrize("rows", [None, '{"step": 5, "loss": 1.0}\n'])
-def test_a_run_without_evaluation_is_one_clear_line(tmp_path, rows):
-    # As SIGTERM before the first evaluation, and then fewer steps, leave it.
-    script = planning.load_script("train_classifier", ROOT / "scripts")
-    if rows is not None:
-        (tmp_path / "metrics.jsonl").write_text(rows)
-    config, state = types.SimpleNamespace(select="error"), types.SimpleNamespace(step=7)
-    with pytest.raises(ValueError, match=r"no evaluation in .*metrics\.jsonl: .* step 7 already"):
-        script.conclude(config, tmp_path, None, state, None)
 
 
 def test_wrong_settings_say_so(run, tmp_path):

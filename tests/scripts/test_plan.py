@@ -2,26 +2,16 @@
 
 import importlib.util
 import json
-import time
 
 import pytest
 from processes import ROOT, complaint
 
-from jaxlab import launch, planning
 from jaxlab import mesh as mesh_lib
+from jaxlab import planning
 from jaxlab.data import formats
 
 CLASSIFIER = "--config=configs/classifier/fashion_long_tail.py:tiny"
 NVAE = "--config=configs/nvae/cifar10.py:tiny"  # planned without reading data
-
-
-@pytest.fixture(scope="module")
-def plan():
-    """scripts/plan.py as a module."""
-    spec = importlib.util.spec_from_file_location("plan", ROOT / "scripts" / "plan.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def config_of(path, preset="tiny"):
@@ -31,47 +21,32 @@ def config_of(path, preset="tiny"):
     return module.get_config(preset)
 
 
-def test_the_table_of_a_chip(plan):
-    chip = planning.CHIPS["TPU v5 lite"]
-    record = {
-        "chip": "v5e", "chips": 4, "batch_size": 256, "num_steps": 36_000, "flops": 4 * 197e10,
-        "memory": {"argument": 2**30, "total": 2**31, "available": chip.hbm_bytes, "over": 0},
-        "fits": True, "bytes": 819e7, "cycles": int(chip.clock / 10), "collectives": {},
-        "seconds": {"compile": 1.0},
-    }  # fmt: skip
-    record |= plan.speed(record, chip)
-    assert record["step_seconds"]["compiler"] == pytest.approx(0.1)
-    assert record["step_seconds"]["roofline"] == pytest.approx(0.01)  # of both
-    assert record["utilisation"] == pytest.approx(0.1)
-    assert record["examples_per_second"] == pytest.approx(2560)
-    assert record["hours"] == pytest.approx(1)
-    text = plan.table(record)
-    assert "2 GiB of 15.75 GiB: fits" in text
-    assert "1.00 hours, 4.0 chip hours" in text
-    record["memory"]["over"], record["fits"] = 3 * 2**20, False
-    assert "too much by 3 MiB" in plan.table(record)
+def test_wrong_topologies_scripts_and_batches():
+    for name in ("cpu:9", "cpu:0", "cpu:x"):
+        with pytest.raises(ValueError, match=f"topology is '{name}', must be cpu:1 to cpu:8"):
+            planning.find_devices(name)
+    with pytest.raises(ValueError, match="topology is 'gpu:2', must be cpu:N or a TPU"):
+        planning.find_devices("gpu:2")
+    config = config_of("configs/nvae/cifar10.py").to_dict()
+    mesh = mesh_lib.make_mesh(planning.find_devices("cpu:3"))
+    with pytest.raises(ValueError, match="batch_size is 8, must be a multiple of the 3"):
+        planning.blueprint("train_nvae", config, mesh)
+    del config["model"]
+    with pytest.raises(ValueError, match="config is not one of train_nvae: no model"):
+        planning.blueprint("train_nvae", config, mesh)
+    with pytest.raises(ValueError, match="script is 'benchmark', known are compress_bert, train_c"):
+        planning.blueprint("benchmark", config, mesh)
 
 
-def test_long_work_tells_of_itself_until_it_ends(plan, caplog):
-    with caplog.at_level("INFO", logger="absl"), plan.told("compiling", every=0.01):
-        time.sleep(0.2)
-    told = [r.getMessage() for r in caplog.records]
-    assert 1 < len(told) <= 20
-    assert told[0].startswith("compiling, 0 s so far")
-    time.sleep(0.05)
-    assert len(caplog.records) == len(told)
-
-
-def test_wrong_topologies_and_batches(plan):
-    with pytest.raises(launch.UsageError, match="topology is 'cpu:9', must be cpu:1 to cpu:8"):
-        plan.find_devices("cpu:9")
-    config = config_of("configs/nvae/cifar10.py")
-    mesh = mesh_lib.make_mesh(plan.find_devices("cpu:3"))
-    with pytest.raises(launch.UsageError, match="batch_size is 8, must be a multiple of the 3"):
-        plan.make_blueprint("train_nvae", config, mesh, None)
-    del config.model
-    with pytest.raises(launch.UsageError, match="config is not one of train_nvae: no model"):
-        plan.make_blueprint("train_nvae", config, mesh, None)
+@pytest.mark.parametrize("script", planning.TASKS)
+def test_every_training_script_has_a_blueprint_and_its_keywords(script):
+    task = planning.task_of(script)
+    assert callable(task.blueprint)
+    assert planning.sections(["plan.py", f"--script={script}"]) is task.KEYWORDS
+    assert all(isinstance(known, dict) for known in task.KEYWORDS.values())
+    text = (ROOT / "scripts" / f"{script}.py").read_text()
+    assert f'task="{planning.TASKS[script]}"' in text
+    assert planning.sections(["plan.py"]) is planning.task_of("train_nvae").KEYWORDS
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="libtpu is here")

@@ -35,8 +35,8 @@ def config_of(path, preset="tiny", **changes):
 
 
 def blueprint(script, *args, data_dir=None, **changes):
-    module = planning.load_script(script, ROOT / "scripts")
-    return module.blueprint(config_of(*args, **changes), mesh_lib.make_mesh(), data_dir)
+    config = config_of(*args, **changes).to_dict()
+    return planning.blueprint(script, config, mesh_lib.make_mesh(), data_dir=data_dir)
 
 
 def check(run):

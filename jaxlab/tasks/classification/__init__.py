@@ -19,7 +19,7 @@ from jaxlab.tasks.classification.runs import (
     make_program,
     split_numbers,
 )
-from jaxlab.tasks.classification.settings import SECTIONS, check_setting, setting_figures
+from jaxlab.tasks.classification.settings import KEYWORDS, SECTIONS, check_setting, setting_figures
 from jaxlab.tasks.classification.study import check_study
 from jaxlab.tasks.classification.trainer import Trainer, arms_of, candidates, key_of, missing
 from jaxlab.tasks.classification.training import (
@@ -28,10 +28,12 @@ from jaxlab.tasks.classification.training import (
     describe,
     make_eval_fn,
     make_training,
+    open_run,
 )
 
 __all__ = [
     "FLOODING",
+    "KEYWORDS",
     "PENALTIES",
     "SECTIONS",
     "Trainer",
@@ -52,6 +54,7 @@ __all__ = [
     "make_program",
     "make_training",
     "missing",
+    "open_run",
     "predict",
     "prepare",
     "report",

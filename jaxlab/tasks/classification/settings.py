@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxlab import data, launch, optim
+from jaxlab import data, launch, losses, optim, train
 from jaxlab.checks import check_arguments, check_count, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.models import classifiers
@@ -21,6 +21,22 @@ SECTIONS = {
     "objective": make_loss,
     "optimizer": optim.make_optimizer,
     "adaptive": held_out_losses,
+}
+
+KEYWORDS = {  # what the sections of a config may hold
+    "data": launch.keywords(data.load_classification, but=("data_dir", "seed")),
+    "model": launch.keywords(
+        classifiers.make_classifier,
+        classifiers.MLP,
+        classifiers.ResNet,
+        but=("num_classes", "name", "kwargs"),
+    ),
+    "objective": launch.keywords(
+        make_loss, rows=losses.OBJECTIVES.values(), but=("model", "class_counts")
+    ),
+    "optimizer": launch.optimizer_keywords(PENALTIES),
+    "adaptive": {"folds": int, "num_steps": int, "gamma": float},
+    "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
 }
 
 

@@ -2,14 +2,15 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 
-from jaxlab import data, optim, regularizers, train
+from jaxlab import checkpoints, data, optim, regularizers, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.data.classification import ClassificationSplits
 from jaxlab.models import classifiers
@@ -179,3 +180,27 @@ def plain_objective(objective: Mapping[str, Any]) -> dict[str, Any]:
       {'name': 'focal'}
     """
     return {"name": objective.get("name", "cross_entropy")}
+
+
+def open_run(
+    config: Mapping[str, Any],
+    workdir: Any,
+    *,
+    params: Literal["ema", "raw"] = "ema",
+    step: int | Literal["best"] | None = None,
+    data_dir: str | None = None,
+) -> train.LoadedRun:
+    """The finished run in `workdir`; see `train.load_run`. Its data are read for their classes.
+
+    The best step is that of the validation figure `select` of the config.
+    """
+    sets = data.load_classification(**config["data"], data_dir=data_dir, seed=config["seed"])
+    model = classifiers.make_classifier(num_classes=sets.num_classes, **config["model"])
+    found, values, state = checkpoints.load_params(
+        epath.Path(workdir) / "checkpoints",
+        step=step,
+        ema=params == "ema",
+        best_metric=f"validation/{config['select']}",
+    )
+    load_data = lambda split="test": getattr(sets, split)
+    return train.LoadedRun(config, found, params, model, values, state, load_data)

@@ -1,5 +1,8 @@
 """Compressing BERT: replacing its modules one by one, and what this is compared with."""
 
+from jaxlab import launch, losses, train
+from jaxlab.data.text import load_text
+from jaxlab.models import bert
 from jaxlab.tasks.compression.arms import check_study
 from jaxlab.tasks.compression.kinds import (
     make_stage_loss,
@@ -17,6 +20,7 @@ from jaxlab.tasks.compression.replacing import apply_replaced, make_successor, n
 from jaxlab.tasks.compression.study import Study, blueprint
 
 __all__ = [
+    "KEYWORDS",
     "Study",
     "apply_replaced",
     "blueprint",
@@ -32,3 +36,17 @@ __all__ = [
     "stage_mask",
     "stage_params",
 ]
+
+KEYWORDS = {  # what the sections of a config may hold
+    "data": launch.keywords(load_text, but=("data_dir", "split", "limit")),
+    "model": launch.keywords(bert.Bert, but=("vocab_size", "name")),
+    "head": launch.keywords(bert.SequenceClassifier, but=("num_labels", "name")),
+    "distillation": {"temperature": float, "soft": float},
+    "objective": launch.keywords(
+        train.make_labelled_loss,
+        rows=losses.OBJECTIVES.values(),
+        but=("make_loss", "class_counts", "plain"),
+    ),
+    "optimizer": launch.optimizer_keywords(but=launch.OF_STAGES),
+    "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
+}

@@ -3,11 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jaxlab import launch, train
 from jaxlab import mesh as mesh_lib
-from jaxlab import train
+from jaxlab.data.skipgram import SkipgramBlocks
+from jaxlab.models import skipgram
 from jaxlab.tasks.embeddings import sampling, sweep
 
-__all__ = ["blueprint"]
+__all__ = ["KEYWORDS", "blueprint"]
+
+KEYWORDS = {  # what the sections of a config may hold
+    "fit": launch.keywords(skipgram.fit_counts, but=("key", "pairs", "held_out", "dim")),
+    "blocks": launch.keywords(SkipgramBlocks, but=("corpus", "seed")),
+}
 
 
 def blueprint(

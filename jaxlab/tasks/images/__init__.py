@@ -1,13 +1,13 @@
 """VAEs of images: training, what a finished run gives, evaluation and pictures.
 
-Configs are plain mappings with the keys of `configs/nvae/`; `SECTIONS` says what their sections
+Configs are plain mappings with the keys of `configs/nvae/`; `KEYWORDS` says what their sections
 may hold.
 """
 
 from jaxlab.tasks.images.evaluation import evaluate, table
 from jaxlab.tasks.images.pictures import Pictures, nearest
 from jaxlab.tasks.images.training import (
-    SECTIONS,
+    KEYWORDS,
     Sets,
     blueprint,
     build,
@@ -21,7 +21,7 @@ from jaxlab.tasks.images.training import (
 )
 
 __all__ = [
-    "SECTIONS",
+    "KEYWORDS",
     "Pictures",
     "Sets",
     "blueprint",

@@ -22,7 +22,7 @@ from jaxlab.models.nvae.objective import elbo_terms
 GRID = 64  # samples in a picture
 NUM_SHOWN = 30  # held-out images that are shown next to their reconstructions
 BEST = "eval/nelbo"  # what the best checkpoint is the lowest in
-SECTIONS = {  # what those of a config may hold
+KEYWORDS = {  # what those of a config may hold
     "data": launch.keywords(data.load, but=("data_dir", "split")),
     "model": launch.keywords(nvae.NVAE, but=("name",)),
     "loss": launch.keywords(nvae.make_loss, but=("model", "total_steps")),

@@ -1,5 +1,8 @@
 """Questions and answers from a passage: losses, pairs drawn from a model, texts, folders."""
 
+from jaxlab import launch, train
+from jaxlab.data.questions import segments, sets
+from jaxlab.models import bert
 from jaxlab.tasks.question_generation.folder import Generator, load_generator, save_generator
 from jaxlab.tasks.question_generation.losses import (
     TargetLayout,
@@ -13,6 +16,7 @@ from jaxlab.tasks.question_generation.pairs import Pairs, answer, ask, generate_
 from jaxlab.tasks.question_generation.study import Study, blueprint, check_study
 
 __all__ = [
+    "KEYWORDS",
     "Generator",
     "Pairs",
     "Study",
@@ -30,3 +34,11 @@ __all__ = [
     "save_generator",
     "target_nll",
 ]
+
+KEYWORDS = {  # what the sections of a config may hold
+    "data": launch.keywords(sets.load_records, but=("data_dir",)),
+    "limits": launch.keywords(segments.Limits),
+    "model": launch.keywords(bert.Bert, but=("vocab_size", "pooler", "name")),
+    "optimizer": launch.optimizer_keywords(but=launch.OF_STAGES),
+    "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
+}

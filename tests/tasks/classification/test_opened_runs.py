@@ -1,0 +1,69 @@
+"""A finished run of a classifier, opened in one line."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlab import data, train
+from jaxlab.tasks import classification
+
+CONFIG = {
+    "seed": 0,
+    "num_steps": 6,
+    "batch_size": 4,
+    "select": "error",
+    "step": {},
+    "objective": {},
+    "data": {"name": "sinusoid", "num_train": 8, "num_validation": 4, "num_test": 5},
+    "model": {"kind": "mlp", "features": [3]},
+    "optimizer": {"name": "sgd", "learning_rate": 0.1},
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Folder of the run, its last state, and its figures by step."""
+    workdir = tmp_path_factory.mktemp("classifier")
+    sets = data.load_classification(**CONFIG["data"], seed=0)
+    model, described, arrays = classification.describe(CONFIG, sets, None)
+    eval_fn = classification.make_eval_fn(model, sets, taus=(), mesh=None)
+    figures = {}
+
+    def kept(state):
+        found = eval_fn(state)
+        figures[int(state.step)] = {**found, "validation/error": float(int(state.step) != 4)}
+        return figures[int(state.step)]
+
+    state = train.run(
+        described,
+        data.array_pipeline(arrays, 4, seed=0),
+        workdir,
+        eval_fn=kept,
+        best_metric="validation/error",
+        eval_every=2,
+        checkpoint_every=2,
+    )
+    record = {"config": CONFIG, "task": "classification"}
+    (workdir / "config.json").write_text(json.dumps(record))
+    return workdir, state, figures
+
+
+def test_it_gives_the_figures_of_training(trained):
+    workdir, state, figures = trained
+    run = train.load_run(workdir)
+    assert (run.step, run.weights) == (6, "ema")
+    held = run.load_data("test")
+    assert len(held["label"]) == 5
+    logits = classification.predict(run.model, run.params, run.model_state, jnp.asarray(held["x"]))
+    wrong = np.mean(np.asarray(logits).argmax(-1) != held["label"])
+    assert wrong == pytest.approx(figures[6]["test/error"])
+    whole = classification.predict(
+        run.model, state.params, state.model_state, jnp.asarray(held["x"])
+    )
+    np.testing.assert_array_equal(logits, whole)
+
+
+def test_the_best_step_is_that_of_the_selected_figure(trained):
+    assert train.load_run(trained[0], step="best", params="raw").step == 4
