@@ -1,7 +1,8 @@
 """Compressing BERT: replacing its modules one by one, and what this is compared with."""
 
-from jaxlab import launch, losses, train
+from jaxlab import launch, train
 from jaxlab.data.text import load_text
+from jaxlab.losses import OBJECTIVES
 from jaxlab.models import bert
 from jaxlab.tasks.compression.arms import check_study
 from jaxlab.tasks.compression.kinds import (
@@ -44,7 +45,7 @@ KEYWORDS = {  # what the sections of a config may hold
     "distillation": {"temperature": float, "soft": float},
     "objective": launch.keywords(
         train.make_labelled_loss,
-        rows=losses.OBJECTIVES.values(),
+        rows=OBJECTIVES.values(),
         but=("make_loss", "class_counts", "plain"),
     ),
     "optimizer": launch.optimizer_keywords(but=launch.OF_STAGES),
