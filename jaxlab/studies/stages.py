@@ -1,8 +1,9 @@
 """Stages: cells that train one after another, each with a folder, metrics and checkpoints."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+
+from etils import epath
 
 from jaxlab import mesh as mesh_lib
 from jaxlab import train
@@ -49,7 +50,7 @@ def run(
     def end() -> None:
         cells.finish(cell, write())
         if not keep_checkpoints:
-            shutil.rmtree(cell.folder / "checkpoints")
+            epath.Path(cell.folder / "checkpoints").rmtree()  # of a bucket too
 
     mesh_lib.in_process_0(end)
     return left
