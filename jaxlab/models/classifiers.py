@@ -206,12 +206,12 @@ def check(model: MLP | ResNet) -> None:
     for name, known in (("norm", NORMS), ("head", HEADS)):
         if getattr(model, name) not in known:
             raise InputError(f"{name} is {getattr(model, name)!r}, must be one of {known}")
-    if isinstance(model, MLP):
-        check_counts("features", model.features)
-        return
-    check_counts("widths", model.widths)
+    for name in ("features", "widths"):
+        if hasattr(model, name):
+            check_counts(name, getattr(model, name))
     for name in ("blocks", "stem_stride"):
-        check_count(name, getattr(model, name))
+        if hasattr(model, name):
+            check_count(name, getattr(model, name))
 
 
 def init_variables(model: MLP | ResNet, key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
