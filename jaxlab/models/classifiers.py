@@ -182,7 +182,7 @@ MODELS = {"mlp": MLP, "resnet": ResNet}
 
 
 def make_classifier(kind: str, num_classes: int, **kwargs: Any) -> MLP | ResNet:
-    """Returns `MLP` (kind "mlp") or `ResNet` ("resnet") with the given fields.
+    """Returns `MLP` (kind "mlp") or `ResNet` ("resnet") with these fields; None for defaults.
 
     Raises:
       ValueError: an unknown kind, a field that it does not have, or one out of range.
@@ -194,6 +194,7 @@ def make_classifier(kind: str, num_classes: int, **kwargs: Any) -> MLP | ResNet:
     if kind not in MODELS:
         raise InputError(f"model is {kind!r}, must be one of {tuple(MODELS)}")
     given = ("num_classes", "parent", "name")
+    kwargs = {name: value for name, value in kwargs.items() if value is not None}
     check_arguments(f"model {kind!r}", MODELS[kind], kwargs, given=given)
     model = MODELS[kind](num_classes=num_classes, **kwargs)
     check(model)
