@@ -23,33 +23,15 @@ Keys of a study, all checked before anything trains:
   curves, tradeoff, layer_curves, sweeps    pictures (may be left out)
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from absl import logging
 
-from jaxlab import data, launch, losses, plots
+from jaxlab import launch, plots
 from jaxlab import mesh as mesh_lib
 from jaxlab.files import write_atomically
-from jaxlab.models import classifiers
 from jaxlab.studies import cells, comparison
 from jaxlab.tasks import classification
-
-KNOWN = {  # what they may hold
-    "data": launch.keywords(data.load_classification, but=("data_dir", "seed")),
-    "model": {"gains": Sequence[float]}
-    | launch.keywords(
-        classifiers.make_classifier,
-        classifiers.MLP,
-        classifiers.ResNet,
-        but=("num_classes", "name"),
-    ),
-    "objective": launch.keywords(
-        classification.make_loss, rows=losses.OBJECTIVES.values(), but=("model", "class_counts")
-    ),
-    "optimizer": launch.optimizer_keywords(classification.PENALTIES),
-    "adaptive": {"folds": int, "num_steps": int, "gamma": float},
-}
+from jaxlab.tasks.classification.settings import STUDY_KEYWORDS
 
 
 def check(config):
@@ -58,7 +40,7 @@ def check(config):
     for name, arm in classification.arms_of(config).items():
         for setting, _ in classification.candidates(config, arm):
             for section, values in setting.items():
-                launch.check_section(f"arms.{name}.{section}", values, KNOWN[section])
+                launch.check_section(f"arms.{name}.{section}", values, STUDY_KEYWORDS[section])
 
 
 def main(config, workdir):
@@ -160,6 +142,6 @@ if __name__ == "__main__":
     launch.run(
         main,
         default_config="configs/studies/long_tail.py",
-        sections={f"base.{name}": known for name, known in KNOWN.items()},
+        sections={f"base.{name}": known for name, known in STUDY_KEYWORDS.items()},
         reads=("data_dir", "distributed"),
     )

@@ -10,73 +10,26 @@ folders train and test (63,000 and 7,000; the authors split at random, without a
 Presets: `ffhq256.py:tiny` shrinks model and run to seconds, on the same data.
 """
 
-import ml_collections
+from configs.nvae import base
+
+RECIPE = {
+    "num_steps": 131200,  # 200 epochs of 656
+    "batch_size": 96,
+    "data.name": "folder",
+    "data.image_size": 256,
+    "data.bits": 5,
+    "eval_batch_size": 8,
+    "model.groups": (16, 8, 4, 4, 4),
+    "model.enc_channels": 30,
+    "model.dec_channels": 30,
+    "model.flows": 2,
+    "loss.penalty": 1e-1,
+    "loss.penalty_init": 1.0,
+    "optimizer.learning_rate": 8e-3,
+    "optimizer.warmup_steps": 3280,  # 5 epochs
+}
 
 
-def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """Presets: "" and "tiny"."""
-    config = ml_collections.ConfigDict()
-    config.seed = 1
-    config.num_steps = 131200  # 200 epochs of 656
-    config.batch_size = 96
-
-    config.data = ml_collections.ConfigDict({"name": "folder", "image_size": 256, "bits": 5})
-    config.flip = True
-    config.eval_split = "test"
-    config.eval_batch_size = 8
-    config.num_eval_images = 10_000
-
-    # Keyword arguments of jaxlab.models.nvae.NVAE; image size, channels and crop come from data.
-    config.model = ml_collections.ConfigDict(
-        {
-            "groups": (16, 8, 4, 4, 4),
-            "latents": 20,
-            "enc_channels": 30,
-            "dec_channels": 30,
-            "blocks": 1,
-            "pre_cells": 2,
-            "post_cells": 2,
-            "enc_cells": 2,
-            "dec_cells": 2,
-            "arch": "res_mbconv",
-            "flows": 2,
-            "remat": "full",
-            "scan": True,
-            "dtype": "float32",
-        }
-    )
-
-    # Keyword arguments of jaxlab.models.nvae.make_loss.
-    config.loss = ml_collections.ConfigDict({"penalty": 1e-1, "penalty_init": 1.0})
-
-    # Adamax with warm-up over 5 epochs and cosine decay.
-    config.learning_rate = 8e-3
-    config.final_learning_rate = 1e-4
-    config.warmup_steps = 3280
-    # Of all parameters, norms and biases too, as in the published code.
-    config.weight_decay = 3e-4
-    config.skip_factor = 10.0  # skip a step whose gradient norm exceeds this many running norms
-
-    config.fsdp = 1  # devices that share one copy of parameters and optimizer state
-
-    # Keyword arguments of jaxlab.train.make_train_step. With accumulate above 1 balancing of the
-    # groups, like batch norm, sees a micro-batch at a time; see docs/methods/nvae.md.
-    config.step = ml_collections.ConfigDict({"ema_decay": 0.9995, "accumulate": 1})
-
-    config.log_every = 100
-    config.eval_every = 5000
-    config.checkpoint_every = 1000
-
-    if preset == "tiny":
-        config.fast_compile = True
-        config.num_steps = 10
-        config.batch_size = 8
-        config.warmup_steps = 2
-        config.model.update(enc_channels=8, dec_channels=8, groups=(1, 1), latents=4, flows=0)
-        config.model.update(enc_cells=1, dec_cells=1, pre_cells=1, post_cells=1, arch="res_bnswish")
-        config.model.update(remat="none")
-        config.eval_batch_size = config.num_eval_images = 8
-        config.log_every = config.eval_every = config.checkpoint_every = 5
-    elif preset:
-        raise ValueError(f"preset is {preset!r}, known is 'tiny'")
-    return config
+def get_config(preset: str = ""):
+    """Presets: "tiny" and "bf16", or several with commas."""
+    return base.recipe(RECIPE, tiny_groups=(1, 1), preset=preset)

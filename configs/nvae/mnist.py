@@ -11,85 +11,39 @@ Presets: `mnist.py:tiny` shrinks model and run to seconds, on the same data; `mn
 two CPU cores do in about a quarter of an hour (the demo's model, 8,000 steps of 64 images).
 """
 
-import ml_collections
+from configs.nvae import base
+
+RECIPE = {
+    "num_steps": 60000,  # 400 epochs of 150
+    "batch_size": 400,
+    "data.name": "mnist",
+    "data.holdout": 5000,
+    "flip": False,
+    "eval_split": "validation",
+    "eval_batch_size": 200,
+    "model.groups": (10, 5),
+    "model.blocks": 2,
+    "model.pre_cells": 3,
+    "model.post_cells": 3,
+    "model.remat": "none",
+    "optimizer.warmup_steps": 750,  # 5 epochs
+}
+
+CPU = {
+    "num_steps": 8000,
+    "batch_size": 64,
+    "optimizer.warmup_steps": 50,
+    **base.SMALL,
+    "model.enc_channels": 16,
+    "model.dec_channels": 16,
+    "model.groups": (2, 1),
+    "loss.kl_portion": 0.2,
+    "step.ema_decay": 0.998,
+    "eval_every": 1000,
+    "checkpoint_every": 1000,
+}
 
 
-def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """Presets: "", "tiny" and "cpu"."""
-    config = ml_collections.ConfigDict()
-    config.seed = 1
-    config.num_steps = 60000  # 400 epochs of 150
-    config.batch_size = 400
-
-    config.data = ml_collections.ConfigDict({"name": "mnist", "holdout": 5000})
-    config.flip = False
-    config.eval_split = "validation"
-    config.eval_batch_size = 200
-    config.num_eval_images = 10_000
-
-    # Keyword arguments of jaxlab.models.nvae.NVAE; image size, channels and crop come from data.
-    config.model = ml_collections.ConfigDict(
-        {
-            "groups": (10, 5),
-            "latents": 20,
-            "enc_channels": 32,
-            "dec_channels": 32,
-            "blocks": 2,
-            "pre_cells": 3,
-            "post_cells": 3,
-            "enc_cells": 2,
-            "dec_cells": 2,
-            "arch": "res_mbconv",
-            "flows": 0,
-            "patch": 1,
-            "branch_scale": 0.1,
-            "remat": "none",
-            "scan": True,
-            "dtype": "float32",
-        }
-    )
-
-    # Keyword arguments of jaxlab.models.nvae.make_loss.
-    config.loss = ml_collections.ConfigDict({"kl_portion": 0.3, "penalty": 1e-2})
-
-    # Adamax with warm-up over 5 epochs and cosine decay.
-    config.learning_rate = 1e-2
-    config.final_learning_rate = 1e-4
-    config.warmup_steps = 750
-    # Of all parameters, norms and biases too, as in the published code.
-    config.weight_decay = 3e-4
-    config.skip_factor = 10.0  # skip a step whose gradient norm exceeds this many running norms
-
-    config.fsdp = 1  # devices that share one copy of parameters and optimizer state
-
-    # Keyword arguments of jaxlab.train.make_train_step. With accumulate above 1 balancing of the
-    # groups, like batch norm, sees a micro-batch at a time; see docs/methods/nvae.md.
-    config.step = ml_collections.ConfigDict({"ema_decay": 0.9995, "accumulate": 1})
-
-    config.log_every = 100
-    config.eval_every = 5000
-    config.checkpoint_every = 1000
-
-    if preset == "tiny":
-        config.fast_compile = True
-        config.num_steps = 10
-        config.batch_size = 8
-        config.warmup_steps = 2
-        config.model.update(enc_channels=8, dec_channels=8, groups=(1, 1), latents=4, flows=0)
-        config.model.update(enc_cells=1, dec_cells=1, pre_cells=1, post_cells=1, arch="res_bnswish")
-        config.model.update(remat="none")
-        config.eval_batch_size = config.num_eval_images = 8
-        config.log_every = config.eval_every = config.checkpoint_every = 5
-    elif preset == "cpu":
-        config.num_steps = 8000
-        config.batch_size = 64
-        config.warmup_steps = 50
-        config.model.update(enc_channels=16, dec_channels=16, groups=(2, 1), latents=8, blocks=1)
-        config.model.update(enc_cells=1, dec_cells=1, pre_cells=1, post_cells=1, arch="res_bnswish")
-        config.model.update(patch=2, branch_scale=1.0)
-        config.loss.kl_portion = 0.2
-        config.step.ema_decay = 0.998
-        config.eval_every = config.checkpoint_every = 1000
-    elif preset:
-        raise ValueError(f"preset is {preset!r}, known are 'tiny' and 'cpu'")
-    return config
+def get_config(preset: str = ""):
+    """Presets: "tiny", "bf16" and "cpu", or several with commas."""
+    return base.recipe(RECIPE, tiny_groups=(1, 1), presets={"cpu": CPU}, preset=preset)

@@ -109,7 +109,7 @@ WRONG = {
     "unknown flag": (["--workdri=x"], "workdri"),
     "wrong value": (["--config.model.arch=res_mbcon"], "arch is 'res_mbcon', known are"),
     "wrong balance": (["--config.loss.balancing=cube"], "balance is 'cube', known are"),
-    "warm-up too long": (["--config.warmup_steps=99"], "warmup_steps is 99"),
+    "warm-up too long": (["--config.optimizer.warmup_steps=99"], "warmup_steps is 99"),
     "missing config": (["--config=configs/nvae/nothing.py"], "no config file"),
     "unwritable workdir": (["--workdir=/dev/null/run"], "cannot write to --workdir=/dev/null/run"),
 }
@@ -149,7 +149,11 @@ def test_another_model_or_config_is_refused_and_nothing_lost(run, trained, tmp_p
 def test_nan_names_metric_and_step_and_keeps_the_last_checkpoint(run, trained, tmp_path):
     broken = tmp_path / "run"
     shutil.copytree(trained, broken)
-    args = ["--allow_config_change", "--config.num_steps=60", "--config.learning_rate=1e30"]
+    args = [
+        "--allow_config_change",
+        "--config.num_steps=60",
+        "--config.optimizer.learning_rate=1e30",
+    ]
     done = run("train_nvae", TINY, f"--workdir={broken}", *args, code=2)
     line = complaint(done)
     assert "step" in line

@@ -9,16 +9,14 @@ from processes import ROOT, complaint
 from jaxlab import mesh as mesh_lib
 from jaxlab import planning
 from jaxlab.data import formats
+from jaxlab.launch import config as configs
 
 CLASSIFIER = "--config=configs/classifier/fashion_long_tail.py:tiny"
 NVAE = "--config=configs/nvae/cifar10.py:tiny"  # planned without reading data
 
 
 def config_of(path, preset="tiny"):
-    spec = importlib.util.spec_from_file_location("config", ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(preset)
+    return configs.load(f"{path}:{preset}")
 
 
 def test_wrong_topologies_scripts_and_batches():

@@ -1,7 +1,5 @@
 """Every training step lowers for GPU and TPU: nothing that only one platform has gets in unseen."""
 
-import importlib.util
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +10,7 @@ from processes import ROOT
 from jaxlab import mesh as mesh_lib
 from jaxlab import planning
 from jaxlab.data import formats
+from jaxlab.launch import config as configs
 from jaxlab.tasks import classification, compression, question_generation
 
 PLATFORMS = ("cuda", "tpu")
@@ -26,10 +25,7 @@ def lowered(step, *arguments):
 
 
 def config_of(path, preset="tiny", **changes):
-    spec = importlib.util.spec_from_file_location("config", ROOT / "configs" / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(preset)
+    config = configs.load(f"configs/{path}:{preset}")
     config.update_from_flattened_dict(changes)
     return config
 

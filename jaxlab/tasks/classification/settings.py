@@ -23,14 +23,12 @@ SECTIONS = {
     "adaptive": held_out_losses,
 }
 
+FIELDS = launch.keywords(classifiers.MLP, classifiers.ResNet, but=("num_classes", "name"))
+
 KEYWORDS = {  # what the sections of a config may hold
     "data": launch.keywords(data.load_classification, but=("data_dir", "seed")),
-    "model": launch.keywords(
-        classifiers.make_classifier,
-        classifiers.MLP,
-        classifiers.ResNet,
-        but=("num_classes", "name", "kwargs"),
-    ),
+    # Fields of the other kind of model are None.
+    "model": {"kind": str, **{name: kind | None for name, kind in FIELDS.items()}},
     "objective": launch.keywords(
         make_loss, rows=losses.OBJECTIVES.values(), but=("model", "class_counts")
     ),
@@ -38,6 +36,8 @@ KEYWORDS = {  # what the sections of a config may hold
     "adaptive": {"folds": int, "num_steps": int, "gamma": float},
     "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
 }
+# Of a study, whose candidates may have gains of an MLP's layers too.
+STUDY_KEYWORDS = KEYWORDS | {"model": KEYWORDS["model"] | {"gains": Sequence[float]}}
 
 
 def check_setting(setting: Mapping[str, Mapping[str, Any]], *, num_steps: int) -> None:
@@ -71,7 +71,7 @@ def check_setting(setting: Mapping[str, Mapping[str, Any]], *, num_steps: int) -
     if "kind" not in fields:
         raise InputError("model lacks 'kind'")
     model = classifiers.make_classifier(num_classes=2, **fields)
-    known = launch.optimizer_keywords(PENALTIES)
+    known = KEYWORDS["optimizer"]
     for key in setting["optimizer"]:
         if key not in known:
             raise InputError(f"optimizer has {key!r}, must be one of: {', '.join(known)}")

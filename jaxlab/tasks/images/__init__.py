@@ -15,7 +15,6 @@ from jaxlab.tasks.images.training import (
     find_spec,
     load_sets,
     make_eval_fn,
-    make_optimizer,
     open_run,
     run,
 )
@@ -31,7 +30,6 @@ __all__ = [
     "find_spec",
     "load_sets",
     "make_eval_fn",
-    "make_optimizer",
     "nearest",
     "open_run",
     "run",

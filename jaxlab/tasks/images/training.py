@@ -7,13 +7,11 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import logging
 from etils import epath
 
 from jaxlab import checkpoints, data, launch, optim, plots, train
 from jaxlab import mesh as mesh_lib
-from jaxlab.checks import check_count, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.metrics import read_evaluations
 from jaxlab.models import nvae
@@ -26,6 +24,7 @@ KEYWORDS = {  # what those of a config may hold
     "data": launch.keywords(data.load, but=("data_dir", "split")),
     "model": launch.keywords(nvae.NVAE, but=("name",)),
     "loss": launch.keywords(nvae.make_loss, but=("model", "total_steps")),
+    "optimizer": launch.optimizer_keywords(),
     "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
 }
 
@@ -35,51 +34,6 @@ class Sets(NamedTuple):
 
     train: data.ImageSet
     held_out: data.ImageSet
-
-
-def make_optimizer(
-    *,
-    num_steps: int,
-    learning_rate: float,
-    final_learning_rate: float,
-    warmup_steps: int,
-    weight_decay: float,
-    skip_factor: float,
-) -> optax.GradientTransformation:
-    """Adamax as NVAE uses it, with warm-up and cosine decay; steps with huge gradients skipped.
-
-    Args:
-      num_steps: steps in all, warm-up included.
-      learning_rate: after the warm-up.
-      final_learning_rate: at the end.
-      warmup_steps: of linear warm-up from 0, below num_steps.
-      weight_decay: of all parameters, before Adamax.
-      skip_factor: see `optim.skip_large_updates`.
-
-    Raises:
-      ValueError: a number is out of range.
-    """
-    check_count("num_steps", num_steps)
-    check_count("warmup_steps", warmup_steps, at_least=0)
-    if warmup_steps >= num_steps:
-        raise InputError(f"warmup_steps is {warmup_steps}, must be below num_steps {num_steps}")
-    check_scalar("learning_rate", learning_rate, above=0.0)
-    check_scalar("final_learning_rate", final_learning_rate, at_least=0.0)
-    check_scalar("weight_decay", weight_decay, at_least=0.0)
-    check_scalar("skip_factor", skip_factor, above=1.0)
-    schedule = optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=learning_rate,
-        warmup_steps=warmup_steps,
-        decay_steps=num_steps,
-        end_value=final_learning_rate,
-    )
-    adamax = optax.chain(
-        optax.add_decayed_weights(weight_decay),
-        optax.scale_by_adamax(eps=1e-3),
-        optax.scale_by_learning_rate(schedule),
-    )
-    return optim.skip_large_updates(adamax, factor=skip_factor)
 
 
 def find_spec(source: Mapping[str, Any], data_dir: str | None = None) -> data.ImageSpec:
@@ -122,7 +76,8 @@ def build(
       ValueError: a number is out of range.
     """
     # First: it names the numbers as the config does.
-    tx = make_optimizer(**{name: config[name] for name in launch.keywords(make_optimizer)})
+    steps = config["num_steps"]
+    tx = optim.make_optimizer(**config["optimizer"], num_steps=steps, stacked=nvae.stacked)
     model = nvae.for_images(spec, **config["model"])
     loss_fn = nvae.make_loss(model, total_steps=config["num_steps"], **config["loss"])
     shape = (spec.image_size, spec.image_size, spec.channels)

@@ -1,6 +1,5 @@
 """The published recipes have the published numbers of parameters, by shape evaluation alone."""
 
-import importlib.util
 import pathlib
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxlab.data import ImageSpec
+from jaxlab.launch import config as configs
 from jaxlab.models import nvae
 
 CONFIGS = pathlib.Path(__file__).parents[3] / "configs" / "nvae"
@@ -25,10 +25,7 @@ RECIPES = {  # exact counts of our shapes; the reference states them in millions
 
 
 def read_config(name, preset=""):
-    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(preset)
+    return configs.load(f"configs/nvae/{name}.py:{preset}")
 
 
 def count(model):

@@ -1,29 +1,23 @@
 """`jaxlab.tasks.classification.study`: a study is checked before it trains; candidates of
 compare.py."""
 
-import importlib.util
-import pathlib
-
 import numpy as np
 import pytest
-from processes import ROOT
 
 from jaxlab.errors import InputError
+from jaxlab.launch import config as configs
 from jaxlab.tasks import classification
 from jaxlab.tasks.classification import study, trainer
 
 
 def load(path):
-    """A config file as a module."""
-    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """A config, its preset after a colon."""
+    return configs.load(f"configs/studies/{path}")
 
 
 def test_a_candidate_is_known_by_all_that_it_depends_on():
     def keys(change=lambda config: None):
-        config = load("configs/studies/long_tail.py").get_config("tiny")
+        config = load("long_tail.py:tiny")
         change(config)
         arms = classification.arms_of(config).values()
         return {
@@ -57,8 +51,7 @@ def test_a_candidate_is_known_by_all_that_it_depends_on():
     "path", ["long_tail.py:tiny", "flooding.py:tiny", "weissi.py:tiny", "long_tail.py:cifar100"]
 )
 def test_studies_that_ship_are_sound(path):
-    file, preset = path.split(":")
-    config = load(f"configs/studies/{file}").get_config(preset)
+    config = load(path)
     classification.check_study(config)
 
 
@@ -100,7 +93,7 @@ BAD_STUDIES = [
 
 @pytest.mark.parametrize(("change", "message"), BAD_STUDIES)
 def test_a_study_is_checked_before_its_first_candidate(change, message):
-    config = load("configs/studies/long_tail.py").get_config("tiny")
+    config = load("long_tail.py:tiny")
     config.unlock()
     for path, value in change.items():
         *parents, key = path.split(".")
@@ -117,14 +110,14 @@ def test_a_study_is_checked_before_its_first_candidate(change, message):
 
 @pytest.mark.parametrize("key", ["order", "base", "select", "arms", "columns"])
 def test_a_study_without_a_key_says_which_it_needs(key):
-    config = load("configs/studies/long_tail.py").get_config("tiny")
+    config = load("long_tail.py:tiny")
     del config[key]
     with pytest.raises(InputError, match=f"config has no '{key}', a study needs seeds, "):
         classification.check_study(config)
 
 
 def test_flood_levels_are_those_of_the_candidates_own_data(monkeypatch):
-    config = load("configs/studies/flooding.py").get_config("tiny")
+    config = load("flooding.py:tiny")
     train = classification.Trainer(config)
     contexts = {"train": {"label": np.zeros((2, 3), int)}}
     computed = []
@@ -148,7 +141,7 @@ def test_flood_levels_are_those_of_the_candidates_own_data(monkeypatch):
 
 
 def small(**changes):
-    config = load("configs/studies/long_tail.py").get_config("tiny")
+    config = load("long_tail.py:tiny")
     config.unlock()
     for path, value in changes.items():
         config.update_from_flattened_dict({path.replace("__", "."): value})

@@ -15,7 +15,7 @@ from jaxlab.tasks import images
 
 def tiny(**changes):
     config = configs.load("configs/nvae/mnist5k.py:tiny")
-    config.update_from_flattened_dict({"num_steps": 4, "warmup_steps": 1, "log_every": 2})
+    config.update_from_flattened_dict({"num_steps": 4, "optimizer.warmup_steps": 1, "log_every": 2})
     config.update_from_flattened_dict({"eval_every": 2, "checkpoint_every": 2, **changes})
     return config
 

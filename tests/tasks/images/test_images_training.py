@@ -9,16 +9,24 @@ import numpy as np
 import optax
 import pytest
 
-from jaxlab import data, mesh, train
+from jaxlab import data, mesh, optim, train
+from jaxlab.launch import config as configs
 from jaxlab.metrics import read_metrics
+from jaxlab.models import nvae
 from jaxlab.tasks import images
 
 RATES = {"num_steps": 10, "learning_rate": 0.1, "final_learning_rate": 0.01, "warmup_steps": 2}
-RATES |= {"weight_decay": 0.0, "skip_factor": 10.0}
+RATES |= {"l2": 0.0}
+
+
+def make_optimizer(**numbers):
+    """That of the recipes, but for these numbers."""
+    section = configs.load("configs/nvae/mnist.py").optimizer
+    return optim.make_optimizer(**{**section, **numbers})
 
 
 def test_the_rate_rises_and_falls_as_a_cosine():
-    tx = images.make_optimizer(**RATES)
+    tx = make_optimizer(**RATES)
     params = jnp.zeros(())
     state, sizes = tx.init(params), []
     for _ in range(11):
@@ -31,8 +39,8 @@ def test_the_rate_rises_and_falls_as_a_cosine():
 
 
 def test_decay_reaches_the_gradient_and_huge_steps_are_skipped():
-    rates = {**RATES, "weight_decay": 1e3, "warmup_steps": 0, "num_steps": 1000}
-    tx, params = images.make_optimizer(**rates), jnp.ones(())
+    rates = {**RATES, "l2": 1e3, "warmup_steps": 0, "num_steps": 1000}
+    tx, params = make_optimizer(**rates), jnp.ones(())
     update = jax.jit(tx.update)
     updates, state = update(jnp.full((), -1.0), tx.init(params), params)
     assert float(updates) < 0  # 1e3 * 1 - 1 is positive
@@ -50,13 +58,13 @@ def test_decay_reaches_the_gradient_and_huge_steps_are_skipped():
         ({"warmup_steps": 10}, "warmup_steps is 10, must be below num_steps 10"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0, must be above 0"),
         ({"final_learning_rate": -1.0}, "final_learning_rate is -1.0, must be at least 0"),
-        ({"weight_decay": -1.0}, "weight_decay is -1.0, must be at least 0"),
+        ({"l2": -1.0}, "l2 is -1.0, must be at least 0"),
         ({"num_steps": 0}, "num_steps is 0, must be"),
     ],
 )
 def test_numbers_of_the_optimizer_are_named(change, message):
     with pytest.raises(ValueError, match=message):
-        images.make_optimizer(**{**RATES, **change})
+        make_optimizer(**{**RATES, **change})
 
 
 def test_what_images_are_is_read_only_where_nothing_says_it(tmp_path):
@@ -145,3 +153,29 @@ def test_a_blueprint_needs_no_data(trained):
     assert described.batch["image"].shape == (8, 32, 32, 1)
     state, _ = described.arguments()
     assert state.params["h"].ndim == 3
+
+
+def test_weissi_and_flooding_reach_the_nvae_from_its_config():
+    """Stacked kernels of a scanned scale have a norm per layer; the loss is flooded."""
+    config = configs.load("configs/nvae/mnist5k.py:tiny")
+    section = {"optimizer.name": "sgd", "optimizer.learning_rate": 1.0, "optimizer.l2": None}
+    section |= {"optimizer.eps": None, "optimizer.schedule": "constant", "optimizer.weissi": 0.1}
+    section |= {"optimizer.final_learning_rate": None, "optimizer.warmup_steps": None}
+    section |= {"optimizer.skip_factor": None, "optimizer.flooding": 1e9}
+    for path, value in section.items():
+        with config.optimizer.ignore_type():
+            config.optimizer[path.split(".")[1]] = value
+    _, run = images.build(config, data.image_spec(name="mnist5k", pad=2), None)
+    state = run.create_state()
+    section = config.optimizer.to_dict() | {"flooding": None}
+    tx = optim.make_optimizer(**section, num_steps=1, stacked=nvae.stacked)
+    zero = jax.tree.map(jnp.zeros_like, state.params)
+    updates, _ = tx.update(zero, tx.init(state.params), state.params)
+    (name,) = (n for n in state.params if n.startswith("group_") and n != "group_first")
+    kernel = state.params[name]["merge"]["kernel"]
+    for layer, moved in zip(kernel, updates[name]["merge"]["kernel"], strict=True):
+        want = -0.1 * layer / jnp.sum(layer**2)
+        np.testing.assert_allclose(moved, want, rtol=1e-4, atol=1e-7)
+    assert not updates[name]["merge"]["bias"].any()
+    batch = {"image": jnp.zeros(run.batch["image"].shape, jnp.uint8)}
+    assert run.step(state, batch)[1]["flooded"] == 1
