@@ -132,9 +132,9 @@ def test_names_near_a_wrong_one():
 
 
 def test_types_of_values_and_of_what_flags_give():
-    assert configs._kind(3) is int
-    assert configs._kind((1, 2)) == tuple[int, ...]
-    assert configs._kind((1, 2.0)) is configs._kind(()) is tuple
+    assert configs.kind_of(3) is int
+    assert configs.kind_of((1, 2)) == tuple[int, ...]
+    assert configs.kind_of((1, 2.0)) is configs.kind_of(()) is tuple
     plain = {
         int: int,
         int | None: int,
@@ -184,7 +184,7 @@ def test_types_in_words():
         tuple[int, str]: "a tuple of int, str",
         list[tuple[float, ...]]: "a tuple of a tuple of float",
     }
-    assert {kind: configs._shown(kind) for kind in shown} == shown
+    assert {kind: configs.in_words(kind) for kind in shown} == shown
 
 
 def test_keys_that_flags_name():
