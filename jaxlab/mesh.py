@@ -6,12 +6,14 @@ arrays are split over that axis and gathered where they are used. Nothing else i
 how many devices or hosts there are.
 """
 
+import contextlib
+import contextvars
 import itertools
 import json
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -24,6 +26,7 @@ from jaxlab import signals
 from jaxlab.errors import InputError, UserError
 
 T = TypeVar("T")
+_count = contextvars.ContextVar[int | None]("devices", default=None)
 
 DATA_AXIS, STATE_AXIS = "data", "fsdp"
 SMALLEST_SPLIT = 2**14  # arrays with fewer elements are not worth a gather
@@ -115,6 +118,47 @@ def local_device() -> SingleDeviceSharding:
 def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
     """Returns the sharding that splits an array's dimension `axis` over the devices."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, (DATA_AXIS, STATE_AXIS)))
+
+
+@contextlib.contextmanager
+def splitting_over(mesh: Mesh | None) -> Iterator[None]:
+    """What is traced inside splits its batches over a mesh, see `devices_of`; also a decorator.
+
+    Args:
+      mesh: None for all devices.
+    """
+    token = _count.set(None if mesh is None else mesh.size)
+    try:
+        yield
+    finally:
+        _count.reset(token)
+
+
+def devices_of(batch: int) -> int:
+    """Devices over which a batch may be split while a step is traced; 1 where it cannot be.
+
+    Those of the mesh of `splitting_over`, as the steps of `jaxlab.train` have it; all devices
+    where there is none.
+
+    Example:
+      >>> mesh = make_mesh(jax.devices()[:1])
+      >>> with splitting_over(mesh):
+      ...     devices_of(24)
+      1
+    """
+    count = _count.get() or jax.device_count()
+    return count if batch % count == 0 else 1
+
+
+def describe() -> str:
+    """The devices and processes in words.
+
+    Example:
+      >>> describe().endswith("device(s), 1 process(es)")
+      True
+    """
+    found = f"{jax.device_count()} {jax.default_backend()} device(s)"
+    return f"{found}, {jax.process_count()} process(es)"
 
 
 def shard_batch(mesh: Mesh | None, host_batch: Any) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 from jaxlab import launch, timing
-from jaxlab.models.conv.convolution import backend_convolution, conv2d, inside_loop
+from jaxlab.models.conv import conv2d, inside_loop
 
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images a batch.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 9, "Timed calls of each; the median counts.")
@@ -86,7 +86,7 @@ def main(config, workdir):
         x = draw(BATCH_SIZE.value, size, size, inputs)
         kernel = draw(k, k, inputs // groups, outputs) / k
         runs = {
-            "backend": ours(functools.partial(backend_convolution, groups=groups), x, kernel),
+            "backend": ours(functools.partial(conv2d, groups=groups, form="backend"), x, kernel),
             "chosen": ours(functools.partial(conv2d, groups=groups), x, kernel),
         }
         if inputs == outputs:

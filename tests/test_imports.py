@@ -57,6 +57,7 @@ NAMES = {
     "jax.make_mesh": ("mesh",),
     "jax.sharding.NamedSharding": ("mesh",),
     "jax.distributed": ("mesh",),
+    "jax.device_count": ("mesh",),
 }
 
 

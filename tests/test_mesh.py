@@ -5,9 +5,11 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxlab import mesh as mesh_lib
+from jaxlab import train
 from jaxlab.errors import InputError
 
 
@@ -247,3 +249,38 @@ def test_errors_that_are_about_another_process():
     assert mesh_lib.is_about_peers(error("UNAVAILABLE: socket"))
     assert not mesh_lib.is_about_peers(error("RESOURCE_EXHAUSTED: memory"))
     assert not mesh_lib.is_about_peers(ValueError("UNAVAILABLE"))
+
+
+def test_devices_of_a_batch_are_those_of_the_mesh_that_is_traced_for():
+    count = jax.device_count()
+    assert count > 1
+    batches = (count, 3 * count, count + 1, 1)
+    assert [mesh_lib.devices_of(n) for n in batches] == [count, count, 1, 1]
+    half = mesh_lib.make_mesh(jax.devices()[: count // 2])
+    with mesh_lib.splitting_over(half):
+        assert [mesh_lib.devices_of(n) for n in batches] == [count // 2, count // 2, 1, 1]
+        with mesh_lib.splitting_over(None):
+            assert mesh_lib.devices_of(count) == count
+    assert mesh_lib.devices_of(count) == count
+
+
+def test_steps_are_traced_for_the_devices_of_their_mesh():
+    found = []
+
+    def loss_fn(params, model_state, batch, *, key, step):
+        found.append(mesh_lib.devices_of(len(batch["x"])))
+        return jnp.mean(batch["x"]) * params, (model_state, {})
+
+    def metric_fn(params, model_state, batch, *, key):
+        found.append(mesh_lib.devices_of(len(batch["x"])))
+        return {"x": batch["x"]}
+
+    tx, key = optax.sgd(0.1), jax.random.key(0)
+    for devices in (1, 2, 4):
+        mesh = mesh_lib.make_mesh(jax.devices()[:devices])
+        init = lambda key: (jnp.ones(()), {})
+        state = train.create_state(init, tx, key=key, mesh=mesh)
+        batch = mesh_lib.shard_batch(mesh, {"x": np.ones(8, np.float32)})
+        state, _ = train.make_train_step(loss_fn, tx, mesh=mesh)(state, batch)
+        train.make_eval_step(metric_fn, mesh=mesh)(state.params, {}, batch, key)
+    assert found == [1, 1, 2, 2, 4, 4]

@@ -221,13 +221,7 @@ def _run(main, default_config, sections, workdir_kind, task, reads, argv) -> Non
             finish = record.prepare(
                 workdir, config, overrides, data_dir, task=task, allow_change=change
             )
-    logging.info(
-        "%d %s device(s), %d process(es)%s",
-        jax.device_count(),
-        jax.default_backend(),
-        jax.process_count(),
-        f", workdir {workdir}" if workdir else "",
-    )
+    logging.info("%s%s", mesh_lib.describe(), f", workdir {workdir}" if workdir else "")
     main(config, workdir)
     finish()
 

@@ -2,7 +2,7 @@
 
 import jax
 
-__all__ = ["by_blocks", "devices_of", "from_blocks", "largest_divisor"]
+from jaxlab.mesh import devices_of
 
 
 def by_blocks(x: jax.Array, most: int) -> jax.Array:
@@ -33,11 +33,6 @@ def from_blocks(blocks: jax.Array) -> jax.Array:
     batch = blocks.shape[0] * blocks.shape[1]
     x = blocks.reshape(blocks.shape[0], devices_of(batch), -1, *blocks.shape[2:]).swapaxes(0, 1)
     return x.reshape(batch, *blocks.shape[2:])
-
-
-def devices_of(batch: int) -> int:
-    """Devices over which a batch may be split; 1 where it cannot be."""
-    return jax.device_count() if batch % jax.device_count() == 0 else 1
 
 
 def largest_divisor(n: int, most: int) -> int:

@@ -15,7 +15,7 @@ from flax import traverse_util
 from jaxlab import losses
 from jaxlab.checks import check_arguments, check_count, check_counts, check_scalar
 from jaxlab.errors import InputError
-from jaxlab.models.conv.convolution import Conv
+from jaxlab.models.conv import conv2d
 
 NORMS = ("none", "batch", "layer")
 HEADS = ("linear", "cosine")
@@ -68,6 +68,28 @@ class Head(nn.Module):
         if self.use_bias:
             logits += self.param("bias", nn.initializers.zeros, (self.num_classes,))
         return logits
+
+
+class Conv(nn.Module):
+    """`conv2d` with a trained kernel, without bias, in the form that is fast for many seeds.
+
+    Attributes:
+      features: output channels.
+      kernel_size: k, odd.
+      stride: step between outputs.
+      kernel_init: initialiser of the kernel [k, k, in, out].
+    """
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    kernel_init: Any = nn.initializers.he_normal()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        return conv2d(x, kernel.astype(x.dtype), stride=self.stride, form="patches")
 
 
 class MLP(nn.Module):

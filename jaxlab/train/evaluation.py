@@ -55,6 +55,7 @@ def make_eval_step(
             sums[name] = (mean, jnp.sum(apart), jnp.sum(apart**2))
         return sums
 
+    step_fn = mesh_lib.splitting_over(mesh)(step_fn)
     if mesh is None:
         return jax.jit(step_fn)
     given, rows = mesh_lib.given_sharding(mesh), mesh_lib.split(mesh)

@@ -160,6 +160,7 @@ def make_train_step(
         )
         return new_state, metrics
 
+    step_fn = mesh_lib.splitting_over(mesh)(step_fn)
     if mesh is None:
         return jax.jit(step_fn, donate_argnums=0)
     given, rows = mesh_lib.given_sharding(mesh), mesh_lib.split(mesh)

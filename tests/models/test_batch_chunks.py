@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlab.models.batch_chunks import by_blocks, devices_of, from_blocks, largest_divisor
+from jaxlab.models.batch_chunks import by_blocks, from_blocks, largest_divisor
 
 
 @pytest.mark.parametrize("batch", [1, 7, 8, 24, 48, 80])
@@ -26,10 +26,9 @@ def test_a_block_has_neighbours_of_each_device():
         np.testing.assert_array_equal(each[:, device].ravel(), 6 * device + np.arange(6))
 
 
-def test_the_largest_divisor_and_the_devices_of_a_batch():
+def test_the_largest_divisor():
     cases = {(12, 4): 4, (7, 4): 1, (6, 6): 6, (10, 4): 2, (1, 5): 1, (6, 9): 6, (9, 8): 3}
     assert {case: largest_divisor(*case) for case in cases} == cases
     count = jax.device_count()
     assert count > 1
-    assert [devices_of(n) for n in (count, 3 * count, count + 1, 1)] == [count, count, 1, 1]
     assert by_blocks(jnp.zeros((6 * count, 1)), 3).shape == (2, 3 * count, 1)

@@ -8,6 +8,7 @@ import pytest
 
 from jaxlab import losses
 from jaxlab.models import classifiers
+from jaxlab.models.conv import conv2d
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(4, 6, 6, 2)), jnp.float32)
 
@@ -196,3 +197,20 @@ def test_biases_are_scaled_by_all_gains_up_to_theirs():
         np.testing.assert_allclose(scaled[name]["bias"], bias)
     with pytest.raises(ValueError, match="gains is 0"):
         classifiers.scale_kernels(params, (2.0, 0.0, 5.0))
+
+
+def test_a_layer_has_a_kernel_of_its_own_and_no_bias():
+    x = np.random.default_rng(0).normal(size=(2, 5, 6, 4)).astype(np.float32)
+    conv = classifiers.Conv(3, kernel_size=5, stride=2)
+    params = conv.init(jax.random.key(0), x)["params"]
+    assert {name: p.shape for name, p in params.items()} == {"kernel": (5, 5, 4, 3)}
+    want = conv2d(x, params["kernel"], stride=2, form="backend")
+    np.testing.assert_allclose(conv.apply({"params": params}, x), want, rtol=1e-4, atol=1e-5)
+    plain = classifiers.Conv(64).init(jax.random.key(0), jnp.zeros((1, 4, 4, 32)))["params"]
+    assert plain["kernel"].shape == (3, 3, 32, 64)
+    assert float(plain["kernel"].var()) * 9 * 32 == pytest.approx(2, rel=0.05)
+    half = classifiers.Conv(3).init_with_output(jax.random.key(0), jnp.asarray(x, jnp.bfloat16))
+    assert half[0].dtype == jnp.bfloat16
+    assert half[1]["params"]["kernel"].dtype == jnp.float32
+    same = classifiers.Conv(3).init_with_output(jax.random.key(0), jnp.asarray(x))
+    assert same[0].shape == (2, 5, 6, 3)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-from jaxlab.models.conv.convolution import conv2d
+from jaxlab.models.conv import conv2d
 
 Dtype = Any
 CONVOLVED = "convolved"  # name of what a convolution gives, for rematerialisation

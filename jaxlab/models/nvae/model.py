@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from jaxlab.checks import check_count, check_counts, check_scalar
 from jaxlab.errors import InputError
-from jaxlab.models.conv.convolution import inside_loop
+from jaxlab.models.conv import inside_loop
 from jaxlab.models.nvae.cells import Cell, arch
 from jaxlab.models.nvae.latent_inputs import by_scale, draw_noise, group_inputs
 from jaxlab.models.nvae.latents import LatentGroup, NVAEOutput

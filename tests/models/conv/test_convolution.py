@@ -1,12 +1,12 @@
-"""`jaxlab.models.conv.convolution`: convolution as a product of patches equals the backend's
-own, with gradients."""
+"""Convolution: all forms have the same values and gradients, and each stands where it is fast."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlab.models.conv import convolution
+from jaxlab.models import conv
+from jaxlab.models.conv import backend, patches, taps
 
 
 @pytest.mark.parametrize(("size", "stride", "side"), [(3, 1, 6), (3, 2, 7), (1, 2, 6), (5, 2, 6)])
@@ -15,7 +15,7 @@ def test_both_formulations_agree(size, stride, side):
     x = jnp.asarray(rng.normal(size=(2, side, side + 1, 3)), jnp.float32)
     kernel = jnp.asarray(rng.normal(size=(size, size, 3, 4)), jnp.float32)
     outs, grads = [], []
-    for form in (convolution.patch_product, convolution.backend_convolution):
+    for form in (patches.patch_product, backend.backend_convolution):
         out, pull = jax.vjp(lambda x, k, form=form: form(x, k, stride=stride), x, kernel)
         outs.append(out)
         grads.append(pull(jnp.sin(jnp.arange(out.size, dtype=jnp.float32).reshape(out.shape))))
@@ -29,20 +29,12 @@ def test_bfloat16_is_rounded_once(kind):
     rng = np.random.default_rng(0)
     shapes = (4, 8, 8, 16), (size, size, 16 // groups, 16)
     x, kernel = (jnp.array(rng.normal(size=s), jnp.bfloat16) for s in shapes)
-    with convolution.inside_loop():
-        run = jax.jit(lambda x, kernel: convolution.conv2d(x, kernel, groups=groups))
+    with conv.inside_loop():
+        run = jax.jit(lambda x, kernel: conv.conv2d(x, kernel, groups=groups))
         found = run(x, kernel)
     exact = run(x.astype(jnp.float32), kernel.astype(jnp.float32))
     assert found.dtype == jnp.bfloat16
     np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=2**-8, atol=1e-5)
-
-
-def test_what_does_not_fit_is_refused():
-    x = jnp.ones((1, 4, 4, 2))
-    with pytest.raises(ValueError, match=r"kernel \(3, 3, 1, 1\)"):
-        convolution.convolve(x, jnp.ones((3, 3, 1, 1)))
-    with pytest.raises(ValueError, match="square and odd"):
-        convolution.convolve(x, jnp.ones((2, 2, 2, 1)))
 
 
 def convolved(x, kernel, stride=1, dilation=1, groups=1):
@@ -87,13 +79,13 @@ def test_values_gradients_and_who_computes_them(monkeypatch, loop, size, outputs
     kernel = kernel.astype(np.float32)
     called = []
     for name in ("tap_products", "backend_convolution", "depthwise_conv", "row_product"):
-        form = getattr(convolution, name)
+        form = getattr(conv, name)
         watch = lambda *a, name=name, form=form, **k: called.append(name) or form(*a, **k)
-        monkeypatch.setattr(convolution, name, watch)
+        monkeypatch.setattr(conv, name, watch)
 
     def run(x, kernel):
-        with convolution.inside_loop(loop):
-            y = convolution.conv2d(x, kernel, **options)
+        with conv.inside_loop(loop):
+            y = conv.conv2d(x, kernel, **options)
         return jnp.sum(jnp.sin(y)), y
 
     run = jax.jit(jax.value_and_grad(run, argnums=(0, 1), has_aux=True))
@@ -112,11 +104,11 @@ def test_values_gradients_and_who_computes_them(monkeypatch, loop, size, outputs
 
 
 def test_a_loop_ends_with_its_block():
-    inside = convolution._IN_LOOP.get
+    inside = conv._IN_LOOP.get
     assert not inside()
-    with convolution.inside_loop():
+    with conv.inside_loop():
         assert inside()
-        with convolution.inside_loop(False):
+        with conv.inside_loop(False):
             assert not inside()
         assert inside()
     assert not inside()
@@ -131,24 +123,35 @@ def test_other_backends_get_their_own(stride):
         text = step.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
         return text.count("stablehlo.convolution")
 
-    plain = lambda x, k: convolution.convolve(x, k, stride=stride)
+    plain = lambda x, k: conv.conv2d(x, k, stride=stride, form="patches")
     assert lowered(plain, "cpu") == 0 < lowered(plain, "cuda")
-    taps = lambda x, k: convolution.tap_products(x, k, 1)
-    assert lowered(taps, "cpu") == 0 < lowered(taps, "cuda")
+    products = lambda x, k: taps.tap_products(x, k, 1)
+    assert lowered(products, "cpu") == 0 < lowered(products, "cuda")
 
 
-def test_a_layer_has_a_kernel_of_its_own_and_no_bias():
-    x = np.random.default_rng(0).normal(size=(2, 5, 6, 4)).astype(np.float32)
-    conv = convolution.Conv(3, kernel_size=5, stride=2)
-    params = conv.init(jax.random.key(0), x)["params"]
-    assert {name: p.shape for name, p in params.items()} == {"kernel": (5, 5, 4, 3)}
-    want = convolved(x, params["kernel"], 2)
-    np.testing.assert_allclose(conv.apply({"params": params}, x), want, rtol=1e-4, atol=1e-5)
-    plain = convolution.Conv(64).init(jax.random.key(0), jnp.zeros((1, 4, 4, 32)))["params"]
-    assert plain["kernel"].shape == (3, 3, 32, 64)
-    assert float(plain["kernel"].var()) * 9 * 32 == pytest.approx(2, rel=0.05)
-    half = convolution.Conv(3).init_with_output(jax.random.key(0), jnp.asarray(x, jnp.bfloat16))
-    assert half[0].dtype == jnp.bfloat16
-    assert half[1]["params"]["kernel"].dtype == jnp.float32
-    same = convolution.Conv(3).init_with_output(jax.random.key(0), jnp.asarray(x))
-    assert same[0].shape == (2, 5, 6, 3)
+@pytest.mark.parametrize("form", ["auto", "patches", "backend"])
+def test_every_form_has_the_same_values(form):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 5, 6, 4)).astype(np.float32)
+    kernel = rng.normal(size=(3, 3, 4, 6)).astype(np.float32)
+    found = conv.conv2d(x, kernel, stride=2, form=form)
+    np.testing.assert_allclose(found, convolved(x, kernel, 2), rtol=1e-4, atol=1e-4)
+
+
+def test_what_does_not_fit_is_refused():
+    x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2))
+    with pytest.raises(ValueError, match=r"kernel \(3, 3, 1, 1\)"):
+        conv.conv2d(x, jnp.ones((3, 3, 1, 1)))
+    with pytest.raises(ValueError, match=r"x has shape \(4, 4, 2\)"):
+        conv.conv2d(x[0], kernel)
+    with pytest.raises(ValueError, match="its 3 outputs must be a multiple of groups 2"):
+        conv.conv2d(x, jnp.ones((3, 3, 1, 3)), groups=2)
+    for shape in ((2, 2, 2, 1), (3, 1, 2, 1)):
+        with pytest.raises(ValueError, match="square and odd"):
+            conv.conv2d(x, jnp.ones(shape))
+    with pytest.raises(ValueError, match="form is 'taps', must be one of auto, patches, backend"):
+        conv.conv2d(x, kernel, form="taps")
+    for options in ({"dilation": 2}, {"groups": 2}):
+        given = jnp.ones((3, 3, 1, 2)) if "groups" in options else kernel
+        with pytest.raises(ValueError, match="must be 1 for form 'patches'"):
+            conv.conv2d(x, given, form="patches", **options)
