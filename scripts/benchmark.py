@@ -17,14 +17,10 @@ seconds are not to be believed.
 """
 
 import ast
-import os
 import re
-import resource
 import sys
-import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
@@ -83,163 +79,22 @@ def read_variants():
     return [(f"{key}={v}", {key: v}, n) for v, n in zip(values, x, strict=True)]
 
 
-def made_up(shapes):
-    """A batch on its devices: uint8 at random, all else 1, which is a label, a token, a mask."""
-    rng = np.random.default_rng(0)
-
-    def one(x):
-        random = x.dtype == np.uint8
-        values = rng.integers(0, 256, x.shape) if random else np.ones(x.shape)
-        return jax.device_put(values.astype(x.dtype), x.sharding)
-
-    return jax.tree.map(one, shapes)
-
-
-class Variant:
-    """One compiled step with its state, ready to run."""
-
-    def __init__(self, config, label, changes, data_dir):
-        self.label, changes = label, dict(changes)
-        config = config.copy_and_resolve_references()
-        # Devices that were made are there for the variants that name them.
-        made = most_devices() > 0 and jax.default_backend() == "cpu"
-        count = changes.pop("devices", 1 if made else len(jax.devices()))
-        if not 1 <= count <= len(jax.devices()):
-            raise launch.UsageError(f"devices is {count}, there are {len(jax.devices())}")
-        try:
-            config.update_from_flattened_dict(changes)
-            mesh = mesh_lib.make_mesh(jax.devices()[:count], fsdp=config.get("fsdp", 1))
-            run = planning.blueprint(SCRIPT.value, config.to_dict(), mesh, data_dir=data_dir)
-        except (AttributeError, KeyError, TypeError) as error:
-            text = str(error).strip("'\"")
-            raise launch.UsageError(f"{label or 'the config'} does not fit: {text}") from error
-        self.devices, self.batch_size = count, run.batch_size
-        self.seconds = {}
-        shapes, traced = self.timed("trace", lambda: trace(run))
-        lowered = self.timed("lower", traced.lower)
-        compiled = self.timed("compile", lowered.compile)
-        self.memory = planning.memory(compiled)
-        self.flops = planning.matmul_flops(traced.jaxpr)
-        self.state = self.timed("initial state", lambda: placed(run.create_state(), shapes[0]))
-        self.batch, self.step = made_up(shapes[1]), compiled
-        self.run(1)
-
-    def timed(self, name, function):
-        begin = time.perf_counter()
-        found = jax.block_until_ready(function())
-        self.seconds[name] = time.perf_counter() - begin
-        return found
-
-    def run(self, steps):
-        """Seconds and processor seconds, of all threads, a step."""
-        begin, spent = time.perf_counter(), time.process_time()
-        for _ in range(steps):
-            self.state, figures = self.step(self.state, self.batch)
-        jax.block_until_ready((self.state, figures))  # type: ignore[possibly-unbound]
-        return (time.perf_counter() - begin) / steps, (time.process_time() - spent) / steps
-
-
-def trace(run):
-    shapes = run.arguments()
-    return shapes, run.step.trace(*shapes)
-
-
-def placed(state, shapes):
-    return jax.tree.map(lambda x, shape: jax.device_put(x, shape.sharding), state, shapes)
-
-
-def make_product():
-    """A function that runs a large matrix product on every device; seconds and FLOPs."""
-    cpu = jax.default_backend() == "cpu"
-    size, dtype = (1536, jnp.float32) if cpu else (8192, jnp.bfloat16)
-    mesh = mesh_lib.make_mesh()
-    x = jax.device_put(jnp.ones((mesh.size, size, size), dtype), mesh_lib.split(mesh))
-    y = jax.device_put(jnp.ones((size, size), dtype), mesh_lib.replicated(mesh))
-    product = jax.jit(lambda x, y: x @ y)
-
-    def run():
-        begin = time.perf_counter()
-        product(x, y).block_until_ready()
-        return time.perf_counter() - begin
-
-    run()
-    return run, 2 * mesh.size * size**3
-
-
-def measure(variants):
-    """Seconds and processor seconds a step of each variant [rounds, 2]; FLOP/s of the product."""
-    product, flops = make_product()
-    seconds, rates = {v.label: [] for v in variants}, []
-    for k in range(ROUNDS.value):
-        rates.append(flops / min(product(), product()))
-        turn = k % len(variants)
-        for variant in variants[turn:] + variants[:turn]:
-            seconds[variant.label].append(variant.run(STEPS.value))
-    return {label: np.array(times) for label, times in seconds.items()}, np.array(rates)
-
-
-def make_record(variants, seconds, rates):
-    """What is written: rates, and a row a variant."""
-    first = seconds[variants[0].label][:, 0]
-    rows = []
-    for v in variants:
-        times, spent = seconds[v.label].T
-        low, ratio, high = np.quantile(times / first, [0.25, 0.5, 0.75])
-        rows.append(
-            {
-                "variant": v.label,
-                "devices": v.devices,
-                "batch_size": v.batch_size,
-                "compile_seconds": v.seconds,
-                "seconds": times.tolist(),
-                "processor_seconds": spent.tolist(),
-                "steps_per_s": 1 / np.median(times),
-                "examples_per_s": v.batch_size / np.median(times),
-                "flops": v.flops,
-                "flops_per_s": v.flops / np.median(times),
-                "share_of_product": float(np.median(v.flops / times / rates)),
-                "ratio": {"median": ratio, "low": low, "high": high},
-                "memory": {"temporary": v.memory.temporary, "total": v.memory.total},
-            }
-        )
-    unit = 1 if sys.platform == "darwin" else 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {
-        "script": SCRIPT.value,
-        "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
-        "processors": os.cpu_count(),
-        "jax": jax.__version__,
-        "product_flops_per_s": float(np.median(rates)),
-        "peak_rss_bytes": peak,
-        "variants": rows,
-    }
-
-
-def table(record):
-    """Lines to print."""
-    rate, peak = record["product_flops_per_s"] / 1e9, record["peak_rss_bytes"] / 2**20
-    columns = ("ms/step", "CPU ms", "steps/s", "ex./s", "GFLOP/s", "product", "temp MiB")
-    columns += ("trace", "lower")
-    lines = [
-        f"{record['script']}, {record['device']}, {record['processors']} processors, jax "
-        f"{record['jax']}; product {rate:.4g} GFLOP/s; process {peak:.0f} MiB at most",
-        " ".join(f"{name:>8}" for name in (*columns, "compile")) + "  ratio (quartiles)",
-    ]
-    for row in record["variants"]:
-        spent, ratio = row["compile_seconds"], row["ratio"]
-        cells = [
-            f"{1e3 / row['steps_per_s']:.2f}",
-            f"{1e3 * np.median(row['processor_seconds']):.1f}",
-            f"{row['steps_per_s']:.3g}",
-            f"{row['examples_per_s']:.4g}",
-            f"{row['flops_per_s'] / 1e9:.3g}",
-            f"{100 * row['share_of_product']:.1f} %",
-            f"{row['memory']['temporary'] / 2**20:.1f}",
-            *(f"{spent[name]:.1f} s" for name in ("trace", "lower", "compile")),
-        ]
-        spread = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
-        lines.append(" ".join(f"{cell:>8}" for cell in cells) + f"  {spread}  {row['variant']}")
-    return "\n".join(lines)
+def make_variant(config, label, changes, data_dir):
+    """The step of a changed config, compiled."""
+    changes, config = dict(changes), config.copy_and_resolve_references()
+    # Devices that were made are there for the variants that name them.
+    made = most_devices() > 0 and jax.default_backend() == "cpu"
+    count = changes.pop("devices", 1 if made else len(jax.devices()))
+    if not 1 <= count <= len(jax.devices()):
+        raise launch.UsageError(f"devices is {count}, there are {len(jax.devices())}")
+    try:
+        config.update_from_flattened_dict(changes)
+        mesh = mesh_lib.make_mesh(jax.devices()[:count], fsdp=config.get("fsdp", 1))
+        run = planning.blueprint(SCRIPT.value, config.to_dict(), mesh, data_dir=data_dir)
+    except (AttributeError, KeyError, TypeError) as error:
+        text = str(error).strip("'\"")
+        raise launch.UsageError(f"{label or 'the config'} does not fit: {text}") from error
+    return planning.Variant(label, count, run)
 
 
 def draw(record, x, path):
@@ -271,8 +126,9 @@ def main(config, workdir):
     out = check_output(OUT.value) if OUT.value else None
     wanted = read_variants()
     data_dir = launch.options().data_dir
-    variants = [Variant(config, label, changes, data_dir) for label, changes, _ in wanted]
-    record = make_record(variants, *measure(variants))
+    variants = [make_variant(config, label, changes, data_dir) for label, changes, _ in wanted]
+    found = planning.measure(variants, rounds=ROUNDS.value, steps=STEPS.value)
+    record = planning.timing_record(SCRIPT.value, variants, *found)
     x = [value for _, _, value in wanted if value]
     if len(x) > 1:
         times = [np.median(row["seconds"]) for row in record["variants"]]
@@ -281,7 +137,7 @@ def main(config, workdir):
         write_atomically(out, to_json(record, indent=1) + "\n")
         if len(x) > 1:
             draw(record, x, out)
-    print(table(record))
+    print(planning.timing_table(record))
     if len(x) > 1:
         key, exponent = SWEEP.value.partition("=")[0], record["sweep"]["exponent"]
         print(f"a step grows like {key}^{exponent:.2f}")

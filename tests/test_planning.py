@@ -4,10 +4,12 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 
 from jaxlab import mesh as mesh_lib
-from jaxlab import planning
+from jaxlab import planning, train
 
 # What libtpu writes: trips from the condition, tiles, on-chip memory S(1), cycles, started
 # exchanges, and an update in place within a fusion of several results.
@@ -177,3 +179,53 @@ def test_long_work_tells_of_itself_until_it_ends(caplog):
     assert told[0].startswith("compiling, 0 s so far")
     time.sleep(0.05)
     assert len(caplog.records) == len(told)
+
+
+def described(width, devices):
+    """A step of one product on its devices, whose count of FLOPs is known."""
+    mesh = mesh_lib.make_mesh(jax.devices()[:devices])
+
+    def loss_fn(params, model_state, batch, *, key, step):
+        x = batch["image"].astype(jnp.float32) * batch["weight"]
+        return jnp.mean((x @ params) ** 2), (model_state, {})
+
+    tx = optax.sgd(0.1)
+    init = lambda key: (jnp.ones((6, width)), {})
+    batch = {
+        "image": jax.ShapeDtypeStruct((8, 6), jnp.uint8),
+        "weight": jax.ShapeDtypeStruct((8, 1), jnp.float32),
+    }
+    return train.Blueprint(
+        lambda: train.create_state(init, tx, key=jax.random.key(0), mesh=mesh),
+        train.make_train_step(loss_fn, tx, mesh=mesh),
+        batch,
+        num_steps=1,
+        batch_size=8,
+        mesh=mesh,
+    )
+
+
+def test_steps_timed_in_turns_make_a_table(monkeypatch):
+    variants = [planning.Variant(f"width={w}", d, described(w, d)) for w, d in ((4, 1), (8, 2))]
+    assert [v.flops for v in variants] == [2 * 2 * 8 * 6 * 4, 2 * 2 * 8 * 6 * 8]
+    images, weights = variants[1].batch["image"], variants[1].batch["weight"]
+    assert len(np.unique(images)) > 10
+    np.testing.assert_array_equal(weights, 1)
+    assert len(images.sharding.device_set) == 2
+    order = []
+    for v, seconds in zip(variants, (2.0, 4.0), strict=True):
+        run = lambda steps, v=v, seconds=seconds: order.append(v.label) or (seconds, 1.0)
+        monkeypatch.setattr(v, "run", run)
+    seconds, rates = planning.measure(variants, rounds=2, steps=3)
+    assert order == ["width=4", "width=8", "width=8", "width=4"]
+    assert rates.shape == (2,)
+    record = planning.timing_record("train_x", variants, seconds, rates)
+    first, second = record["variants"]
+    assert (first["examples_per_s"], second["examples_per_s"]) == (4.0, 2.0)
+    assert second["ratio"] == {"median": 2.0, "low": 2.0, "high": 2.0}
+    assert second["flops_per_s"] == pytest.approx(1536 / 4)
+    assert (second["devices"], second["batch_size"]) == (2, 8)
+    text = planning.timing_table(record)
+    assert text.startswith("train_x, 8 x ")
+    assert "4000.00" in text.splitlines()[-1]
+    assert text.endswith("2.00 (2.00 to 2.00)  width=8")

@@ -1,5 +1,6 @@
 """What a step will cost, read off its trace and its compiled program before anything runs."""
 
+from jaxlab.planning.benchmark import Variant, measure, timing_record, timing_table
 from jaxlab.planning.chips import CHIPS, Chip, chip_of, find_devices
 from jaxlab.planning.costs import Memory, OutOfMemory, compile_step, matmul_flops, memory
 from jaxlab.planning.hlo import Collective, Totals, totals
@@ -14,11 +15,13 @@ __all__ = [
     "Memory",
     "OutOfMemory",
     "Totals",
+    "Variant",
     "blueprint",
     "chip_of",
     "compile_step",
     "find_devices",
     "matmul_flops",
+    "measure",
     "memory",
     "plan",
     "reporting",
@@ -26,5 +29,7 @@ __all__ = [
     "speed",
     "table",
     "task_of",
+    "timing_record",
+    "timing_table",
     "totals",
 ]
