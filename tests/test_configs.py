@@ -9,6 +9,7 @@ from processes import ROOT
 from jaxlab import launch
 from jaxlab.errors import InputError
 from jaxlab.launch import config as configs
+from jaxlab.launch import help as help_text
 from jaxlab.tasks import classification, compression, images, question_generation
 from jaxlab.tasks.classification import settings
 
@@ -125,3 +126,17 @@ def test_an_old_flag_says_where_its_number_is_now():
         configs._find_key(config, "warmup_steps", {})
     with pytest.raises(configs.UsageError, match=r"'optimizer.momentun': did you mean momentum"):
         configs._find_key(config, "optimizer.momentun", images.KEYWORDS)
+
+
+def test_help_lists_the_config_that_is_given_its_presets_and_types():
+    lines = help_text._keys("configs/nvae/mnist.py:tiny,bf16", images.KEYWORDS)
+    assert lines[1:3] == [
+        'Presets: "tiny", "bf16" and "cpu", or several with commas.',
+        "Config keys, with the values of configs/nvae/mnist.py:tiny,bf16:",
+    ]
+    pairs = [line.strip().split("=", 1) for line in lines[3:] if "=" in line]
+    found = {key: shown.split() for key, shown in pairs}
+    assert found["--config.model.dtype"] == ["bfloat16", "str"]
+    assert found["--config.optimizer.weissi"] == ["None", "float", "or", "None"]
+    assert found["--config.num_steps"] == ["10", "int"]
+    assert configs.given(["x", "--config=a.py", "--config.b=1", "--config=c.py"]) == "c.py"

@@ -53,16 +53,13 @@ from jaxlab.files import RECORD_FILE, read_record
 from jaxlab.launch import config as configs
 from jaxlab.launch import failures, log, output, record
 from jaxlab.launch.config import (
-    GIVEN,
-    OF_STAGES,
     UsageError,
     check_section,
     check_seeds,
     keywords,
-    optimizer_keywords,
 )
 from jaxlab.launch.help import help_text
-from jaxlab.launch.recipes import defaults, recipe
+from jaxlab.launch.recipes import GIVEN, OF_STAGES, defaults, optimizer_keywords, recipe
 from jaxlab.launch.record import check_data, read_config
 
 __all__ = [

@@ -17,7 +17,6 @@ import ml_collections
 from absl import flags
 from ml_collections import config_dict, config_flags
 
-from jaxlab import optim
 from jaxlab.checks import check_count
 from jaxlab.errors import UserError
 
@@ -26,8 +25,6 @@ _SEEDS = 2**32
 # Numbers that any config may have, at any depth, and the least that each may be.
 _COUNTS = {"num_steps": 0, "batch_size": 1, "eval_batch_size": 1, "log_every": 1}
 _COUNTS |= {"eval_every": 0, "checkpoint_every": 0, "fsdp": 1}
-GIVEN = ("num_steps", "trainable", "stacked", "penalties")  # what scripts give `make_optimizer`
-OF_STAGES = (*GIVEN, "learning_rate", "warmup", "warmup_steps")  # where each stage has its own
 _SEQUENCES = (tuple, list, collections.abc.Sequence)
 _CHANGE = re.compile(r"--?(no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 
@@ -100,18 +97,6 @@ def keywords(
     return found
 
 
-def optimizer_keywords(
-    penalties: Mapping[str, Any] = optim.PENALTIES, *, but: Collection[str] = GIVEN
-) -> dict[str, Any]:
-    """What a section for `optim.make_optimizer` may hold: its names, and the numbers of all rows.
-
-    Example:
-      >>> sorted(optimizer_keywords())[:4]
-      ['b1', 'b2', 'decay_mask', 'direction']
-    """
-    return keywords(optim.make_optimizer, rows=optim.rows(penalties), but=but)
-
-
 def check_section(name: str, values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Raises unless a section holds keyword arguments of its function, of their types.
 
@@ -150,12 +135,6 @@ def given(argv: list[str]) -> str | None:
 
 def _is_file(argument: str) -> bool:
     return argument.startswith(("--config=", "-config="))
-
-
-def presets(value: str) -> str:
-    """What the `get_config` of a config that was loaded says of its presets; "" for nothing."""
-    module = sys.modules.get(f"_config_{pathlib.Path(value.split(':', 1)[0]).stem}")
-    return " ".join((getattr(module, "get_config", presets).__doc__ or "").split())
 
 
 def load(value: str) -> Config:

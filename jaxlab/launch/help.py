@@ -1,5 +1,6 @@
 """The text of --help: the script, its flags, and the keys of the config that is given."""
 
+import pathlib
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
@@ -53,7 +54,7 @@ def _keys(value: str, sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Every key of a config with its value and its type, and the presets there are."""
     config = configs.load(value).to_dict()
     lines = ["", f"Config keys, with the values of {value}:"]
-    if presets := configs.presets(value):
+    if presets := _presets(value):
         lines.insert(1, presets)
     for name, found in configs.flat(config).items():
         section, _, key = name.rpartition(".")
@@ -68,3 +69,9 @@ def _keys(value: str, sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
             also = f"also of {name}: {', '.join(more)}"
             lines += textwrap.wrap(also, 100, initial_indent="  ", subsequent_indent="    ")
     return lines
+
+
+def _presets(value: str) -> str:
+    """What the `get_config` of a config that was loaded says of its presets; "" for nothing."""
+    module = sys.modules.get(f"_config_{pathlib.Path(value.split(':', 1)[0]).stem}")
+    return " ".join((getattr(module, "get_config", _presets).__doc__ or "").split())

@@ -1,4 +1,4 @@
-"""What config files are written with: complete sections, and presets that combine."""
+"""What configs and sections are written with: complete sections, and presets that combine."""
 
 import inspect
 import re
@@ -7,10 +7,26 @@ from typing import Any
 
 import ml_collections
 
+from jaxlab import optim
 from jaxlab.checks import own_keywords
 from jaxlab.errors import InputError
+from jaxlab.launch.config import keywords
 
+GIVEN = ("num_steps", "trainable", "stacked", "penalties")  # what scripts give `make_optimizer`
+OF_STAGES = (*GIVEN, "learning_rate", "warmup", "warmup_steps")  # where each stage has its own
 _PLAIN = (bool, int, float, str, tuple, type(None))
+
+
+def optimizer_keywords(
+    penalties: Mapping[str, Any] = optim.PENALTIES, *, but: Collection[str] = GIVEN
+) -> dict[str, Any]:
+    """What a section for `optim.make_optimizer` may hold: its names, and the numbers of all rows.
+
+    Example:
+      >>> sorted(optimizer_keywords())[:4]
+      ['b1', 'b2', 'decay_mask', 'direction']
+    """
+    return keywords(optim.make_optimizer, rows=optim.rows(penalties), but=but)
 
 
 def defaults(
