@@ -134,7 +134,7 @@ def nearest(samples: np.ndarray, images: np.ndarray, count: int) -> np.ndarray:
 
     Example:
       >>> images = np.array([0, 255, 100], np.uint8).reshape(3, 1, 1, 1)
-      >>> nearest(np.full((1, 1, 1, 1), 0.5, np.float32), images, 2).tolist()
+      >>> nearest(np.full((1, 1, 1, 1), 0.6, np.float32), images, 2).tolist()
       [[2, 1]]
     """
     flat = samples.reshape(len(samples), -1)
