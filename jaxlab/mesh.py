@@ -122,11 +122,7 @@ def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
 
 @contextlib.contextmanager
 def splitting_over(mesh: Mesh | None) -> Iterator[None]:
-    """What is traced inside splits its batches over a mesh, see `devices_of`; also a decorator.
-
-    Args:
-      mesh: None for all devices.
-    """
+    """What is traced inside splits batches over a mesh (None: all devices); see `devices_of`."""
     token = _count.set(None if mesh is None else mesh.size)
     try:
         yield
@@ -381,16 +377,9 @@ def in_process_0(make: Callable[[], T]) -> T:
 
 
 def first_in_process_0(make: Callable[[], T]) -> T:
-    """Calls `make` in process 0, and when that is done in every other: it may find the files there.
+    """Calls `make` in process 0, then in every other, which may find the files there.
 
-    Args:
-      make: writes files, or reads those that are there.
-
-    Returns:
-      What `make` returned in this process.
-
-    Raises:
-      See `in_process_0`.
+    Returns what `make` returned in this process; raises as `in_process_0` does.
     """
     found: list[T] = []
     in_process_0(lambda: found.append(make()))
