@@ -6,11 +6,12 @@ import struct
 import jax
 import numpy as np
 import pytest
+from etils import epath
 
 from jaxlab import metrics as metrics_module
 from jaxlab.errors import UserError
 from jaxlab.metrics import MetricsWriter, read_metrics
-from jaxlab.studies import comparison, stages
+from jaxlab.studies import cells, comparison
 
 
 def test_rows_come_back_in_order(tmp_path):
@@ -192,12 +193,13 @@ def check_mutants(folder, seed, count):
     record = {"steps": [0, 1], "curves": {"x": [[0.5], [0.25]]}, "last": {"x": [0.25]}}
     for i in range(3):
         MetricsWriter(folder).write(i, {"loss": 0.5, "count": 3})
-        comparison.append_record(folder, f"key{i}", {**record, "seconds": 1.0})
-    stages.finish(folder, 7, {"loss": 0.5})
+        cells.append_record(folder, f"key{i}", {**record, "seconds": 1.0})
+    cell = cells.Cell(epath.Path(folder), 7, {"seed": 0})
+    cells.finish(cell, {"loss": 0.5})
     readers = {
         "metrics.jsonl": read_metrics,
         "results.jsonl": comparison.read_records,
-        "result.json": stages.finished,
+        "result.json": lambda _: cells.finished(cell),
     }
     texts = {name: (folder / name).read_bytes() for name in readers}
     for _ in range(count):

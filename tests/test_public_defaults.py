@@ -91,8 +91,8 @@ DEFAULTS = {
     "jaxlab.studies.comparison": {
         "choose": {"stop": "last", "average_last": 1},
         "final": {"average_last": 1},
-        "paired": {"level": 0.95},
     },
+    "jaxlab.studies.tables": {"paired": {"level": 0.95}},
     "jaxlab.checkpoints": {"load_params": {"ema": True, "best_mode": "min"}},
 }
 

@@ -116,7 +116,7 @@ def make_schedule(
 
     Example:
       >>> rate = make_schedule("step", 1.0, 10, drop_at=(0.5,), warmup_steps=2)
-      >>> [round(float(rate(t)), 3) for t in (0, 1, 2, 5, 6, 9)]
+      >>> [round(float(rate(t)), 3) for t in (0, 1, 2, 4, 5, 9)]
       [0.0, 0.5, 1.0, 1.0, 0.1, 0.1]
     """
     check_count("num_steps", num_steps)

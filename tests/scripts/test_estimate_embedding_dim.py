@@ -52,7 +52,10 @@ def test_figure(table):
         ([], "error: --vocab_size=N,N or --corpus=FILE,FILE is required"),
         (["--vocab_size=1000,many"], "error: --vocab_size has 'many', must be whole numbers"),
         (["--vocab_size=1000", "--kappa=0"], "error: kappa is 0.0, must be above 0"),
-        (["--corpus=/nowhere/text.txt"], "error: /nowhere/text.txt: no such text file"),
+        (
+            ["--corpus=/nowhere/text.txt"],
+            "error: /nowhere/text.txt: no such text file (named are english)",
+        ),
     ],
 )
 def test_errors_are_one_line(args, message, tmp_path):

@@ -264,7 +264,7 @@ def test_names_and_folders_that_do_not_work(tmp_path):
     with pytest.raises(fetch.FetchError, match="data set is 'cifar', needs to be one of mnist"):
         fetch.fetch("cifar", tmp_path)
     with pytest.raises(
-        fetch.FetchError, match=r"no public address .* bring cifar10_train_jpeg\.npz"
+        fetch.FetchError, match=r"no public address .* provide cifar10_train_jpeg\.npz"
     ):
         fetch.fetch("cifar10_jpeg", tmp_path)
     (tmp_path / "file").write_text("in the way")
