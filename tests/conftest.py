@@ -16,7 +16,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 import jax
 import pytest
-from processes import ROOT, Script, Toy
+from processes import ROOT, Toy, run_script
 
 # Before the first use of a device. A single-device test stays on the first of them.
 jax.config.update("jax_num_cpu_devices", 8)
@@ -50,10 +50,10 @@ def fixtures_dir() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def toy() -> Toy:
-    return Toy(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    return Toy()
 
 
 @pytest.fixture(scope="session")
-def run() -> Script:
+def run():
     """Runs a script of the repository; returns the finished process."""
-    return Script(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    return run_script

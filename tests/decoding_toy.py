@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlab.models import bert
+from jaxlab.models.bert import prefix
 
 SEP, CLS = 3, 2
 IDS = np.array(
@@ -28,3 +29,11 @@ def make_toy():
     top = bert.init_head(head, jax.random.key(1), 8, 16)
     top = {**top, "bias": jnp.where(jnp.arange(16) == SEP, 2.0, 0.0)}  # so that outputs end
     return model, head, {"bert": body, "head": top}
+
+
+def recompute(model, head, params, ids):
+    """Logits at all positions of ids [n, length], without a cache."""
+    ids = jnp.asarray(ids)
+    mask, types = prefix.inputs(ids, SEP)
+    positions = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
+    return bert.token_logits(model, head, params, ids, mask, types, positions)

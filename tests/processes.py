@@ -20,9 +20,6 @@ def free_port() -> int:
 class Toy:
     """Starts tests/toy/train_toy.py as real processes."""
 
-    def __init__(self, cache: str):
-        self.cache = cache
-
     def start(self, workdir, *args, kill="", sleep=0.0, devices=1):
         """Starts one process; its standard error is a text stream."""
         env = {
@@ -34,7 +31,7 @@ class Toy:
         }
         command = [sys.executable, str(TOY), f"--workdir={workdir}", *args]
         return subprocess.Popen(
-            [*command, f"--compile_cache={self.cache}"],
+            command,
             env=env,
             cwd=ROOT,
             stderr=subprocess.PIPE,
@@ -118,17 +115,6 @@ def start_script(name, *args, count=1, **env) -> list[subprocess.Popen[str]]:
         )
         for i in range(count)
     ]
-
-
-class Script:
-    """Runs the project's scripts as real processes that share a compile cache."""
-
-    def __init__(self, cache: str):
-        self.cache = cache
-
-    def __call__(self, name, *args, **kwargs) -> subprocess.CompletedProcess[str]:
-        """See `run_script`."""
-        return run_script(name, *args, f"--compile_cache={self.cache}", **kwargs)
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:

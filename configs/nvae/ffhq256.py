@@ -10,21 +10,11 @@ folders train and test (63,000 and 7,000; the authors split at random, without a
 Presets: `ffhq256.py:tiny` shrinks model and run to seconds, on the same data.
 """
 
-from configs.nvae import base
+from configs.nvae import base, celebahq256
 
-RECIPE = {
+RECIPE = celebahq256.RECIPE | {
     "num_steps": 131200,  # 200 epochs of 656
-    "batch_size": 96,
-    "data.name": "folder",
-    "data.image_size": 256,
-    "data.bits": 5,
-    "eval_batch_size": 8,
-    "model.groups": (16, 8, 4, 4, 4),
-    "model.enc_channels": 30,
-    "model.dec_channels": 30,
-    "model.flows": 2,
     "loss.penalty": 1e-1,
-    "loss.penalty_init": 1.0,
     "optimizer.learning_rate": 8e-3,
     "optimizer.warmup_steps": 3280,  # 5 epochs
 }

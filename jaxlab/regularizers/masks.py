@@ -64,8 +64,12 @@ def matrices_only(params: Params, *, stacked: Mask = False) -> Any:
       >>> matrices_only({"w": jnp.ones((9, 2, 3)), "b": jnp.ones((9, 3))}, stacked=True)
       {'b': False, 'w': True}
     """
+    return _has_axes(2, params, stacked)
+
+
+def _has_axes(least: int, params: Params, stacked: Mask) -> Any:
     layered = expand_mask(stacked, params, name="stacked")
-    return jax.tree.map(lambda p, layer: jnp.ndim(p) - layer >= 2, params, layered)
+    return jax.tree.map(lambda p, layer: jnp.ndim(p) - layer >= least, params, layered)
 
 
 def vectors_only(params: Params, *, stacked: Mask = False) -> Any:
@@ -138,8 +142,7 @@ def convolutions(params: Params, *, stacked: Mask = False) -> Any:
       >>> convolutions({"conv": jnp.ones((3, 3, 8, 8)), "dense": jnp.ones((8, 8))})
       {'conv': True, 'dense': False}
     """
-    layered = expand_mask(stacked, params, name="stacked")
-    return jax.tree.map(lambda p, layer: jnp.ndim(p) - layer >= 4, params, layered)
+    return _has_axes(4, params, stacked)
 
 
 def every_leaf(params: Params, *, stacked: Mask = False) -> Any:

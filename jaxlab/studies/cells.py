@@ -12,12 +12,13 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from absl import logging
 from etils import epath
 
+from jaxlab.data.pipelines.endless import describe
 from jaxlab.errors import InputError, UserError
 from jaxlab.files import append_line, parse_json, read_json, to_json, write_atomically
 
@@ -25,6 +26,7 @@ __all__ = [
     "RESULTS",
     "Cell",
     "append_record",
+    "depends_on",
     "finish",
     "finished",
     "key_of",
@@ -48,6 +50,24 @@ def key_of(setting: Mapping[str, Any]) -> str:
     """
     text = json.dumps(setting, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def depends_on(
+    config: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]], *, but: Collection[str]
+) -> dict[str, Any]:
+    """What all cells of a study depend on: the keys of its config, and its data.
+
+    Args:
+      config: of the study.
+      sets: name -> arrays by name.
+      but: keys on which no result depends, or which each cell has its own of.
+
+    Example:
+      >>> depends_on({"width": 3, "log_every": 9}, {}, but=("log_every",))
+      {'width': 3, 'data': {}}
+    """
+    same = {name: value for name, value in config.items() if name not in but}
+    return {**same, "data": {name: describe(arrays) for name, arrays in sets.items()}}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,7 +64,10 @@ def run(toy, args, script=None, **env):
     from processes import ROOT, TOY
 
     result = subprocess.run(
-        [sys.executable, str(script or TOY), *args, f"--compile_cache={toy.cache}"],
+        [
+            *(sys.executable, str(script or TOY), *args),
+            f"--compile_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}",
+        ],
         env={**os.environ, "JAX_PLATFORMS": "cpu", **env},
         cwd=ROOT,
         capture_output=True,

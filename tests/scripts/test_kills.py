@@ -103,8 +103,7 @@ class Watched:
 def test_killed_runs_end_bit_for_bit(tmp_path, data_dir, name):
     kills = int(os.environ.get("JAXLAB_KILLS", "5"))
     draw = random.Random(f"{os.environ.get('JAXLAB_KILL_SEED', '0')} {name}")
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", tmp_path / "cache")
-    common = (*SCRIPTS[name], f"--data_dir={data_dir}", f"--compile_cache={cache}")
+    common = (*SCRIPTS[name], f"--data_dir={data_dir}")
     whole, folders, moments = tmp_path / "whole", [tmp_path / "killed_0"], []
     run = Watched((*common, f"--workdir={whole}"))
     run.begun.wait(600)

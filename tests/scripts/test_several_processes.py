@@ -1,6 +1,5 @@
 """Two real processes of every training script compute what one computes, or none starts."""
 
-import os
 import re
 import signal
 
@@ -34,13 +33,11 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def group(tmp_path_factory, data_dir):
+def group(data_dir):
     """Runs a script in so many processes; returns [(exit code, standard error)]."""
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or tmp_path_factory.mktemp("compiled")
 
     def call(count, name, *args, kill_at=None, signum=signal.SIGKILL):
-        common = (f"--data_dir={data_dir}", f"--compile_cache={cache}")
-        processes = start_script(name, *args, *common, count=count)
+        processes = start_script(name, *args, f"--data_dir={data_dir}", count=count)
         if kill_at is not None:
             for line in processes[0].stderr:
                 if re.search(kill_at, line):

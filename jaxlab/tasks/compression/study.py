@@ -14,7 +14,6 @@ from jaxlab import mesh as mesh_lib
 from jaxlab import optim, theseus, train
 from jaxlab.data import data_folder
 from jaxlab.data.pipelines.buckets import text_eval_batches, text_pipeline
-from jaxlab.data.pipelines.endless import describe
 from jaxlab.data.text import encode, load_text
 from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.errors import InputError
@@ -103,8 +102,7 @@ class Study:
             split: text_eval_batches(tokens, config["eval_batch_size"], **options)
             for split, tokens in self.sets.items()
         }
-        same = {name: value for name, value in config.items() if name not in _APART}
-        self._same = {**same, "data": {k: describe(x) for k, x in self.arrays.items()}}
+        self._same = cells.depends_on(config, self.arrays, but=_APART)
         # One program for all seeds and arms.
         self.blueprint = functools.cache(self._blueprint)
         self._eval_step = functools.cache(self._make_eval_step)

@@ -21,7 +21,6 @@ from jaxlab import mesh as mesh_lib
 from jaxlab.checks import check_count, check_counts, check_scalar
 from jaxlab.data import data_folder
 from jaxlab.data.pipelines.buckets import text_eval_batches, text_pipeline
-from jaxlab.data.pipelines.endless import describe
 from jaxlab.data.questions import cutting, segments, sets
 from jaxlab.data.text import TokenSet
 from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
@@ -131,8 +130,7 @@ class Study:
             self._records, self.tokenizer, self.limits, order=order, join=join
         )
         self._check_size("seq2seq", self.sets["train"])
-        same = {name: value for name, value in config.items() if name not in _APART}
-        self._same = {**same, "data": {k: describe(x) for k, x in self.arrays.items()}}
+        self._same = cells.depends_on(config, self.arrays, but=_APART)
 
     @property
     def arrays(self) -> dict[str, dict[str, np.ndarray]]:

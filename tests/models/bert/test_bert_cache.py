@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from decoding_toy import IDS, PASSAGES, SEP, make_toy
+from decoding_toy import IDS, PASSAGES, SEP, make_toy, recompute
 
 from jaxlab.models import bert
-from jaxlab.models.bert import prefix as prefix_lib
 from jaxlab.models.bert.cache import append_tokens, empty_cache, encode_prefix
 
 TARGETS = np.array([[10, SEP, 11, 12, SEP, 0, 0], [10, 13, 14, SEP, 11, 12, SEP]], np.int32)
@@ -23,13 +22,6 @@ def full(toy):
     """Logits [2, 10, vocab] at all positions, without a cache."""
     model, head, params = toy
     return jax.jit(recompute, static_argnums=(0, 1))(model, head, params, IDS)
-
-
-def recompute(model, head, params, ids):
-    ids = jnp.asarray(ids)
-    mask, types = prefix_lib.inputs(ids, SEP)
-    positions = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
-    return bert.token_logits(model, head, params, ids, mask, types, positions)
 
 
 def test_cached_decoding_is_full_recomputation(toy, full):

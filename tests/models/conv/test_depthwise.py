@@ -5,26 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from convolutions import convolve, random
 
 from jaxlab import mesh as mesh_lib
 from jaxlab.models.conv.depthwise import depthwise_conv
-
-
-def convolve(x, kernel, stride=1, dilation=1):
-    pad = dilation * (kernel.shape[0] - 1) // 2
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        [(pad, pad)] * 2,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
-    )
-
-
-def random(seed, *shape):
-    return jax.random.normal(jax.random.key(seed), shape)
 
 
 @pytest.mark.parametrize("size", [3, 5])
@@ -33,7 +17,7 @@ def random(seed, *shape):
 def test_depthwise_and_its_gradients_equal_the_backends(size, stride, dilation, batch, height):
     x, kernel = random(0, batch, height, 8, 3), random(1, size, size, 1, 3)
     ours = lambda x, k: depthwise_conv(x, k, stride, dilation)
-    theirs = lambda x, k: convolve(x, k, stride, dilation)
+    theirs = lambda x, k: convolve(x, k, stride, dilation, groups=x.shape[-1])
     y, pull = jax.vjp(ours, x, kernel)
     wanted, pull_wanted = jax.vjp(theirs, x, kernel)
     np.testing.assert_allclose(y, wanted, atol=1e-5)
@@ -68,7 +52,7 @@ def test_depthwise_of_float64_has_float64_gradients():
             jnp.asarray(random(*a), jnp.float64) for a in ((0, 2, 5, 4, 3), (1, 3, 3, 1, 3))
         )
         y, pull = jax.vjp(depthwise_conv, x, kernel)
-        wanted, pull_wanted = jax.vjp(lambda x, k: convolve(x, k), x, kernel)
+        wanted, pull_wanted = jax.vjp(lambda x, k: convolve(x, k, groups=3), x, kernel)
         np.testing.assert_allclose(y, wanted, rtol=1e-12, atol=1e-12)
         for a, b in zip(pull(y), pull_wanted(y), strict=True):
             assert a.dtype == jnp.float64

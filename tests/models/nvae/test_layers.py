@@ -5,26 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_layers
 import pytest
+from convolutions import convolve, random
 
 from jaxlab.models.nvae import layers
 from jaxlab.models.nvae.layers import BatchNorm, Conv, DownSkip, SqueezeExcitation, UpSkip
-
-
-def convolve(x, kernel, stride=1, dilation=1, groups=1):
-    pad = dilation * (kernel.shape[0] - 1) // 2
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        [(pad, pad)] * 2,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-
-def random(seed, *shape):
-    return jax.random.normal(jax.random.key(seed), shape)
 
 
 def test_conv_normalises_each_output_channel():

@@ -5,25 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from decoding_toy import CLS, PASSAGES, SEP, make_toy
+from decoding_toy import CLS, PASSAGES, SEP, make_toy, recompute
 
 from jaxlab import decoding, train
 from jaxlab.data import wordpiece
 from jaxlab.data.questions.segments import Limits
 from jaxlab.models import bert
-from jaxlab.models.bert import prefix as prefix_lib
 from jaxlab.tasks import question_generation
 from jaxlab.tasks.question_generation import pairs as generation
 from jaxlab.tasks.question_generation import texts
 from jaxlab.tasks.question_generation.folder import Generator
 from jaxlab.tasks.question_generation.pairs import MODES, check_options
-
-
-def recompute(model, head, params, ids):
-    ids = jnp.asarray(ids)
-    mask, types = prefix_lib.inputs(ids, SEP)
-    positions = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
-    return bert.token_logits(model, head, params, ids, mask, types, positions)
 
 
 @pytest.fixture(scope="module")
