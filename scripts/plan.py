@@ -48,7 +48,7 @@ def main(config, workdir):
     mesh = mesh_lib.make_mesh(planning.find_devices(TOPOLOGY.value), fsdp=config.get("fsdp", 1))
     data_dir = launch.options().data_dir
     found = planning.blueprint(SCRIPT.value, config.to_dict(), mesh, data_dir=data_dir)
-    logging.info("compiling for %d x %s", found.mesh.size, TOPOLOGY.value.partition(":")[0])
+    logging.info("compiling for %d x %s", mesh.size, TOPOLOGY.value.partition(":")[0])
     record = {"script": SCRIPT.value, "topology": TOPOLOGY.value, **planning.plan(found)}
     if out is not None:
         write_atomically(out, to_json(record, indent=1) + "\n")

@@ -29,7 +29,7 @@ def main(config, workdir) -> None:
         print(text)
         sys.exit(0 if agrees else 1)
     try:
-        arrays, flag_values = reference.read_checkpoint(CHECKPOINT.value)
+        arrays, flag_values = reference.read_checkpoint(str(CHECKPOINT.value))
     except ImportError as error:
         raise InputError(str(error)) from error
     model, variables = reference.load_reference(arrays, flag_values)

@@ -228,7 +228,7 @@ def _load_cifar10_jpeg(
 
 
 def _load_folder(
-    _: str, folder: Path, part: _Part, **geometry: Any
+    name: str, folder: Path, part: _Part, **geometry: Any
 ) -> tuple[np.ndarray, np.ndarray | None]:
     find = lambda split: _find_split(folder, split)
     place, whole = _split_place(folder, part, find)

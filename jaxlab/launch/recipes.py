@@ -89,7 +89,7 @@ def recipe(
     for change in (*changes, *(presets[name] for name in chosen(preset, presets))):
         for path, value in change.items():
             *parents, key = path.split(".")
-            holder = config
+            holder: Any = config
             for part in parents:
                 holder = holder[part]
             if key not in holder:

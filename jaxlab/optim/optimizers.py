@@ -6,7 +6,7 @@ function's keyword-only arguments.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import optax
@@ -284,11 +284,11 @@ def make_optimizer(
             place, row = penalties[key]
             places[place].append(row(given, **taken))
     given = dataclasses.replace(given, decoupled=tuple(places["decoupled"]))
-    first = [] if absent(flooding) else [flood_updates(flooding)]
+    first = [] if absent(flooding) else [flood_updates(cast(Any, flooding))]
     tx = optax.chain(*first, *places["coupled"], OPTIMIZERS[name](given, **own), *places["last"])
     tx = tx if trainable is None else train_only(tx, trainable)
-    tx = tx if absent(sharpness) else sharpness_aware(tx, sharpness)
-    return tx if absent(skip_factor) else skip_large_updates(tx, factor=skip_factor)
+    tx = tx if absent(sharpness) else sharpness_aware(tx, cast(Any, sharpness))
+    return tx if absent(skip_factor) else skip_large_updates(tx, factor=cast(Any, skip_factor))
 
 
 def flooded_by_optimizer(

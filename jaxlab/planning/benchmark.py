@@ -101,7 +101,7 @@ def measure(
     for k in range(rounds):
         rates.append(flops / min(product(), product()))
         turn = k % len(variants)
-        for variant in variants[turn:] + variants[:turn]:
+        for variant in (*variants[turn:], *variants[:turn]):
             seconds[variant.label].append(variant.run(steps))
     return {label: np.array(times) for label, times in seconds.items()}, np.array(rates)
 

@@ -40,11 +40,12 @@ def plan(found: train.Blueprint) -> dict[str, Any]:
     marks.append(time.perf_counter())
     lowered = traced.lower()
     marks.append(time.perf_counter())
-    device = found.mesh.devices.flat[0]
+    mesh: Any = found.mesh  # planners give one
+    device = mesh.devices.flat[0]
     chip = chip_of(device.device_kind)
     record = {
         "chip": chip.name if chip else device.device_kind,
-        "chips": found.mesh.size,
+        "chips": mesh.size,
         "batch_size": found.batch_size,
         "num_steps": found.num_steps,
         "flops": matmul_flops(traced.jaxpr),

@@ -1,7 +1,7 @@
 """A named objective, flooding and the gradient penalty in the loss function of any model."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from jax.typing import ArrayLike
 
@@ -65,13 +65,15 @@ def make_labelled_loss(
         per_example = plain
     if flooding == "example" and not absent(level):
         inner = per_example
-        per_example = lambda logits, labels: losses.flood(inner(logits, labels), level=level)
+        per_example = lambda logits, labels: losses.flood(
+            inner(logits, labels), level=cast(Any, level)
+        )
     loss_fn = make_loss(per_example)
     if flooding == "batch" and not absent(level):
         loss_fn = _flooded(loss_fn, level)
     if absent(gradient_penalty):
         return loss_fn
-    return regularizers.gradient_norm_penalty(loss_fn, gradient_penalty, has_aux=True)
+    return regularizers.gradient_norm_penalty(loss_fn, cast(Any, gradient_penalty), has_aux=True)
 
 
 def _flooded(loss_fn, level):

@@ -59,10 +59,10 @@ def run(
       >>> print(train.run(described, rows, tempfile.mkdtemp()).params.round(3))
       [1. 1.]
     """
-    state = blueprint.create_state() if state is None else state
+    start: TrainState = blueprint.create_state() if state is None else state
     state, checkpointer, writer = resume(
         workdir,
-        state,
+        start,
         data,
         keep_latest=keep_latest,
         best_metric=best_metric,

@@ -43,7 +43,7 @@ class LoadedRun:
 def load_run(
     workdir: epath.PathLike,
     *,
-    params: Literal["ema", "raw"] = "ema",
+    params: str = "ema",
     step: int | Literal["best"] | None = None,
     data_dir: str | None = None,
     task: str | None = None,

@@ -63,7 +63,7 @@ def load_pretrained(directory: epath.PathLike, **attributes: Any) -> tuple[Bert,
     if changed:
         raise InputError(f"{changed[0]} is given, but {directory} decides about it")
     config, weights, prefix, _ = _read(directory)
-    fields = {
+    fields: dict[str, Any] = {
         field: config.get(key, folder.DEFAULTS.get(field))
         for field, key in folder.CONFIG_KEYS.items()
     }

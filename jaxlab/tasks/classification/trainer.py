@@ -93,7 +93,7 @@ class Trainer:
         if key not in self.contexts:
             contexts = make_contexts(self.config["seeds"], self.data_dir, **setting["data"])
             if self.check_data is not None:
-                arrays = traverse_util.flatten_dict(contexts, sep="/")
+                arrays: Any = traverse_util.flatten_dict(contexts, sep="/")
                 rows = {name: a.reshape(-1, *a.shape[2:]) for name, a in arrays.items()}
                 self.check_data({key: rows})
             self.contexts = {key: contexts}

@@ -186,7 +186,7 @@ def open_run(
     config: Mapping[str, Any],
     workdir: Any,
     *,
-    params: Literal["ema", "raw"] = "ema",
+    params: str = "ema",
     step: int | Literal["best"] | None = None,
     data_dir: str | None = None,
 ) -> train.LoadedRun:

@@ -113,7 +113,7 @@ def make_stage_loss(
     *,
     mask: Any,
     per_example: Callable[..., Any] = task_loss,
-    **distillation: float,
+    **distillation: Any,
 ) -> LossFn:
     """The loss of a stage; see the table above.
 

@@ -195,7 +195,8 @@ def run(
         if (epath.Path(workdir) / METRICS_FILE).exists():
             writer.truncate(written)
             logging.info("%d of %d cells are done", len(wanted) - len(missing), len(wanted))
-        shares, size = None, None
+        shares: Any = None
+        size = None
         for i, (vocab_size, dim) in enumerate(missing, 1):
             start = time.perf_counter()
             if size != vocab_size:
@@ -262,7 +263,7 @@ def optimum(dims: Sequence[float], values: Sequence[float] | np.ndarray) -> floa
       (2.0, 1.0)
     """
     finite = np.isfinite(values)
-    dims, values = np.asarray(dims)[finite], np.asarray(values)[finite]
+    dims, values = np.asarray(dims)[finite], np.asarray(values)[finite]  # type: ignore[assignment]
     if not len(dims):
         return math.nan
     best = int(np.argmin(values))

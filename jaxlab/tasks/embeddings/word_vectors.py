@@ -4,6 +4,7 @@ A word that is listed more than once has the first of its vectors everywhere, as
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -225,7 +226,7 @@ def _unit(vectors: np.ndarray, words: Sequence[str]) -> tuple[np.ndarray, dict[s
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), number
 
 
-def _check(vectors: np.ndarray, words: Sequence[str]) -> dict[str, int]:
+def _check(vectors: np.ndarray, words: Sequence[Any]) -> dict[Any, int]:
     """The first row of each word; raises where words and vectors do not belong together."""
     if vectors.ndim != 2 or len(vectors) != len(words):
         raise InputError(

@@ -139,7 +139,7 @@ def make_eval_fn(
     @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
     def draw(params, model_state):
         variables = {"params": params, "batch_stats": model_state["batch_stats"]}
-        samples = model.apply(variables, GRID, key=key, method="sample")
+        samples: Any = model.apply(variables, GRID, key=key, method="sample")
         x = nvae.prepare_images(model, jnp.asarray(shown), key)
         _, _, output, _ = elbo_terms(model, params, model_state, x, key=None, train=False)
         mean = model.observation.mean
@@ -234,7 +234,7 @@ def open_run(
     config: Mapping[str, Any],
     workdir: epath.PathLike,
     *,
-    params: Literal["ema", "raw"] = "ema",
+    params: str = "ema",
     step: int | Literal["best"] | None = None,
     data_dir: str | None = None,
 ) -> train.LoadedRun:
