@@ -1,3 +1,5 @@
+"""`jaxlab.checkpoints.checkpointer`: what is saved, kept and read back, and what is damaged."""
+
 import logging as std_logging
 import pathlib
 import shutil

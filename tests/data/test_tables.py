@@ -1,5 +1,5 @@
-"""`jaxlab.data.tables`: tables: R's format against bytes written here, the real table where it is
-there, scaling."""
+"""`jaxlab.data.tables`, `jaxlab.data.formats.rdata`: tables: R's format against bytes written here,
+the real table where it is there, scaling."""
 
 import gzip
 import lzma

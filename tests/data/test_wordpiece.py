@@ -1,5 +1,5 @@
-"""`jaxlab.data.wordpiece`: WordPiece: trained, and in model folders as they are found:
-transformers' tokens, or why not."""
+"""`jaxlab.data.wordpiece`, `jaxlab.data.added_tokens`: trained, and in model folders as they are
+found: transformers' tokens, or why not."""
 
 import json
 import re

@@ -1,4 +1,5 @@
-"""`jaxlab.losses.cross_entropies`: logit adjustment and its family."""
+"""`jaxlab.losses.cross_entropies`, `jaxlab.losses.class_vectors`: logit adjustment and its
+family."""
 
 import functools
 

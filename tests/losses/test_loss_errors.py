@@ -1,4 +1,4 @@
-"""Everything that can be wrong with the arguments."""
+"""`jaxlab.losses.labels` and all losses: everything that can be wrong with the arguments."""
 
 import jax
 import jax.numpy as jnp

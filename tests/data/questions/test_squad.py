@@ -1,4 +1,5 @@
-"""`jaxlab.data.questions.squad`: files in SQuAD's format, splits, segments, triples, layouts."""
+"""`jaxlab.data.questions.squad`, `jaxlab.data.questions.cutting`: files in SQuAD's format, splits,
+segments, triples, layouts."""
 
 import collections
 import gzip

@@ -1,4 +1,5 @@
-"""Convolution: all forms have the same values and gradients, and each stands where it is fast."""
+"""`jaxlab.models.conv`: all forms have the same values and gradients, and each stands where it is
+fast: `jaxlab.models.conv.backend`, `jaxlab.models.conv.patches`, `jaxlab.models.conv.taps`."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,5 @@
-"""The importance-weighted bound of a latent whose likelihood has a closed form."""
+"""`jaxlab.models.vae.bound`: the importance-weighted bound of a latent whose likelihood has a
+closed form."""
 
 import inspect
 

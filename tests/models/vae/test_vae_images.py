@@ -1,4 +1,4 @@
-"""Images as likelihoods take them."""
+"""`jaxlab.models.vae.images`: images as likelihoods take them."""
 
 import jax
 import jax.numpy as jnp

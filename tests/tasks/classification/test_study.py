@@ -1,5 +1,5 @@
-"""`jaxlab.tasks.classification.study`: a study is checked before it trains; candidates of
-compare.py."""
+"""`jaxlab.tasks.classification.study`, `jaxlab.tasks.classification.trainer`: a study is checked
+before it trains; candidates of compare.py."""
 
 import numpy as np
 import pytest

@@ -1,11 +1,17 @@
-"""`jaxlab.tasks.compression.study`: which stages a study has, and what each result depends on."""
+"""`jaxlab.tasks.compression.study`: which stages a study has, what each result depends on, and
+what a small one trains."""
 
 import copy
+import json
+import shutil
 
+import jax
 import numpy as np
 import pytest
 
 from jaxlab.data.text import TextSet
+from jaxlab.metrics import read_metrics
+from jaxlab.models import bert
 from jaxlab.tasks import compression
 from jaxlab.tasks.compression import study as study_lib
 
@@ -57,14 +63,15 @@ NEEDS = {
 }
 
 
+def load_text(name, data_dir, split, limit, split_seed):
+    words = np.random.default_rng(split_seed).choice(["red", "sun", "sea", "moon"], (12, 5))
+    labels = np.arange(12, dtype=np.int32) % 2
+    return TextSet([" ".join(row) for row in words][:limit], labels[:limit], ("no", "yes"))
+
+
 @pytest.fixture
 def cells_of(monkeypatch, tmp_path):
     """Config changes -> the cells of seed 0 by their place; nothing is trained."""
-
-    def load_text(name, data_dir, split, limit, split_seed):
-        words = np.random.default_rng(split_seed).choice(["red", "sun", "sea", "moon"], (12, 5))
-        labels = np.arange(12, dtype=np.int32) % 2
-        return TextSet([" ".join(row) for row in words][:limit], labels[:limit], ("no", "yes"))
 
     def collect(**changes):
         config, found = copy.deepcopy(CONFIG), {}
@@ -126,3 +133,92 @@ def test_a_result_depends_on_its_own_settings_and_those_before(cells_of, change,
     for place, cell in before.items():
         same = not any(name in place for name in others)
         assert (now[place].key == cell.key) == same, place
+
+
+SEED = 2**32 - 2  # of which twice would be above 32 bits
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A study of one seed and one arm that was trained, with the seeds of its batches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_lib, "load_text", load_text)
+        streams, pipeline = [], study_lib.text_pipeline
+
+        def recorded(*args, seed, **options):
+            streams.append(seed)
+            return pipeline(*args, seed=seed, **options)
+
+        patch.setattr(study_lib, "text_pipeline", recorded)
+        config = {**CONFIG, "arms": ("curriculum",), "limits": {**CONFIG["limits"], "test": 7}}
+        workdir = tmp_path_factory.mktemp("study")
+        study = compression.Study(config, None, workdir=workdir)
+        study.run(SEED)
+        yield study, workdir / f"seed_{SEED}", streams
+
+
+ARM = "depth_1/curriculum"
+
+
+def test_a_stage_trains_the_layers_alone_at_its_rate(trained):
+    study, place, streams = trained
+    assert streams == [2**32 - 3, 2**32 - 3, 2**32 - 2]  # the last stage sees another order
+    trees = {}
+    for stage in ("predecessor", f"{ARM}/replacing", f"{ARM}/successor"):
+        params = bert.load_pretrained(place / stage / "model")[1]
+        head = bert.load_heads(place / stage / "model")["classifier"][1]
+        trees[stage] = {"bert": params, "head": head}
+    first, replaced, last = trees.values()
+    same = lambda a, b: jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
+    initial, key = study.initial(SEED), jax.random.key(SEED)
+    assert same(initial["bert"], jax.jit(study.deep.init)(key, np.zeros((1, 2), int))["params"])
+    for tree, before in ((first, initial), (replaced, first), (last, replaced)):
+        layers = {n for n in tree["bert"] if n.startswith("layers_")}
+        assert len(layers) == (2 if tree is first else 1)
+        for name in tree["bert"]:
+            assert same(tree["bert"][name], before["bert"][name]) == (name not in layers), name
+        assert same(tree["head"], before["head"])
+    rows = read_metrics(place / ARM / "replacing")
+    # 0.25 to 1 over three of the four steps.
+    assert [row["rate"] for row in rows if "rate" in row] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_figures_are_of_the_stages_own_model(trained):
+    study, place, _ = trained
+    for stage, depth in (("predecessor", 2), (f"{ARM}/replacing", 1), (f"{ARM}/successor", 1)):
+        record = json.loads((place / stage / "result.json").read_text())
+        model, params = bert.load_pretrained(place / stage / "model")
+        head = bert.load_heads(place / stage / "model")["classifier"][1]
+        assert record["depth"] == model.num_layers == depth
+        assert record["parameters"] == sum(x.size for x in jax.tree.leaves((params, head)))
+        for split, count in (("validation", 12), ("test", 7)):
+            tokens = study.sets[split]
+            mask = np.arange(16) < tokens.lengths[:, None]
+            ids = np.zeros_like(mask, int)
+            ids[mask] = np.concatenate(tokens.ids)
+            output = model.apply({"params": params}, ids, mask)
+            logits = study.head.apply({"params": head}, output, mask)
+            log_probs = jax.nn.log_softmax(logits)[np.arange(count), tokens.labels]
+            assert record[f"{split}/loss"] == pytest.approx(-float(log_probs.mean()), rel=1e-5)
+            hits = logits.argmax(-1) == tokens.labels
+            assert record[f"{split}/accuracy"] == pytest.approx(float(hits.mean()))
+    swapped = json.loads((place / ARM / "sensitivity.json").read_text())
+    record = lambda stage: json.loads((place / stage / "result.json").read_text())
+    accuracy = lambda stage: record(stage)["test/accuracy"]
+    # With one module in all, the one that is swapped in is the successor.
+    assert swapped == {
+        "predecessor": pytest.approx(accuracy("predecessor")),
+        "swapped": [pytest.approx(accuracy(f"{ARM}/replacing"))],
+    }
+
+
+def test_a_stage_goes_on_from_its_middle(trained):
+    study, place, streams = trained
+    last = place / ARM / "successor"
+    before = (last / "model" / "model.safetensors").read_bytes()
+    (last / "result.json").unlink()
+    shutil.rmtree(last / "checkpoints" / "4")
+    streams.clear()
+    study.run(SEED)
+    assert (last / "model" / "model.safetensors").read_bytes() == before
+    assert streams == [2**32 - 2]  # what is done is read, not trained

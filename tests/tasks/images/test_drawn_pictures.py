@@ -1,4 +1,4 @@
-"""What a finished run draws, as arrays."""
+"""`jaxlab.tasks.images.pictures`: what a finished run draws, as arrays."""
 
 import numpy as np
 import pytest

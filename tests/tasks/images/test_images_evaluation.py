@@ -1,4 +1,5 @@
-"""A finished run evaluated: the same figures as in training, and the bound below them."""
+"""`jaxlab.tasks.images.evaluation`: a finished run evaluated: the same figures as in training, and
+the bound below them."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""The run of an NVAE: its optimizer, its figures and pictures, and the run opened again."""
+"""`jaxlab.tasks.images.training`, `jaxlab.train.saved`: an NVAE's optimizer, its figures and
+pictures, and the run opened again."""
 
 import json
 import shutil
