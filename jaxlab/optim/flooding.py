@@ -19,7 +19,7 @@ class FloodState(NamedTuple):
     flooded_total: jax.Array  # int32 [], how many were
 
 
-def flood_updates(level: ArrayLike) -> optax.GradientTransformationExtraArgs:
+def flood_updates(level: ArrayLike | optax.Schedule) -> optax.GradientTransformationExtraArgs:
     r"""Turns the gradient around while the loss is below the flood level.
 
     .. math:: u \leftarrow \begin{cases} u & L \ge b \\ -u & L < b \end{cases}
@@ -29,13 +29,14 @@ def flood_updates(level: ArrayLike) -> optax.GradientTransformationExtraArgs:
     turn them around too. Momentum and Adam see the turned gradients.
 
     `update` needs `value=`, the plain loss of the whole logical batch. `jaxlab.train` passes it,
-    averaged over devices and over `accumulate` micro-batches. `optax.MultiSteps` passes on the
-    value of its last micro-batch only: give it the mean there, or put `flood_updates` before it to
-    flood each micro-batch.
+    averaged over devices and over `accumulate` micro-batches; `nnx.Optimizer.update(model, grads,
+    value=loss)` passes it on. Flax's `TrainState.apply_gradients` does not: call `state.tx.update(
+    grads, state.opt_state, state.params, value=loss)` and put the result in by `state.replace`.
+    `optax.MultiSteps` passes on the value of its last micro-batch only: give it the mean there, or
+    put `flood_updates` before it to flood each micro-batch.
 
     Args:
-      level: b >= 0, a scalar (checked when concrete). For a schedule,
-        `optax.inject_hyperparams(flood_updates)(level=schedule)`.
+      level: b >= 0, a scalar (checked when concrete) or a schedule of the updates seen.
 
     Returns:
       A transformation whose `update` needs `value=`.
@@ -55,7 +56,8 @@ def flood_updates(level: ArrayLike) -> optax.GradientTransformationExtraArgs:
 
     Source: Ishida et al., 2020, arXiv:2002.08709.
     """
-    check_scalar("level", level, at_least=0.0)
+    if not callable(level):
+        check_scalar("level", level, at_least=0.0)
 
     def init(params):
         del params
@@ -71,11 +73,11 @@ def flood_updates(level: ArrayLike) -> optax.GradientTransformationExtraArgs:
             raise InputError(
                 "value is None, flood_updates needs it: update(..., value=loss). In a chain, "
                 "optax.MultiSteps needs optax.GradientTransformationExtraArgs(m.init, m.update) "
-                "to pass it on"
+                "to pass it on; flax's TrainState.apply_gradients cannot: call state.tx.update"
             )
         if jnp.shape(value) != ():
             raise InputError(f"value has shape {jnp.shape(value)}, must be a scalar: the mean loss")
-        flooded = jnp.asarray(value) < level
+        flooded = jnp.asarray(value) < (level(state.count) if callable(level) else level)
         return (
             jax.tree.map(lambda u: jnp.where(flooded, -u, u), updates),
             FloodState(

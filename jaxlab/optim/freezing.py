@@ -7,6 +7,7 @@ import jax
 import optax
 
 from jaxlab.errors import InputError
+from jaxlab.regularizers import Mask, expand_mask, for_optax
 
 
 def trainable_mask(params: Any, trainable: Sequence[str]) -> Any:
@@ -41,7 +42,7 @@ def trainable_mask(params: Any, trainable: Sequence[str]) -> Any:
     return mask
 
 
-def freeze(params: Any, mask: Any) -> Any:
+def freeze(params: Any, mask: Mask | None) -> Any:
     """The same values, with no gradient for the leaves whose mask is False; None trains all.
 
     Gradients still pass through frozen modules to what lies below; only the frozen weights' own are
@@ -53,15 +54,43 @@ def freeze(params: Any, mask: Any) -> Any:
     """
     if mask is None:
         return params
-    return jax.tree.map(lambda p, train: p if train else jax.lax.stop_gradient(p), params, mask)
+    keep = lambda p, train: p if train or callable(p) else jax.lax.stop_gradient(p)
+    return jax.tree.map(keep, params, expand_mask(mask, params))
 
 
-def train_only(tx: optax.GradientTransformation, mask: Any) -> optax.GradientTransformation:
+def is_none(x: Any) -> bool:
+    """Whether an update is that of a frozen leaf."""
+    return x is None
+
+
+def moving(updates: Any, tree: Any) -> Any:
+    """The leaves of a tree like the parameters that have an update; None for the others.
+
+    Example:
+      >>> moving({"a": 1.0, "b": None}, {"a": 2.0, "b": 3.0})
+      {'a': 2.0, 'b': None}
+    """
+    return jax.tree.map(lambda u, x: None if u is None else x, updates, tree, is_leaf=is_none)
+
+
+def filled(part: Any, tree: Any) -> Any:
+    """What `moving` left out is put in again.
+
+    Example:
+      >>> filled({"a": 4.0, "b": None}, {"a": 2.0, "b": 3.0})
+      {'a': 4.0, 'b': 3.0}
+    """
+    return jax.tree.map(lambda m, x: x if m is None else m, part, tree, is_leaf=is_none)
+
+
+def train_only(
+    tx: optax.GradientTransformation, mask: Mask
+) -> optax.GradientTransformationExtraArgs:
     """An optimizer that changes only the leaves whose mask is True, and keeps state for no other.
 
     Args:
       tx: of the trained leaves.
-      mask: from `trainable_mask`.
+      mask: such as that of `trainable_mask`, or a function from parameters to one.
 
     Example:
       >>> import jax.numpy as jnp
@@ -70,5 +99,6 @@ def train_only(tx: optax.GradientTransformation, mask: Any) -> optax.GradientTra
       >>> tx.update(params, tx.init(params))[0]
       {'a': Array([-1.], dtype=float32), 'b': Array([0.], dtype=float32)}
     """
-    labels = jax.tree.map(lambda train: "train" if train else "freeze", mask)
+    label = lambda train: "train" if train else "freeze"
+    labels = lambda updates: jax.tree.map(label, for_optax(mask)(updates))
     return optax.partition({"train": tx, "freeze": optax.set_to_zero()}, labels)

@@ -51,6 +51,10 @@ class Given:
         rate = optax.scale_by_learning_rate(self.rate)
         return optax.chain(*scaling, *self.decoupled, rate)
 
+    def decay(self, strength: float) -> Transformation:
+        """The gradient of L2."""
+        return optax.add_decayed_weights(strength, regularizers.for_optax(self.decay_mask))
+
 
 def sgd(given: Given, /) -> Transformation:
     """Plain gradient descent."""
@@ -91,8 +95,7 @@ def adamw(
     """Adam and decoupled L2."""
     _check_moments(b1, b2, eps)
     check_scalar("weight_decay", weight_decay, at_least=0.0)
-    decay = optax.add_decayed_weights(weight_decay, given.decay_mask)
-    return given.finish(optax.scale_by_adam(b1, b2, eps), decay)
+    return given.finish(optax.scale_by_adam(b1, b2, eps), given.decay(weight_decay))
 
 
 def adamw_weissi(
@@ -139,7 +142,7 @@ OPTIMIZERS: dict[str, Callable[..., Transformation]] = {
 
 def l2(given: Given, /, *, l2: float = 0.0) -> Transformation:
     """Lambda / 2 of the squared norms."""
-    return optax.add_decayed_weights(l2, given.decay_mask)
+    return given.decay(l2)
 
 
 def weissi(
@@ -160,16 +163,15 @@ def spectral(given: Given, /, *, spectral: float = 0.0) -> Transformation:
 
     def update(updates, state, params=None):
         penalty = lambda p: regularizers.spectral_norm_penalty(p, state, stacked=stacked)
-        grads, state = jax.grad(penalty, has_aux=True)(params)
-        add = lambda u, g: u + 0.5 * spectral * g
-        return jax.tree.map(add, updates, grads), state
+        grads, state = transformations.penalty_grads(penalty, updates, params, has_aux=True)
+        return transformations.add_to(updates, lambda g: 0.5 * spectral * g, grads), state
 
     return optax.GradientTransformation(init, update)
 
 
 def weight_decay(given: Given, /, *, weight_decay: float = 0.0) -> Transformation:
     """Decoupled L2, as in AdamW."""
-    return optax.add_decayed_weights(weight_decay, given.decay_mask)
+    return given.decay(weight_decay)
 
 
 def weissi_decay(
@@ -218,7 +220,7 @@ def make_optimizer(
     flooding: float | None = None,
     sharpness: float | None = None,
     skip_factor: float | None = None,
-    trainable: Any = None,
+    trainable: Mask | None = None,
     stacked: Mask = False,
     penalties: Mapping[str, tuple[str, Callable[..., Any]]] = PENALTIES,
     **numbers: Any,
@@ -236,7 +238,7 @@ def make_optimizer(
         `flood_updates`; momentum sees them turned, penalties stay as they are.
       sharpness: radius of `sharpness_aware` (two gradients per step).
       skip_factor: of `skip_large_updates`, above 1.
-      trainable: tree of bools, which leaves are trained at all; None for all.
+      trainable: mask of the leaves that are trained at all; None for all.
       stacked: leaves with a leading layer axis.
       penalties: the table of penalties.
       **numbers: of the optimizer, of the schedule, and of penalties.

@@ -11,9 +11,11 @@ from jax.typing import ArrayLike
 from jaxlab import regularizers
 from jaxlab.checks import check_scalar
 from jaxlab.errors import InputError
+from jaxlab.optim.freezing import filled, is_none, moving
 from jaxlab.regularizers import Mask, Params
 
 ScalarOrSchedule = float | jax.Array | optax.Schedule
+Strength = ArrayLike | optax.Schedule
 
 
 def _check_rate(name: str, value: Any) -> None:
@@ -21,18 +23,26 @@ def _check_rate(name: str, value: Any) -> None:
         check_scalar(name, value, at_least=0.0)
 
 
-def _init(value: ScalarOrSchedule) -> optax.OptState:
-    if callable(value):
+def _init(*values: Strength) -> optax.OptState:
+    """The step count, if one of the values is a schedule."""
+    if any(map(callable, values)):
         return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
     return optax.EmptyState()
 
 
-def _now(value: ScalarOrSchedule, state: optax.OptState) -> tuple[ArrayLike, optax.OptState]:
-    """The value of this step, and the state of the next."""
-    if not callable(value):
-        return value, state
-    count = state.count  # pyright: ignore[reportAttributeAccessIssue]
-    return value(count), optax.ScaleByScheduleState(count=optax.safe_increment(count))
+def _now(state: Any, *values: Strength) -> tuple[Any, ...]:
+    """The state of the next step, and the values of this one."""
+    if not any(map(callable, values)):
+        return state, *values
+    now = [value(state.count) if callable(value) else value for value in values]
+    return optax.ScaleByScheduleState(count=optax.safe_increment(state.count)), *now
+
+
+def _select(mask: Mask | None, params: Params, stacked: Mask = False) -> tuple[Any, Any]:
+    """`select`, but a tree without any leaf, as of an unused part of `optax.partition`, may be."""
+    if not jax.tree.leaves(params):
+        return params, params
+    return regularizers.select(mask, params, stacked=stacked)
 
 
 def _need(params: Params, name: str) -> None:
@@ -40,7 +50,15 @@ def _need(params: Params, name: str) -> None:
         raise InputError(f"params is None, {name} needs them: call update(updates, state, params)")
 
 
-def _add(updates: Any, change: Callable[..., Any], *trees: Any) -> Any:
+def penalty_grads(
+    penalty: Callable[[Params], Any], updates: Any, params: Params, *, has_aux: bool = False
+) -> Any:
+    """Gradient of a penalty; None where the update is, for leaves that are frozen or no floats."""
+    value = lambda part: penalty(filled(part, params))
+    return jax.grad(value, has_aux=has_aux)(moving(updates, params))
+
+
+def add_to(updates: Any, change: Callable[..., Any], *trees: Any) -> Any:
     """Adds `change(leaves of trees)` to each update, in its dtype; None stays for frozen leaves."""
 
     def add(u, *leaves):
@@ -49,11 +67,11 @@ def _add(updates: Any, change: Callable[..., Any], *trees: Any) -> Any:
         delta = change(*leaves)
         return u if delta is None else (u + delta).astype(u.dtype)
 
-    return jax.tree.map(add, updates, *trees, is_leaf=lambda x: x is None)
+    return jax.tree.map(add, updates, *trees, is_leaf=is_none)
 
 
 def add_penalty(
-    penalty: Callable[[Params], jax.Array], strength: ScalarOrSchedule, mask: Mask | None = None
+    penalty: Callable[[Params], jax.Array], strength: Strength, mask: Mask | None = None
 ) -> optax.GradientTransformation:
     r"""Adds the gradient of a penalty to the updates, :math:`u + \lambda \nabla R(\theta)`.
 
@@ -83,7 +101,7 @@ def add_penalty(
 
     def init(params):
         if mask is not None:
-            regularizers.select(mask, params)
+            _select(mask, params)
         return _init(strength)
 
     def value(params):
@@ -94,18 +112,18 @@ def add_penalty(
 
     def update(updates, state, params=None):
         _need(params, "add_penalty")
-        now, state = _now(strength, state)
-        grads = jax.grad(value)(params)
+        state, now = _now(state, strength)
+        grads = penalty_grads(value, updates, params)
         chosen = regularizers.expand_mask(True if mask is None else mask, params)
         change = lambda g, flag: now * g if flag else None
-        return _add(updates, change, grads, chosen), state
+        return add_to(updates, change, grads, chosen), state
 
     return optax.GradientTransformation(init, update)
 
 
 def add_weissi(
-    log_norm: ArrayLike,
-    direction: ArrayLike = 0.0,
+    log_norm: Strength,
+    direction: Strength = 0.0,
     *,
     eps: ArrayLike = 1e-8,
     mask: Mask | None = None,
@@ -114,12 +132,11 @@ def add_weissi(
     r"""Adds the gradient of `regularizers.weissi` to the updates, in closed form.
 
     Before `optax.scale_by_adam` it is coupled, after it decoupled. An explicit step overshoots
-    where a squared norm is below rate times log_norm; `weissi_decay` does not. (Schedules for the
-    strengths: `optax.inject_hyperparams(add_weissi, static_args=("mask", "stacked"))`.)
+    where a squared norm is below rate times log_norm; `weissi_decay` does not.
 
     Args:
-      log_norm: lambda_1 >= 0, the strength on the log norms.
-      direction: lambda_2 >= 0, the strength on the L1 norm of the unit directions.
+      log_norm: lambda_1 >= 0, the strength on the log norms; a scalar or a schedule of the step.
+      direction: lambda_2 >= 0, the strength on the L1 norm of the unit directions; the same.
       eps: floor of the norms, at least 1e-15.
       mask: which leaves; None for those with two or more axes.
       stacked: leaves with a leading layer axis, which get a norm per layer.
@@ -141,16 +158,17 @@ def add_weissi(
     Source: Liu, Cui & Chan, 2020, arXiv:2008.02965; kexue.fm/archives/7681.
     """
     for name, value in (("log_norm", log_norm), ("direction", direction)):
-        check_scalar(name, value, at_least=0.0)
+        _check_rate(name, value)
     check_scalar("eps", eps, at_least=1e-15)
 
     def init(params):
-        regularizers.select(mask, params, stacked=stacked)
-        return optax.EmptyState()
+        _select(mask, params, stacked)
+        return _init(log_norm, direction)
 
     def update(updates, state, params=None):
         _need(params, "add_weissi")
-        chosen, layered = regularizers.select(mask, params, stacked=stacked)
+        chosen, layered = _select(mask, params, stacked)
+        state, radial, tangent = _now(state, log_norm, direction)
 
         def change(p, flag, layer):
             if not flag:
@@ -158,16 +176,16 @@ def add_weissi(
             # In float32 until it is added: a bfloat16 gradient would be rounded twice.
             p = p.astype(jnp.promote_types(p.dtype, jnp.float32))
             return regularizers.weissi_grad(
-                p, log_norm=log_norm, direction=direction, eps=eps, stacked=layer
+                p, log_norm=radial, direction=tangent, eps=eps, stacked=layer
             )
 
-        return _add(updates, change, params, chosen, layered), state
+        return add_to(updates, change, params, chosen, layered), state
 
     return optax.GradientTransformation(init, update)
 
 
 def weissi_decay(
-    strength: ArrayLike,
+    strength: Strength,
     *,
     learning_rate: ScalarOrSchedule,
     min_norm: ArrayLike = 0.0,
@@ -184,7 +202,7 @@ def weissi_decay(
     learning-rate schedule: retune it when the rate changes.
 
     Args:
-      strength: lambda >= 0.
+      strength: lambda >= 0, a scalar or a schedule of the step.
       learning_rate: eta >= 0, a scalar or a schedule: that of the chain before it.
       min_norm: m >= 0. Norms do not fall below it, and a smaller norm, unless zero, is lifted to
         it, as the formula says.
@@ -209,18 +227,18 @@ def weissi_decay(
 
     Departures: the paper adds the gradient to the loss's; this is its decoupled form.
     """
-    check_scalar("strength", strength, at_least=0.0)
+    _check_rate("strength", strength)
     check_scalar("min_norm", min_norm, at_least=0.0)
     _check_rate("learning_rate", learning_rate)
 
     def init(params):
-        regularizers.select(mask, params, stacked=stacked)
-        return _init(learning_rate)
+        _select(mask, params, stacked)
+        return _init(learning_rate, strength)
 
     def update(updates, state, params=None):
         _need(params, "weissi_decay")
-        chosen, layered = regularizers.select(mask, params, stacked=stacked)
-        rate, state = _now(learning_rate, state)
+        chosen, layered = _select(mask, params, stacked)
+        state, rate, now = _now(state, learning_rate, strength)
 
         def change(p, flag, layer):
             if not flag:
@@ -229,10 +247,10 @@ def weissi_decay(
             r2 = regularizers.squared_norm(x, stacked=layer)
             safe = jnp.where(r2 > 0, r2, 1.0)
             # sqrt(1 - loss) - 1 without cancellation, so that tiny strengths still act.
-            loss = jnp.minimum(2 * rate * strength / safe, 1 - jnp.square(min_norm) / safe)
+            loss = jnp.minimum(2 * rate * now / safe, 1 - jnp.square(min_norm) / safe)
             return -x * jnp.where(r2 > 0, loss / (1 + jnp.sqrt(1 - loss)), 0.0)
 
-        return _add(updates, change, params, chosen, layered), state
+        return add_to(updates, change, params, chosen, layered), state
 
     return optax.GradientTransformation(init, update)
 
@@ -245,8 +263,8 @@ def adamw_weissi(
     eps_root: ArrayLike = 0.0,
     mu_dtype: Any = None,
     *,
-    log_norm: ArrayLike,
-    direction: ArrayLike = 0.0,
+    log_norm: Strength,
+    direction: Strength = 0.0,
     min_norm: ArrayLike = 0.0,
     norm_eps: ArrayLike = 1e-8,
     mask: Mask | None = None,
@@ -266,8 +284,8 @@ def adamw_weissi(
       eps: added to the root of the second moment, at least 0.
       eps_root: added inside that root, at least 0.
       mu_dtype: dtype of the first moment; None for that of the parameters.
-      log_norm: lambda_1 >= 0, by `weissi_decay`.
-      direction: lambda_2 >= 0, by `add_weissi` after Adam.
+      log_norm: lambda_1 >= 0, a scalar or a schedule of the step, by `weissi_decay`.
+      direction: lambda_2 >= 0, the same, by `add_weissi` after Adam.
       min_norm: m >= 0, floor of the norms, by `weissi_decay`.
       norm_eps: floor of the norms in the direction term, at least 1e-15.
       mask: which leaves get WEISSI; None for those with two or more axes.

@@ -7,6 +7,7 @@ from optax import contrib
 
 from jaxlab.checks import at_least_float32, check_scalar
 from jaxlab.errors import InputError
+from jaxlab.optim.freezing import filled, moving
 
 
 def sharpness_aware(
@@ -64,7 +65,8 @@ def sharpness_aware(
                 "needs all parameters for the gradient elsewhere: give it the masked "
                 "transformation, sharpness_aware(optax.masked(tx, mask), radius)"
             )
-        return sam(**extra).update(updates, state, params, grad_fn=grad_fn)
+        grad = lambda part, step: moving(updates, grad_fn(filled(part, params), step))
+        return sam(**extra).update(updates, state, moving(updates, params), grad_fn=grad)
 
     return optax.GradientTransformationExtraArgs(sam().init, update)
 

@@ -2,7 +2,8 @@
 
 A mask is a tree of bools that fits the parameters (or the beginning of their tree), or a function
 from parameters to one, as in `optax.masked`. `stacked` is of the same kind, or one bool: it marks
-leaves with a leading layer axis, as scanned models have.
+leaves with a leading layer axis, as scanned models have. Parameters are any tree: dicts, an
+Equinox or NNX module, an `nnx.State`.
 """
 
 import functools
@@ -12,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlab.checks import check_choice
 from jaxlab.errors import InputError
@@ -38,7 +40,7 @@ def expand_mask(mask: Mask, params: Params, *, name: str = "mask") -> Any:
       >>> expand_mask({"a": True, "b": False}, {"a": {"w": 1.0, "b": 2.0}, "b": 3.0})
       {'a': {'b': True, 'w': True}, 'b': False}
     """
-    flags = mask(params) if callable(mask) else mask
+    flags = _ask(mask, params)
     try:
         return jax.tree.map(
             lambda flag, part: jax.tree.map(lambda _: bool(flag), part), flags, params
@@ -48,8 +50,24 @@ def expand_mask(mask: Mask, params: Params, *, name: str = "mask") -> Any:
         raise InputError(f"{name} must be a tree of bools that fits params: {reason}") from None
 
 
+def _ask(mask: Mask, params: Params) -> Any:
+    # A tree of bools of a model's own class can be called like the model, and must not be.
+    function = callable(mask) and jax.tree_util.all_leaves([mask])
+    return mask(params) if function or isinstance(mask, jax.tree_util.Partial) else mask
+
+
+def for_optax(mask: Mask) -> Callable[[Params], Any]:
+    """The mask as optax asks for it: a function of the updates, in which frozen leaves are None.
+
+    Example:
+      >>> for_optax(matrices_only)({"w": jnp.ones((2, 3)), "frozen": None})
+      {'frozen': False, 'w': True}
+    """
+    return lambda updates: jax.tree.map(bool, _ask(mask, updates), is_leaf=lambda x: x is None)
+
+
 def matrices_only(params: Params, *, stacked: Mask = False) -> Any:
-    """Marks leaves with two or more axes: kernels and tables, but no biases and scales.
+    """Marks floats with two or more axes: kernels and tables, but no biases and scales.
 
     Args:
       params: parameter tree.
@@ -69,7 +87,10 @@ def matrices_only(params: Params, *, stacked: Mask = False) -> Any:
 
 def _has_axes(least: int, params: Params, stacked: Mask) -> Any:
     layered = expand_mask(stacked, params, name="stacked")
-    return jax.tree.map(lambda p, layer: jnp.ndim(p) - layer >= least, params, layered)
+    # A model as it is holds more than that: Equinox's activations, counters, tables of integers.
+    floats = lambda p: jnp.issubdtype(getattr(p, "dtype", float), jnp.inexact)
+    # NumPy's ndim is 0 for what is no array.
+    return jax.tree.map(lambda p, l: np.ndim(p) - l >= least and floats(p), params, layered)
 
 
 def vectors_only(params: Params, *, stacked: Mask = False) -> Any:
@@ -85,18 +106,14 @@ def vectors_only(params: Params, *, stacked: Mask = False) -> Any:
 def named(*names: str) -> Callable[[Params], Any]:
     """A mask of the leaves that have one of these names on their path.
 
+    Args:
+      *names: of keys, or parts of such a key between its "/" (haiku's "mlp/~/linear_0").
+
     Example:
       >>> named("embedding", "head")({"embed": {"embedding": 1}, "head": {"bias": 2}, "body": 3})
       {'body': False, 'embed': {'embedding': True}, 'head': {'bias': True}}
     """
-
-    def mask(params):
-        path_names = lambda path: {jax.tree_util.keystr((key,), simple=True) for key in path}
-        return jax.tree_util.tree_map_with_path(
-            lambda path, _: not path_names(path).isdisjoint(names), params
-        )
-
-    return mask
+    return matching(*map(re.escape, names))
 
 
 def matching(*patterns: str) -> Callable[[Params], Any]:
@@ -253,7 +270,17 @@ def select(mask: Mask | None, params: Params, *, stacked: Mask = False) -> tuple
         rule = "mask selects no leaf of params, must select at least one"
     if not any(jax.tree.leaves(chosen)):
         raise InputError(rule)
-    for p, flag, layer in zip(*map(jax.tree.leaves, (params, chosen, layered)), strict=True):
-        if flag and layer and not jnp.ndim(p):
+    paths = jax.tree.leaves_with_path(params)
+    for (path, p), flag, layer in zip(paths, *map(jax.tree.leaves, (chosen, layered)), strict=True):
+        if not flag:
+            continue
+        dtype = p.dtype if hasattr(p, "dtype") else np.asarray(p).dtype
+        if not (jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.bool_)):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise InputError(
+                f"{name} is {type(p).__name__}, must be an array of numbers: leave it out by "
+                "mask=, or give the arrays of the model alone (eqx.filter, nnx.state)"
+            )
+        if layer and not np.ndim(p):
             raise InputError("a stacked leaf has shape (), needs a leading layer axis")
     return chosen, layered
