@@ -8,14 +8,13 @@ logit of minus infinity masks its class. Take the mean yourself:
 `losses.logit_adjusted_cross_entropy(...).mean()`.
 """
 
+from jaxlab.losses.adjustment import adjust_logits, logits_for_prior
 from jaxlab.losses.class_vectors import cosine_logits, tau_normalized_kernel
 from jaxlab.losses.cross_entropies import (
-    adjust_logits,
     focal_cross_entropy,
     ldam_cross_entropy,
     logit_adjusted_cross_entropy,
     logit_adjusted_soft_cross_entropy,
-    logits_for_prior,
     pairwise_margin_cross_entropy,
     soft_cross_entropy,
 )

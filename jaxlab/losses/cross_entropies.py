@@ -8,29 +8,42 @@ from optax import losses as optax_losses
 
 from jaxlab.checks import at_least_float32, check_scalar, concrete
 from jaxlab.errors import InputError
-from jaxlab.losses.labels import check_pair, safe_labels
-from jaxlab.losses.priors import check_class_prior, log_class_prior
+from jaxlab.losses.adjustment import with_log_prior
+from jaxlab.losses.labels import (
+    Axis,
+    Examples,
+    arrange,
+    class_axes,
+    class_mask,
+    classes_last,
+    is_label,
+)
+from jaxlab.losses.priors import log_class_prior
 
 
-def _cross_entropy(logits, labels, valid):
-    logits = jnp.where(valid[..., None], logits, 0.0)  # no NaN in gradients of padded rows
-    loss = optax_losses.softmax_cross_entropy_with_integer_labels(logits, labels)
-    # A label of -1 would wrap around to the last class.
-    return jnp.where(valid, loss, jnp.nan)
+def _cross_entropy(logits: jax.Array, examples: Examples) -> jax.Array:
+    return examples.finish(
+        optax_losses.softmax_cross_entropy_with_integer_labels(
+            logits, examples.labels, where=examples.kept
+        )
+    )
 
 
-def _weighted(loss, weights, labels, valid, num_classes):
+def _weighted(loss: jax.Array, weights: ArrayLike, examples: Examples) -> jax.Array:
+    num_classes = examples.logits.shape[-1]
     if np.shape(weights) != (num_classes,):
         raise InputError(f"weights has shape {np.shape(weights)}, must have shape {(num_classes,)}")
     values = concrete(weights)
     if values is not None and not (np.isfinite(values) & (values >= 0)).all():
         raise InputError(f"weights is {values}, must be finite and at least 0")
-    weight = jnp.asarray(weights).astype(loss.dtype)[labels]
-    left_out = valid & (weight == 0)  # 0 times infinity is 0: it may be masked
+    weight = jnp.asarray(weights).astype(loss.dtype)[examples.labels]
+    left_out = examples.valid & (weight == 0)  # 0 times infinity is 0: it may be masked
     return jnp.where(left_out, 0.0, loss) * weight
 
 
-def soft_cross_entropy(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
+def soft_cross_entropy(
+    logits: ArrayLike, targets: ArrayLike, *, axis: Axis = -1, where: ArrayLike | None = None
+) -> jax.Array:
     r"""Cross-entropy of target probabilities (mixup, label smoothing, distillation), 0 log 0 = 0.
 
     .. math:: -\sum_y t_y \log \mathrm{softmax}(f)_y
@@ -39,6 +52,9 @@ def soft_cross_entropy(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
       logits: [..., K]. A class that is masked by a logit of minus infinity adds 0, and no gradient,
         where its target is 0.
       targets: [..., K], probabilities; a row of zeros, as of padding, has a loss of 0.
+      axis: of the classes, or several.
+      where: bool of the shape of logits, or of it without the class axis: which classes or rows
+        count.
 
     Returns:
       float32 [...] in nats, not reduced (float64 for float64 logits).
@@ -56,8 +72,12 @@ def soft_cross_entropy(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
         raise InputError(
             f"targets has shape {np.shape(targets)}, logits need targets of {np.shape(logits)}"
         )
-    x = at_least_float32(logits)
-    t = jnp.asarray(targets).astype(x.dtype)
+    axes = class_axes(np.shape(logits), axis)
+    x = classes_last(at_least_float32(logits), axes)
+    t = classes_last(targets, axes).astype(x.dtype)
+    if where is not None:
+        kept = class_mask(where, np.shape(logits), axes)
+        x, t = jnp.where(kept, x, -jnp.inf), jnp.where(kept, t, 0.0)
     # Chosen before softmax and product, or the gradients would be 0 * NaN.
     x = jnp.where((t == 0).all(-1, keepdims=True), 0.0, x)
     log_p = jax.nn.log_softmax(x)
@@ -65,7 +85,13 @@ def soft_cross_entropy(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
 
 
 def logit_adjusted_cross_entropy(
-    logits: ArrayLike, labels: ArrayLike, *, class_prior: ArrayLike, tau: float = 1.0
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    class_prior: ArrayLike,
+    tau: float = 1.0,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
 ) -> jax.Array:
     r"""Cross-entropy of logits to which the log prior was added, for training only.
 
@@ -83,6 +109,9 @@ def logit_adjusted_cross_entropy(
       class_prior: [K], positive, sums to 1 within 1e-4 (checked when concrete; under `jit` a prior
         that is not positive gives NaN).
       tau: strength, finite and >= 0; 0 is cross-entropy.
+      axis: of the classes, or several, flattened to one; labels have the others.
+      where: bool of the shape of labels or of logits, as in optax: rows that count (the loss of
+        others is 0, whatever their label), or the classes that do.
 
     Returns:
       float32 [...] in nats, not reduced (float64 for float64 logits).
@@ -103,15 +132,21 @@ def logit_adjusted_cross_entropy(
     Departures: no epsilon. The published code adds 1e-12 to pi^tau, which bends the offset of rare
     classes (-27.63 instead of -41.45 for pi = 1e-6, tau = 3); here a zero prior is refused.
     """
-    num_classes = check_pair(logits, labels)
+    examples = arrange(logits, labels, axis, where)
     check_scalar("tau", tau, at_least=0.0)
-    x = at_least_float32(logits)
-    offset = (tau * log_class_prior(class_prior, num_classes)).astype(x.dtype)
-    return _cross_entropy(x + offset, *safe_labels(labels, num_classes))
+    x = examples.logits
+    offset = (tau * log_class_prior(class_prior, x.shape[-1])).astype(x.dtype)
+    return _cross_entropy(x + offset, examples)
 
 
 def logit_adjusted_soft_cross_entropy(
-    logits: ArrayLike, targets: ArrayLike, *, class_prior: ArrayLike, tau: float = 1.0
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    class_prior: ArrayLike,
+    tau: float = 1.0,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
 ) -> jax.Array:
     r"""The logit-adjusted loss for target probabilities; `soft_cross_entropy` says what 0 does.
 
@@ -122,6 +157,8 @@ def logit_adjusted_soft_cross_entropy(
       targets: [..., K], probabilities.
       class_prior: [K], positive, sums to 1 (checked when concrete).
       tau: strength, >= 0.
+      axis: see `soft_cross_entropy`.
+      where: see there.
 
     Returns:
       float32 [...] in nats, not reduced.
@@ -135,74 +172,11 @@ def logit_adjusted_soft_cross_entropy(
       >>> print(np.asarray(loss).round(4))
       0.9163
     """
-    if not np.shape(logits):
-        raise InputError("logits has shape (), must have shape (..., K)")
+    x, log_prior = with_log_prior(logits, class_prior, axis)
     check_scalar("tau", tau, at_least=0.0)
-    x = at_least_float32(logits)
-    offset = (tau * log_class_prior(class_prior, x.shape[-1])).astype(x.dtype)
-    return soft_cross_entropy(x + offset, targets)
-
-
-def adjust_logits(logits: ArrayLike, *, class_prior: ArrayLike, tau: float = 1.0) -> jax.Array:
-    r"""Post-hoc adjustment of a model trained with cross-entropy, :math:`f_y - \tau \log \pi_y`.
-
-    The argmax predicts for balanced classes. A model trained with `logit_adjusted_cross_entropy`
-    does so already: never do both.
-
-    Args:
-      logits: [..., K], of a model trained with plain cross-entropy.
-      class_prior: [K] of its training set, positive, sums to 1 (checked when concrete).
-      tau: strength, >= 0.
-
-    Returns:
-      float32 [..., K].
-
-    Raises:
-      ValueError: shapes do not fit, or the prior or tau is out of range.
-
-    Example:
-      >>> adjusted = adjust_logits(jnp.array([1.0, 0.0]), class_prior=jnp.array([0.9, 0.1]))
-      >>> print(np.asarray(adjusted).round(4))
-      [1.1054 2.3026]
-
-    Source: Menon et al., 2021, arXiv:2007.07314, equation 9.
-    """
-    check_scalar("tau", tau, at_least=0.0)
-    if not np.shape(logits):
-        raise InputError("logits has shape (), must have shape (..., K)")
-    x = at_least_float32(logits)
-    return x - (tau * log_class_prior(class_prior, x.shape[-1])).astype(x.dtype)
-
-
-def logits_for_prior(
-    logits: ArrayLike, *, test_prior: ArrayLike, class_prior: ArrayLike | None = None
-) -> jax.Array:
-    r"""Logits for test data whose class prior q is known, :math:`f_y - \log \pi_y + \log q_y`.
-
-    Args:
-      logits: [..., K].
-      test_prior: q [K], >= 0, sums to 1 (checked when concrete). A class with 0 gets logit -inf.
-      class_prior: pi [K] of the training set of a model trained with cross-entropy, positive; None
-        for a model trained with the logit-adjusted loss (tau = 1), whose logits hold no prior.
-
-    Returns:
-      float32 [..., K]; their softmax is the posterior under q.
-
-    Raises:
-      ValueError: shapes do not fit or a prior is out of range.
-
-    Example:
-      >>> shifted = logits_for_prior(jnp.array([1.0, 0.0]), test_prior=jnp.array([0.1, 0.9]))
-      >>> print(np.asarray(shifted).round(4))
-      [-1.3026 -0.1054]
-    """
-    if not np.shape(logits):
-        raise InputError("logits has shape (), must have shape (..., K)")
-    x = at_least_float32(logits)
-    check_class_prior(test_prior, x.shape[-1], name="test_prior", zeros=True)
-    if class_prior is not None:
-        x = adjust_logits(x, class_prior=class_prior)
-    return x + jnp.log(at_least_float32(test_prior)).astype(x.dtype)
+    return soft_cross_entropy(
+        x + (tau * log_prior).astype(x.dtype), targets, axis=axis, where=where
+    )
 
 
 def pairwise_margin_cross_entropy(
@@ -211,6 +185,8 @@ def pairwise_margin_cross_entropy(
     *,
     weights: ArrayLike | None = None,
     margins: ArrayLike | None = None,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
 ) -> jax.Array:
     r"""Cross-entropy with a weight for every class and a margin for every pair of classes.
 
@@ -228,6 +204,9 @@ def pairwise_margin_cross_entropy(
         loss of NaN.
       weights: alpha [K], >= 0 (checked when concrete); None for ones.
       margins: D [K, K], row y for examples of class y, the diagonal not used; None for zeros.
+      axis: of the classes, or several, flattened to one; labels have the others.
+      where: bool of the shape of labels or of logits, as in optax: rows that count (the loss of
+        others is 0, whatever their label), or the classes that do.
 
     Returns:
       float32 [...] in nats, not reduced (float64 for float64 logits).
@@ -245,23 +224,27 @@ def pairwise_margin_cross_entropy(
 
     Source: Menon et al., 2021, arXiv:2007.07314, equation 11 and theorem 1.
     """
-    num_classes = check_pair(logits, labels)
-    x = at_least_float32(logits)
-    labels, valid = safe_labels(labels, num_classes)
+    examples = arrange(logits, labels, axis, where)
+    x = examples.logits
+    num_classes = x.shape[-1]
     if margins is not None:
         square = (num_classes, num_classes)
         if np.shape(margins) != square:
             raise InputError(f"margins has shape {np.shape(margins)}, must have shape {square}")
-        rows = jnp.asarray(margins).astype(x.dtype)[labels]
-        others = jnp.arange(num_classes) != labels[..., None]
-        x = x + jnp.where(others, rows, 0.0)
-    loss = _cross_entropy(x, labels, valid)
-    if weights is not None:
-        loss = _weighted(loss, weights, labels, valid, num_classes)
-    return loss
+        rows = jnp.asarray(margins).astype(x.dtype)[examples.labels]
+        x = x + jnp.where(is_label(examples.labels, num_classes), 0.0, rows)
+    loss = _cross_entropy(x, examples)
+    return loss if weights is None else _weighted(loss, weights, examples)
 
 
-def focal_cross_entropy(logits: ArrayLike, labels: ArrayLike, *, gamma: float = 2.0) -> jax.Array:
+def focal_cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    gamma: float = 2.0,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
+) -> jax.Array:
     r"""Softmax focal loss, :math:`(1 - p_y)^\gamma (-\log p_y)`, by optax's sigmoid focal loss.
 
     The log odds of the true class are :math:`z = f_y - \log \sum_{j \ne y} e^{f_j}` and
@@ -272,6 +255,9 @@ def focal_cross_entropy(logits: ArrayLike, labels: ArrayLike, *, gamma: float = 
       labels: int [...], in [0, K). Checked when concrete; under `jit` a label out of range gives a
         loss of NaN.
       gamma: focus, >= 0; 0 is cross-entropy.
+      axis: of the classes, or several, flattened to one; labels have the others.
+      where: bool of the shape of labels or of logits, as in optax: rows that count (the loss of
+        others is 0, whatever their label), or the classes that do (the label's always does).
 
     Returns:
       float32 [...] in nats, not reduced.
@@ -285,21 +271,21 @@ def focal_cross_entropy(logits: ArrayLike, labels: ArrayLike, *, gamma: float = 
 
     Source: Lin et al., 2017, arXiv:1708.02002.
     """
-    num_classes = check_pair(logits, labels)
-    if num_classes < 2:
+    examples = arrange(logits, labels, axis, where)
+    x, labels, _, kept = examples
+    if x.shape[-1] < 2:
         raise InputError(f"logits has shape {np.shape(logits)}, the focal loss needs K >= 2")
     check_scalar("gamma", gamma, at_least=0.0)
-    x = at_least_float32(logits)
-    labels, valid = safe_labels(labels, num_classes)
-    others = jnp.arange(num_classes) != labels[..., None]
-    x = jnp.where(valid[..., None], x, 0.0)
+    others = ~is_label(labels, x.shape[-1])
+    if kept is not None:
+        others &= kept
     target = jnp.take_along_axis(x, labels[..., None], -1)[..., 0]
     # With all other classes masked the true one is certain: its loss is 0.
     certain = jnp.isneginf(jnp.where(others, x, -jnp.inf)).all(-1) & jnp.isfinite(target)
     x = jnp.where(certain[..., None], 0.0, x)
     log_odds = target - jax.nn.logsumexp(x, axis=-1, where=others)
     loss = optax_losses.sigmoid_focal_loss(log_odds, jnp.ones_like(log_odds), gamma=gamma)
-    return jnp.where(valid, jnp.where(certain, 0.0, loss), jnp.nan)
+    return examples.finish(jnp.where(certain, 0.0, loss))
 
 
 def ldam_cross_entropy(
@@ -310,6 +296,8 @@ def ldam_cross_entropy(
     max_margin: float = 0.5,
     scale: float = 30.0,
     weights: ArrayLike | None = None,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
 ) -> jax.Array:
     r"""LDAM: cosine logits, less a margin for the true class that grows as classes get rarer.
 
@@ -328,6 +316,9 @@ def ldam_cross_entropy(
       max_margin: margin of the rarest class, >= 0, in units of cosines.
       scale: s > 0.
       weights: alpha [K], >= 0, or None for ones.
+      axis: of the classes, or several, flattened to one; labels have the others.
+      where: bool of the shape of labels or of logits, as in optax: rows that count (the loss of
+        others is 0, whatever their label), or the classes that do.
 
     Returns:
       float32 [...] in nats, not reduced.
@@ -344,20 +335,17 @@ def ldam_cross_entropy(
 
     Source: Cao et al., 2019, arXiv:1906.07413, and its published code.
     """
-    num_classes = check_pair(cosines, labels)
+    examples = arrange(cosines, labels, axis, where)
+    x, labels, *_ = examples
     check_scalar("max_margin", max_margin, at_least=0.0)
     check_scalar("scale", scale, above=0.0)
-    values = concrete(cosines)
+    values = concrete(cosines if where is None else x)
     if values is not None and values.size and not np.abs(values.astype(np.float32)).max() <= 1.01:
         raise InputError(
             f"cosines has value {np.abs(values).max()}, must be in [-1, 1]: use cosine_logits"
         )
-    x = at_least_float32(cosines)
-    log_prior = log_class_prior(class_prior, num_classes).astype(x.dtype)
+    log_prior = log_class_prior(class_prior, x.shape[-1]).astype(x.dtype)
     class_margins = max_margin * jnp.exp(-0.25 * (log_prior - log_prior.min()))
-    labels, valid = safe_labels(labels, num_classes)
-    hit = jnp.arange(num_classes) == labels[..., None]
-    loss = _cross_entropy(scale * (x - jnp.where(hit, class_margins, 0.0)), labels, valid)
-    if weights is not None:
-        loss = _weighted(loss, weights, labels, valid, num_classes)
-    return loss
+    margin = jnp.where(is_label(labels, x.shape[-1]), class_margins, 0.0)
+    loss = _cross_entropy(scale * (x - margin), examples)
+    return loss if weights is None else _weighted(loss, weights, examples)

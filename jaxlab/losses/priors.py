@@ -56,12 +56,12 @@ def check_class_prior(
 
 def _histogram(labels, num_classes, where):
     """Counts of the labels in range and in the mask, float32 [K]."""
-    check_labels(labels, num_classes)
+    if where is not None and np.shape(where) != np.shape(labels):
+        raise InputError(f"where has shape {np.shape(where)}, labels {np.shape(labels)}")
+    check_labels(labels, num_classes, where=where)
     labels = wide_labels(labels)
     valid = (labels >= 0) & (labels < num_classes)
     if where is not None:
-        if np.shape(where) != labels.shape:
-            raise InputError(f"where has shape {np.shape(where)}, labels {labels.shape}")
         valid &= jnp.asarray(where).astype(bool)
     # Labels that do not count go to bin K, which `length` cuts off.
     kept = jnp.where(valid, labels, num_classes).ravel()

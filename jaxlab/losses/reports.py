@@ -49,7 +49,7 @@ def balanced_error(
     for name, array in (("predictions", predictions), ("where", where)):
         if array is not None and np.shape(array) != np.shape(labels):
             raise InputError(f"{name} has shape {np.shape(array)}, labels {np.shape(labels)}")
-    check_labels(labels, num_classes)
+    check_labels(labels, num_classes, where=where)
     predictions, labels = jnp.asarray(predictions), wide_labels(labels)
     if not jnp.issubdtype(predictions.dtype, jnp.integer):
         raise InputError(f"predictions has dtype {predictions.dtype}, must be integer")
