@@ -6,12 +6,17 @@ import inspect
 import pytest
 
 DEFAULTS = {
+    "jaxlab.losses.adjustment": {
+        "adjust_logits": {"tau": 1.0, "axis": -1},
+        "logits_for_prior": {"axis": -1},
+    },
     "jaxlab.losses.cross_entropies": {
-        "logit_adjusted_cross_entropy": {"tau": 1.0},
-        "logit_adjusted_soft_cross_entropy": {"tau": 1.0},
-        "adjust_logits": {"tau": 1.0},
-        "focal_cross_entropy": {"gamma": 2.0},
-        "ldam_cross_entropy": {"max_margin": 0.5, "scale": 30.0},
+        "soft_cross_entropy": {"axis": -1},
+        "logit_adjusted_cross_entropy": {"tau": 1.0, "axis": -1},
+        "logit_adjusted_soft_cross_entropy": {"tau": 1.0, "axis": -1},
+        "pairwise_margin_cross_entropy": {"axis": -1},
+        "focal_cross_entropy": {"gamma": 2.0, "axis": -1},
+        "ldam_cross_entropy": {"max_margin": 0.5, "scale": 30.0, "axis": -1},
     },
     "jaxlab.losses.class_vectors": {
         "cosine_logits": {"eps": 1e-6},
