@@ -278,6 +278,22 @@ def call_by_name(
     return table[name](*given, **numbers)
 
 
+def dtype_by_name(dtype: Any) -> Any:
+    """What a config names "float32" or "bfloat16"; what is no text stays as it is.
+
+    Raises:
+      ValueError: another name.
+
+    Example:
+      >>> dtype_by_name("bfloat16"), dtype_by_name(None)
+      (dtype(bfloat16), None)
+    """
+    if not isinstance(dtype, str):
+        return dtype
+    check_choice("dtype", dtype, ("float32", "bfloat16"))
+    return jnp.dtype(dtype)
+
+
 def at_least_float32(x: Any) -> jax.Array:
     """`x` as float32, or as float64 if it is that: the dtype that losses and norms compute in.
 

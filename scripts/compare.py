@@ -98,14 +98,16 @@ def draw(config, workdir, arms, runs):
         workdir / "comparison.png",
         xlabel=f"test {config.read.replace('_', ' ')} (%), one dot per seed",
     )
-    shown = list(config.get("curves", {}).get("arms", tuple(arms)))
+    shown = config.get("curves", {}).get("arms") or tuple(arms)
     for figure in config.get("curves", {}).get("figures", ()):
         lines = {n: comparison.curve(arms[n].record, figure) for n in shown}
         lines = {name: line for name, line in lines.items() if line is not None}
         if lines:
             name = figure.replace("/", "_").replace("*", "all")
             plots.bands(lines, workdir / f"curve_{name}.png", xlabel="step", ylabel=figure)
-    if "tradeoff" in config and not all(np.isnan(arm.validation) for arm in arms.values()):
+    if config.get("tradeoff", {}).get("arms") and not all(
+        np.isnan(arm.validation) for arm in arms.values()
+    ):
         x, y = config.tradeoff.x, config.tradeoff.y
         points = {
             name: [[100 * comparison.final(r, f).mean() for f in (x, y)] for r, _ in runs[name]]
@@ -118,7 +120,7 @@ def draw(config, workdir, arms, runs):
             for name, pairs in points.items()
         }
         plots.tradeoff(lines, workdir / "tradeoff.png", xlabel=f"{x} (%)", ylabel=f"{y} (%)")
-    for name in config.get("layer_curves", ()):
+    for name in config.get("layer_curves") or ():
         lines = comparison.layer_curves(arms[name].record)
         file = f"layers_{name.replace(' ', '_')}.png"
         plots.bands(lines, workdir / file, xlabel="step", ylabel="log norm", title=name)
@@ -142,6 +144,6 @@ if __name__ == "__main__":
     launch.run(
         main,
         default_config="configs/studies/long_tail.py",
-        sections={f"base.{name}": known for name, known in STUDY_KEYWORDS.items()},
+        sections={n if n == "report" else f"base.{n}": k for n, k in STUDY_KEYWORDS.items()},
         reads=("data_dir", "distributed"),
     )

@@ -10,28 +10,33 @@ from jaxlab import launch
 from jaxlab.errors import InputError
 from jaxlab.launch import config as configs
 from jaxlab.launch import help as help_text
-from jaxlab.tasks import classification, compression, images, question_generation
+from jaxlab.tasks import classification, compression, embeddings, images, question_generation
 from jaxlab.tasks.classification import settings
 
+STUDY = {n if n == "report" else f"base.{n}": k for n, k in settings.STUDY_KEYWORDS.items()}
 SECTIONS = {
     "nvae": images.KEYWORDS,
     "classifier": settings.KEYWORDS,
+    "studies": STUDY,
     "theseus": compression.KEYWORDS,
     "qa_generation": question_generation.KEYWORDS,
+    "embeddings": embeddings.KEYWORDS,
 }
 FILES = sorted(p for p in (ROOT / "configs").rglob("*.py") if p.stem != "base")
-PRESETS = {
-    "studies/flooding": ("sinusoid", "noise0-sgd", "noise20-momentum", "noise40-adam", "tiny"),
-    "theseus/study": ("headlines", "headlines-tiny", "rotten_tomatoes-6to3", "iflytek-few"),
+NAMES = [str(path.relative_to(ROOT / "configs").with_suffix("")) for path in FILES]
+PAIRS = {
+    "studies/flooding": ("noise0-sgd", "noise20-momentum", "noise40-adam", "sinusoid,tiny"),
+    "studies/long_tail": ("cifar100,tiny", "ir100,tiny"),
+    "studies/weissi": ("resnet-norm,tiny", "sgd,tiny"),
+    "theseus/study": ("headlines-tiny", "rotten_tomatoes-6to3", "iflytek-few", "few,6to2,tiny"),
 }
 
 
 def cases():
-    """(path, preset) of all, the presets being those that `get_config` names."""
-    for path in FILES:
-        name = str(path.relative_to(ROOT / "configs").with_suffix(""))
+    """(path, preset) of all, the presets being those that `get_config` names, and some pairs."""
+    for path, name in zip(FILES, NAMES, strict=True):
         text = re.search(r'def get_config.*?"""(.*?)"""', path.read_text(), re.DOTALL)[1]
-        for preset in PRESETS.get(name, ("", *re.findall(r'"(\w[\w-]*)"', text))):
+        for preset in ("", *re.findall(r'"(\w[\w-]*)"', text), *PAIRS.get(name, ())):
             yield pytest.param(name, preset, id=f"{name}:{preset}")
 
 
@@ -39,11 +44,18 @@ def read(name, preset):
     return configs.load(f"configs/{name}.py" + (f":{preset}" if preset else ""))
 
 
+def sections_of(name, config):
+    """Section -> what it may hold, of those that the config has: the two jobs share a room."""
+    known = SECTIONS[name.split("/")[0]]
+    there = {section: configs.inner(config, section) for section in known}
+    return {section: (there[section], known[section]) for section in known if there[section]}
+
+
 @pytest.mark.parametrize(("name", "preset"), list(cases()))
 def test_presets_load_and_their_keys_are_known(name, preset):
     config = read(name, preset)
-    for section, known in SECTIONS.get(name.split("/")[0], {}).items():
-        configs.check_section(section, config[section].to_dict(), known)
+    for section, (values, known) in sections_of(name, config).items():
+        configs.check_section(section, values.to_dict(), known)
     if name.startswith("studies/"):
         for arm in classification.arms_of(config).values():
             for setting, _ in classification.candidates(config, arm):
@@ -53,25 +65,44 @@ def test_presets_load_and_their_keys_are_known(name, preset):
 
 # What the data or the script say, not the config.
 OF_OTHERS = {"nvae.model": {"image_size", "channels", "crop", "likelihood", "bits"}}
+# Rooms whose files have not all sections of the room.
+OF_JOBS = {"embeddings/sweep": {"fit", "optimizer"}}
+OF_JOBS |= {"embeddings/negative_sampling": {"blocks", "optimizer"}}
 
 
-@pytest.mark.parametrize("task", ["nvae", "classifier"])
-def test_every_option_can_be_set_by_a_flag_in_every_recipe(task):
-    for path in FILES:
-        if path.parent.name == task:
-            config = read(f"{task}/{path.stem}", "")
-            for section, known in SECTIONS[task].items():
-                left = {*known} - {*config[section]} - OF_OTHERS.get(f"{task}.{section}", set())
-                assert not left, (path.stem, section)
+def missing(name, config):
+    """Keys of functions that no flag can set without the config holding them."""
+    room = name.split("/")[0]
+    found = {}
+    for section in OF_JOBS.get(name, SECTIONS[room]):
+        others = OF_OTHERS.get(f"{room}.{section}", set())
+        found[section] = {*SECTIONS[room][section]} - {*configs.inner(config, section)} - others
+    return {section: keys for section, keys in found.items() if keys}
 
 
-@pytest.mark.parametrize(
-    "task", ["theseus/study", "qa_generation/english", "qa_generation/chinese"]
-)
-def test_methods_can_be_set_by_a_flag(task):
-    config = read(task, "")
-    for section in {"optimizer", "objective"} & {*SECTIONS[task.split("/")[0]]}:
-        assert {*SECTIONS[task.split("/")[0]][section]} == {*config[section]}
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_of_every_recipe_is_there(name):
+    assert not missing(name, read(name, ""))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_key_that_is_missing_is_noticed(name):
+    for section in OF_JOBS.get(name, SECTIONS[name.split("/")[0]]):
+        config = read(name, "")
+        inner = configs.inner(config, section)
+        key = sorted({*inner} & {*SECTIONS[name.split("/")[0]][section]})[0]
+        del inner[key]
+        assert missing(name, config) == {section: {key}}
+
+
+def test_sections_are_the_keywords_of_their_functions():
+    """What a script takes from a function's signature, by name, of each room."""
+    assert {"tau", "gamma", "flooding", "name"} <= {*SECTIONS["theseus"]["objective"]}
+    assert {"remat", "dtype", "attention"} <= {*SECTIONS["qa_generation"]["model"]}
+    assert {"files", "shares", "split_seed"} == {*SECTIONS["qa_generation"]["data"]}
+    assert {"norms", "epsilons", "taus"} <= {*STUDY["report"]}
+    assert {"path", "skip_factor"} <= {*STUDY["base.optimizer"]}
+    assert {"every", "softmax"} <= {*SECTIONS["embeddings"]["fit"]}
 
 
 def commands():
@@ -103,6 +134,44 @@ def test_recipes_are_what_differs_from_the_base():
     assert read("nvae/ffhq256", "").optimizer.learning_rate == 8e-3
     assert read("nvae/ffhq256", "").loss.penalty == 1e-1
     assert read("nvae/celebahq256", "").loss.penalty == 1e-2
+
+
+def test_presets_of_studies_combine():
+    tiny, both = read("studies/flooding", "tiny"), read("studies/flooding", "sinusoid,tiny")
+    assert tiny.to_dict() == both.to_dict()
+    noise = read("studies/flooding", "tiny,noise40-adam")
+    assert (noise.base.data.name, noise.base.data.noise) == ("fashion_mnist", 0.4)
+    assert (noise.base.optimizer.name, noise.base.num_steps) == ("adam", 6)
+    assert noise.arms.flooding.grid.objective.level == (0.8,)
+    net = read("studies/weissi", "resnet-norm,tiny").base.model
+    assert (net.kind, net.norm, net.widths, net.features) == ("resnet", "batch", (4,), None)
+    few = read("theseus/study", "rotten_tomatoes,few,6to3")
+    assert (few.data.name, few.depths, few.limits.train) == ("rotten_tomatoes", (3,), 1000)
+    assert read("theseus/study", "headlines,tiny").depths == (1,)
+    less = read("embeddings/sweep", "less,conditional")
+    assert (less.share, less.fit.softmax) == (0.1, "conditional")
+    with pytest.raises(InputError, match="preset is 'ir7', must be one of ir10, ir50"):
+        read("studies/long_tail", "ir7")
+
+
+def test_recipes_of_studies_are_what_differs():
+    """Settings behind the figures of the pages, as they were before the recipes shared a base."""
+    flooding = read("studies/flooding", "noise40-sgd")
+    assert (flooding.base.num_steps, flooding.base.optimizer.learning_rate) == (4000, 0.1)
+    assert (flooding.base.batch_size, flooding.average_last, len(flooding.order)) == (64, 3, 10)
+    sinusoid = read("studies/flooding", "sinusoid").base
+    assert (sinusoid.num_steps, sinusoid.batch_size, sinusoid.model.norm) == (1500, 100, "batch")
+    assert sinusoid.optimizer.learning_rate == 0.01
+    spread = read("studies/weissi", "spread").base
+    assert (spread.model.gains, spread.num_steps) == ((4.0, 1.0, 0.25, 1.0), 3000)
+    assert "path norm" not in read("studies/weissi", "norm").arms
+    cifar = read("studies/long_tail", "cifar100")
+    assert (cifar.seeds_in_program, cifar.base.num_steps) == ("map", 800)
+    assert read("studies/long_tail", "shuttle").base.data.largest is None
+    iflytek = read("theseus/study", "iflytek").stages
+    assert (iflytek.predecessor.num_steps, iflytek.successor.learning_rate) == (700, 2e-4)
+    chinese = read("qa_generation/chinese", "")
+    assert (chinese.stages.mlm.learning_rate, chinese.model.max_positions) == (5e-4, 256)
 
 
 def test_presets_combine():

@@ -11,50 +11,73 @@ Every loss has four candidates (`cifar100`: two) and is chosen on a balanced val
 runs.
 """
 
-import ml_collections
+from configs.studies import base
+from jaxlab import launch
 
-TAUS = tuple(0.25 * i for i in range(13))
+RECIPE = {
+    "base.data.name": "fashion_mnist",
+    "base.data.largest": 2000,
+    "base.data.num_validation": 2000,
+    "base.model.kind": "mlp",
+    "base.model.features": (128, 128),
+    "base.objective.name": "cross_entropy",
+    "base.optimizer.name": "momentum",
+    "base.optimizer.l2": 1e-4,
+    "base.optimizer.learning_rate": 0.1,
+    "base.num_steps": 3000,
+    "base.batch_size": 64,
+    "base.eval_every": 500,
+    "report.taus": tuple(0.25 * i for i in range(13)),
+    "baseline": "cross-entropy",
+    "select": "balanced_error",
+    "read": "balanced_error",
+    "columns": ("test/head_error", "test/tail_error", "test/error"),
+    "curves.figures": ("test/balanced_error",),
+}
+CIFAR = {
+    "base.data.name": "cifar10_jpeg",
+    "base.data.imbalance": 100.0,
+    "base.data.num_test": 5000,
+    "base.model.kind": "resnet",
+    "base.model.features": None,
+    "base.model.widths": (8, 16, 32),
+    "base.model.stem_stride": 2,
+    "base.num_steps": 800,
+    "base.eval_every": 800,
+    "seeds_in_program": "map",  # convolutions fill two cores with one seed
+}
+SHUTTLE = {
+    "base.data.name": "shuttle",
+    "base.data.largest": None,
+    "base.data.num_validation": None,
+    "base.model.features": (64, 64),
+}
+TINY = base.TINY | {
+    "base.data.name": "mnist5k",
+    "base.data.imbalance": 10.0,
+    "base.data.largest": 40,
+    "base.data.num_validation": 20,
+    "base.data.num_test": 50,
+    "base.num_steps": 6,
+    "base.batch_size": 8,
+    "base.eval_every": 3,
+    "report.taus": (0.0, 1.0),
+}
+PRESETS = {
+    **{f"ir{ratio}": {"base.data.imbalance": float(ratio)} for ratio in (10, 50, 100)},
+    "cifar100": CIFAR,
+    "shuttle": SHUTTLE,
+    "tiny": TINY,
+}
 
 
-def get_config(preset: str = "ir100") -> ml_collections.ConfigDict:
-    """Presets: "ir10", "ir50", "ir100", "cifar100", "shuttle", "tiny"."""
-    rates = (0.02, 0.05, 0.1, 0.2)
-    base = {
-        # Arguments of jaxlab.data.load_classification.
-        "data": {"name": "fashion_mnist", "largest": 2000, "num_validation": 2000},
-        # Of jaxlab.models.classifiers.make_classifier.
-        "model": {"kind": "mlp", "features": (128, 128)},
-        # Of jaxlab.tasks.classification.make_loss and jaxlab.optim.make_optimizer.
-        "objective": {"name": "cross_entropy"},
-        "optimizer": {"name": "momentum", "l2": 1e-4, "learning_rate": 0.1},
-        "num_steps": 3000,
-        "batch_size": 64,
-        "eval_every": 500,
-    }
-    seeds = (5, 6, 7, 8, 9)  # 0 to 4 served while the candidates were being decided on
-    mode = "vmap"
-    taus = TAUS
-    if preset in ("ir10", "ir50", "ir100"):
-        base["data"]["imbalance"] = float(preset[2:])
-    elif preset == "cifar100":
-        base["data"] |= {"name": "cifar10_jpeg", "imbalance": 100.0, "num_test": 5000}
-        base["model"] = {"kind": "resnet", "widths": (8, 16, 32), "stem_stride": 2}
-        base |= {"num_steps": 800, "eval_every": 800}
-        rates = (0.1, 0.2)
-        mode = "map"  # convolutions fill two cores with one seed
-    elif preset == "shuttle":
-        base["data"] = {"name": "shuttle"}
-        base["model"] = {"kind": "mlp", "features": (64, 64)}
-    elif preset == "tiny":
-        base["data"] |= {"imbalance": 10.0, "largest": 40, "num_validation": 20, "num_test": 50}
-        base["data"]["name"] = "mnist5k"
-        base["model"]["features"] = (8,)
-        base |= {"num_steps": 6, "batch_size": 8, "eval_every": 3}
-        seeds, taus, rates = (0, 1), (0.0, 1.0), (0.1,)
-    else:
-        raise ValueError(
-            f"preset is {preset!r}, known are ir10, ir50, ir100, cifar100, shuttle, tiny"
-        )
+def get_config(preset: str = "ir100"):
+    """Presets: "ir10", "ir50", "ir100", "cifar100", "shuttle", "tiny"; tiny with another too."""
+    names = launch.chosen(preset, PRESETS) or ["ir100"]
+    config = base.recipe(RECIPE, PRESETS, ",".join(names))
+    rates = (0.1, 0.2) if "cifar100" in names else (0.02, 0.05, 0.1, 0.2)
+    rates = (0.1,) if "tiny" in names else rates
+    taus = config.report.taus
 
     def arm(objective, head="linear", **numbers):
         """As many candidates for each: rates, or half of them with two values of a number."""
@@ -86,38 +109,16 @@ def get_config(preset: str = "ir100") -> ml_collections.ConfigDict:
         "post-hoc on cross-entropy": {"arm": "cross-entropy", "figure": "test/posthoc_*"},
         "tau-normalised": {"arm": "cross-entropy", "figure": "test/normalized_*"},
     }
-    if preset == "tiny":
-        arms = {name: arms[name] for name in ("cross-entropy", "post-hoc, tau 1", "LDAM")}
-    elif preset == "ir100":
-        arms["logit-adjusted, best tau"] = {
+    if "ir100" in names:
+        best = "logit-adjusted, best tau"
+        arms[best] = {
             "set": {"objective": {"name": "logit_adjusted"}},
             "grid": {
                 "optimizer": {"learning_rate": (0.1,)},
                 "objective": {"tau": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)},
             },
         }
-        lines["logit-adjusted loss"] = {
-            "arm": "logit-adjusted, best tau",
-            "figure": "test/balanced_error",
-        }
-
-    return ml_collections.ConfigDict(
-        {
-            "fast_compile": preset == "tiny",
-            "seeds": seeds,
-            "seeds_in_program": mode,
-            "base": base,
-            "arms": arms,
-            "order": tuple(arms),
-            "report": {"taus": taus},
-            "baseline": "cross-entropy",
-            "select": "balanced_error",
-            "read": "balanced_error",
-            "average_last": 1,
-            "columns": ("test/head_error", "test/tail_error", "test/error"),
-            "curves": {"figures": ("test/balanced_error",)},
-            "sweeps": (
-                {"name": "tau", "number": "tau", "ylabel": "test balanced error", "lines": lines},
-            ),
-        }
-    )
+        lines["logit-adjusted loss"] = {"arm": best, "figure": "test/balanced_error"}
+    sweep = {"name": "tau", "number": "tau", "ylabel": "test balanced error", "lines": lines}
+    tiny_arms = ("cross-entropy", "post-hoc, tau 1", "LDAM")
+    return base.finish(config, arms, tiny_arms=tiny_arms, tiny_values=2, sweeps=(sweep,))

@@ -13,61 +13,98 @@ steps). `cliff`, not part of the comparison, shows strengths at which the penalt
 minimum, takes over.
 """
 
-import ml_collections
+from configs.studies import base
+from jaxlab import launch
 
-PRESETS = ("sgd", "adam", "spread", "norm", "resnet", "resnet-norm", "tiny")
+RECIPE = {
+    "base.data.name": "fashion_mnist",
+    "base.data.num_train": 1000,
+    "base.data.num_validation": 1000,
+    "base.data.num_test": 5000,
+    "base.model.kind": "mlp",
+    "base.model.features": (128, 128, 128),
+    "base.objective.name": "cross_entropy",
+    "base.optimizer.name": "momentum",
+    "base.optimizer.learning_rate": 0.05,
+    "base.num_steps": 2000,
+    "base.batch_size": 50,
+    "base.eval_every": 100,
+    "report.norms": True,
+    "report.epsilons": (0.02, 0.05),
+    "report.pgd_steps": 20,
+    "report.num_attacked": 500,
+    "columns": (
+        "test/fgsm_0.02",
+        "test/pgd_0.02",
+        "test/pgd_0.05",
+        "log_norm_sum",
+        "squared_norm_sum",
+        "test/jacobian_norm",
+    ),
+    "curves.figures": ("test/error",),
+    "tradeoff.x": "test/error",
+    "tradeoff.y": "test/pgd_0.02",
+    "layer_curves": ("none", "L2", "WEISSI, coupled"),
+}
+ADAM = {"base.optimizer.name": "adam", "base.optimizer.learning_rate": 1e-3}
+SPREAD = {
+    "base.model.gains": (4.0, 1.0, 0.25, 1.0),
+    "base.optimizer.learning_rate": 0.01,
+    "base.num_steps": 3000,
+}
+RESNET = {
+    "base.data.num_test": 2000,
+    "base.model.kind": "resnet",
+    "base.model.features": None,
+    "base.model.widths": (8, 16, 32),
+    "base.model.stem_stride": 2,
+    "base.model.norm": "none",
+    "base.num_steps": 600,
+    "seeds_in_program": "map",
+    "report.num_attacked": 200,
+}
+TINY = base.TINY | {
+    "base.data.name": "mnist5k",
+    "base.data.num_train": 50,
+    "base.data.num_validation": 20,
+    "base.data.num_test": 20,
+    "base.num_steps": 4,
+    "base.batch_size": 10,
+    "base.eval_every": 2,
+    "report.epsilons": (0.05,),
+    "report.pgd_steps": 2,
+    "report.num_attacked": 20,
+    "tradeoff.y": "test/pgd_0.05",
+}
+PRESETS = {
+    "sgd": {},
+    "adam": ADAM,
+    "spread": SPREAD,
+    "norm": ADAM | {"base.model.norm": "layer"},
+    "resnet": RESNET,
+    "resnet-norm": RESNET | {"base.model.norm": "batch", "base.num_steps": 300},
+    "tiny": TINY,
+}
 
 
-def get_config(preset: str = "sgd") -> ml_collections.ConfigDict:
-    """Presets: "sgd", "adam", "spread", "norm", "resnet", "resnet-norm", "tiny"."""
-    if preset not in PRESETS:
-        raise ValueError(f"preset is {preset!r}, known are {', '.join(PRESETS)}")
-    tiny, resnet = preset == "tiny", preset.startswith("resnet")
-    adam = preset in ("adam", "norm", "tiny")
-    base = {
-        # Arguments of jaxlab.data.load_classification.
-        "data": {
-            "name": "fashion_mnist",
-            "num_train": 1000,
-            "num_validation": 1000,
-            "num_test": 5000,
-        },
-        # Of jaxlab.models.classifiers.make_classifier, and the gains of the layers.
-        "model": {"kind": "mlp", "features": (128, 128, 128)},
-        # Of jaxlab.tasks.classification.make_loss and jaxlab.optim.make_optimizer.
-        "objective": {"name": "cross_entropy"},
-        "optimizer": {
-            "name": "adam" if adam else "momentum",
-            "learning_rate": 1e-3 if adam else 0.05,
-        },
-        "num_steps": 2000,
-        "batch_size": 50,
-        "eval_every": 100,
-    }
-    if preset == "norm":
-        base["model"]["norm"] = "layer"
-    if preset == "spread":
-        base["model"]["gains"] = (4.0, 1.0, 0.25, 1.0)
-        base["optimizer"]["learning_rate"] = 0.01
-        base["num_steps"] = 3000
-    if resnet:
-        norm = "batch" if preset == "resnet-norm" else "none"
-        base["model"] = {"kind": "resnet", "widths": (8, 16, 32), "stem_stride": 2, "norm": norm}
-        base["data"] |= {"num_test": 2000}
-        base |= {"num_steps": 300 if norm == "batch" else 600, "eval_every": 100}
-    if tiny:
-        base["data"] = {"name": "mnist5k", "num_train": 50, "num_validation": 20, "num_test": 20}
-        base["model"]["features"] = (8,)
-        base |= {"num_steps": 4, "batch_size": 10, "eval_every": 2}
+def get_config(preset: str = "sgd"):
+    """Presets: "sgd", "adam", "spread", "norm", "resnet", "resnet-norm"; "tiny", with adam alone.
+
+    Several with commas.
+    """
+    names = launch.chosen(preset, PRESETS)
+    config = base.recipe(RECIPE, PRESETS, "adam,tiny" if names == ["tiny"] else ",".join(names))
+    model, optimizer = config.base.model, config.base.optimizer
+    adam, resnet, rate = optimizer.name == "adam", model.kind == "resnet", optimizer.learning_rate
 
     def scaled(*values):
         return tuple(round(scale * value, 6) for value in values)
 
     # Momentum 0.9 multiplies a coupled gradient by ten: decoupled strengths are larger.
     def strengths(name, *values):
-        return {"grid": {"optimizer": {name: values}}}
+        values = values[1:3] if resnet else values  # half: a ResNet takes ten times as long
+        return base.grid("optimizer", name, *values)
 
-    rate = base["optimizer"]["learning_rate"]
     scale = 0.1 if resnet else 1.0  # its smallest kernels die at the strengths of the MLP
     coupled_l2 = (1e-4, 3e-4, 1e-3, 3e-3) if adam else (1e-3, 3e-3, 1e-2, 3e-2)
     arms = {
@@ -84,7 +121,7 @@ def get_config(preset: str = "sgd") -> ml_collections.ConfigDict:
         ),
         "WEISSI, both terms": {
             "set": {"optimizer": {"weissi": 0.03 if adam else 0.3 * scale}},
-            "grid": {"optimizer": {"weissi_direction": (1e-4, 3e-4, 1e-3, 3e-3)}},
+            **strengths("weissi_direction", 1e-4, 3e-4, 1e-3, 3e-3),
         },
         "spectral": strengths("spectral", 1e-2, 3e-2, 1e-1, 3e-1),
         "cliff": strengths(
@@ -92,61 +129,16 @@ def get_config(preset: str = "sgd") -> ml_collections.ConfigDict:
             *((20.0, 30.0, 100.0, 300.0) if adam else scaled(7.0, 10.0, 20.0, 40.0)),
         ),
     }
-    if base["model"]["kind"] == "mlp" and "norm" not in base["model"]:
+    if model.kind == "mlp" and model.norm is None:
         arms["path norm"] = strengths("path", 1e-5, 1e-4, 1e-3, 1e-2)
-    if resnet:  # half the candidates: a ResNet takes ten times as long
-        for arm in arms.values():
-            arm["grid"] = {s: {k: v[1:3] for k, v in g.items()} for s, g in arm["grid"].items()}
-    if preset == "tiny":
-        arms = {name: arms[name] for name in ("none", "AdamW", "WEISSI, decoupled", "path norm")}
-        for arm in arms.values():
-            arm["grid"] = {s: {k: v[:1] for k, v in g.items()} for s, g in arm["grid"].items()}
-    return ml_collections.ConfigDict(
-        {
-            "fast_compile": tiny,
-            # 0 to 4 served while the candidates were being decided on.
-            "seeds": (0, 1) if tiny else (5, 6, 7, 8, 9),
-            "seeds_in_program": "map" if resnet else "vmap",
-            "base": base,
-            "arms": arms,
-            "order": tuple(arms),
-            "report": {
-                "norms": True,
-                "epsilons": (0.05,) if tiny else (0.02, 0.05),
-                "pgd_steps": 2 if tiny else 20,
-                "num_attacked": 20 if tiny else 200 if resnet else 500,
-            },
-            "baseline": "none",
-            "select": "error",
-            "read": "error",
-            "average_last": 1,
-            "columns": (
-                "test/fgsm_0.02",
-                "test/pgd_0.02",
-                "test/pgd_0.05",
-                "log_norm_sum",
-                "squared_norm_sum",
-                "test/jacobian_norm",
-            ),
-            "curves": {"figures": ("test/error",)},
-            "tradeoff": {
-                "x": "test/error",
-                "y": "test/pgd_0.05" if tiny else "test/pgd_0.02",
-                "arms": tuple(name for name in arms if name != "cliff"),
-            },
-            "layer_curves": tuple(n for n in ("none", "L2", "WEISSI, coupled") if n in arms),
-            "sweeps": (
-                {
-                    "name": "strength",
-                    "number": "weissi_decay",
-                    "ylabel": "test error",
-                    "logx": True,
-                    "lines": {
-                        name: {"arm": name, "figure": "test/error"}
-                        for name in ("WEISSI, decoupled", "cliff")
-                        if name in arms
-                    },
-                },
-            ),
-        }
-    )
+    config.tradeoff.arms = tuple(name for name in arms if name != "cliff")
+    shown = ("WEISSI, decoupled", "cliff")
+    sweep = {
+        "name": "strength",
+        "number": "weissi_decay",
+        "ylabel": "test error",
+        "logx": True,
+        "lines": {name: {"arm": name, "figure": "test/error"} for name in shown},
+    }
+    tiny_arms = ("none", "AdamW", "WEISSI, decoupled", "path norm")
+    return base.finish(config, arms, tiny_arms=tiny_arms, sweeps=(sweep,))

@@ -59,7 +59,15 @@ from jaxlab.launch.config import (
     keywords,
 )
 from jaxlab.launch.help import help_text
-from jaxlab.launch.recipes import GIVEN, OF_STAGES, defaults, optimizer_keywords, recipe
+from jaxlab.launch.recipes import (
+    GIVEN,
+    OF_STAGES,
+    chosen,
+    defaults,
+    optimizer_keywords,
+    or_none,
+    recipe,
+)
 from jaxlab.launch.record import check_data, read_config
 
 __all__ = [
@@ -70,10 +78,12 @@ __all__ = [
     "check_data",
     "check_section",
     "check_seeds",
+    "chosen",
     "defaults",
     "keywords",
     "optimizer_keywords",
     "options",
+    "or_none",
     "read_config",
     "recipe",
     "run",

@@ -1,7 +1,6 @@
 """What configs and sections are written with: complete sections, and presets that combine."""
 
 import inspect
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -61,6 +60,16 @@ def defaults(
     return found
 
 
+def or_none(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of a section where None stands for a default that is not the function's.
+
+    Example:
+      >>> or_none({"width": int})
+      {'width': int | None}
+    """
+    return {name: kind | None for name, kind in known.items()}
+
+
 def recipe(
     base: Mapping[str, Any],
     *changes: Mapping[str, Any],
@@ -105,11 +114,14 @@ def chosen(preset: str, presets: Collection[str]) -> list[str]:
     Example:
       >>> chosen("tiny,bf16", ("tiny", "bf16")), chosen("", ("tiny",))
       (['tiny', 'bf16'], [])
+      >>> chosen("net-norm,tiny", ("net", "norm", "net-norm", "tiny"))
+      ['net-norm', 'tiny']
       >>> chosen("tinny", ("tiny", "bf16"))
       Traceback (most recent call last):
       jaxlab.errors.ValueError: preset is 'tinny', must be one of tiny, bf16, or several with commas
     """
-    names = [preset] if preset in presets else re.split("[,-]", preset) if preset else []
+    parts = preset.split(",") if preset else []
+    names = [n for part in parts for n in ([part] if part in presets else part.split("-"))]
     for name in names:
         if name not in presets:
             known = ", ".join(presets)

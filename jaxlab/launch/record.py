@@ -172,11 +172,12 @@ def _write_with_first_file(path: epath.Path, record: dict[str, Any]) -> Callable
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What differs; a key that an earlier version did not have, and that is None, does not."""
     show = lambda values, name: json.dumps(values[name]) if name in values else "absent"
     return [
         f"{name}: {show(old, name)} -> {show(new, name)}"
         for name in sorted({*old, *new})
-        if show(old, name) != show(new, name)
+        if show(old, name) != show(new, name) and (name in old or new[name] is not None)
     ]
 
 

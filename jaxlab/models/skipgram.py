@@ -152,8 +152,9 @@ def fit_counts(
     scale: float = 0.1,
     softmax: str = "joint",
     every: int = 10,
+    tx: optax.GradientTransformation | None = None,
 ) -> tuple[Params, dict[str, jax.Array]]:
-    """Fits both tables to co-occurrence shares with full-batch Adam, as one program.
+    """Fits both tables to co-occurrence shares with the full batch, as one program.
 
     Args:
       key: typed PRNG key of the initial tables; `vmap` over keys (and shares) for several seeds.
@@ -165,6 +166,7 @@ def fit_counts(
       scale: standard deviation of the initial entries.
       softmax: "joint" or "conditional".
       every: steps between measurements.
+      tx: the optimizer, in place of Adam at `learning_rate`.
 
     Returns:
       The params and {"train", "held_out"}, cross-entropies in nats [num_steps / every] after each
@@ -188,11 +190,13 @@ def fit_counts(
     if num_steps % every:
         raise InputError(f"num_steps is {num_steps}, must be a positive multiple of {every}")
     loss_fn = SOFTMAXES[softmax]
-    tx = optax.adam(learning_rate)
+    tx = optax.with_extra_args_support(optax.adam(learning_rate) if tx is None else tx)
+    grad = lambda params, _: jax.grad(loss_fn)(params, pairs)
 
     def step(carry, _):
         params, opt_state = carry
-        updates, opt_state = tx.update(jax.grad(loss_fn)(params, pairs), opt_state)
+        loss, grads = jax.value_and_grad(loss_fn)(params, pairs)
+        updates, opt_state = tx.update(grads, opt_state, params, value=loss, grad_fn=grad)
         return (optax.apply_updates(params, updates), opt_state), None
 
     def stretch(carry, _):
@@ -303,6 +307,16 @@ def block_loss(
     return positive + negative, pairs.sum()
 
 
+def summed_loss(
+    params: Params, block: dict[str, Any], *, num_negatives: float = 5.0
+) -> tuple[jax.Array, jax.Array]:
+    """`block_loss` of the rows of a block, see `sgd_steps`."""
+    words, contexts = params["words"][_centres(block)], params["contexts"]
+    near, far = contexts[block["tokens"]], contexts[block["negatives"]]
+    reach = block["left"], block["right"]
+    return block_loss(words, near, far, *reach, num_negatives=num_negatives)
+
+
 def sgd_steps(
     params: Params, blocks: dict[str, Any], learning_rates: Any, *, num_negatives: float = 5.0
 ) -> tuple[Params, jax.Array]:
@@ -335,14 +349,7 @@ def sgd_steps(
     # One table: a single gather and a single scatter a step.
     table = jnp.concatenate([params["words"], params["contexts"]])
     first = jax.tree.map(lambda x: x[0], blocks)
-    total, pairs = block_loss(
-        params["words"][_centres(first)],
-        params["contexts"][first["tokens"]],
-        params["contexts"][first["negatives"]],
-        first["left"],
-        first["right"],
-        num_negatives=num_negatives,
-    )
+    total, pairs = summed_loss(params, first, num_negatives=num_negatives)
 
     def step(table, inputs):
         block, rate = inputs

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import optax
 
 from jaxlab.checks import absent, call_by_name, check_count, check_scalar
@@ -89,12 +90,29 @@ def linear(
     return _after(rise, peak, optax.linear_schedule(peak, final_learning_rate, num_steps - rise))
 
 
+def floored(
+    peak: float,
+    num_steps: int,
+    /,
+    *,
+    final_learning_rate: float = 0.0,
+    warmup: float | None = None,
+    warmup_steps: int | None = None,
+) -> optax.Schedule:
+    """Falls along the line to 0, but not below `final_learning_rate`: word2vec's schedule."""
+    rise = _rise(num_steps, warmup, warmup_steps)
+    check_scalar("final_learning_rate", final_learning_rate, at_least=0.0)
+    line = lambda t: peak * (1 - t / (num_steps - rise))
+    return _after(rise, peak, lambda t: jnp.maximum(line(t), final_learning_rate))
+
+
 # Name -> (highest rate, steps of the run, its own numbers) -> schedule.
 SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
     "constant": constant,
     "cosine": cosine,
     "step": step,
     "linear": linear,
+    "floored": floored,
 }
 
 
@@ -108,8 +126,8 @@ def make_schedule(
       learning_rate: the highest rate, above 0; may be traced.
       num_steps: steps of the run.
       **numbers: of that schedule: `warmup`, share of the steps that rise, in [0, 1), or
-        `warmup_steps`, how many do; `final_learning_rate` of "cosine" and "linear"; `drop_at` and
-        `drop_factor` of "step". None stands for the default.
+        `warmup_steps`, how many do; `final_learning_rate` of "cosine", "linear" and "floored";
+        `drop_at` and `drop_factor` of "step". None stands for the default.
 
     Raises:
       ValueError: an unknown name, a number out of range, or one that the schedule does not take.

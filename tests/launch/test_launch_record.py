@@ -104,6 +104,7 @@ def test_a_changed_config_is_an_error_that_lists_the_differences(prepare, tmp_pa
     assert (tmp_path / "config.json").read_bytes() == before  # nothing new to say
     with pytest.raises(UsageError) as caught:
         prepare({"a": 2, "b": "x", "new": True})
+    prepare({**again, "later": None})()  # a key of a later version, left at its default
     changes = "a: 1 -> 2; gone: 0.5 -> absent; new: absent -> true"
     assert str(caught.value) == (
         f"{tmp_path} was started with another config ({changes}): choose another --workdir, or go "

@@ -261,6 +261,7 @@ def test_defaults_and_the_two_tables():
     }
     assert defaults(skipgram.init_params) == {"words": 0.1, "contexts": 0.1}
     fit = {"learning_rate": 0.05, "scale": 0.1, "softmax": "joint", "every": 10}
+    fit["tx"] = None
     assert defaults(skipgram.fit_counts) == fit
     for function in (skipgram.block_loss, skipgram.sgd_steps):
         assert defaults(function) == {"num_negatives": 5.0}

@@ -36,6 +36,7 @@ def values(name, num_steps=12, **numbers):
     [
         ("constant", {}, lambda share, t: 0.8),
         ("cosine", {}, lambda share, t: 0.4 * (1 + np.cos(np.pi * share))),
+        ("floored", {"final_learning_rate": 0.3}, lambda share, t: max(0.8 * (1 - share), 0.3)),
         (
             "cosine",
             {"final_learning_rate": 0.2},

@@ -76,7 +76,7 @@ def test_a_comparison_goes_on_with_what_is_missing(run, tmp_path):
 def test_wrong_comparisons_say_so(run, tmp_path):
     workdir = f"--workdir={tmp_path / 'run'}"
     done = run("compare", "--config=configs/studies/long_tail.py:ir7", workdir, code=2)
-    assert "preset is 'ir7', known are ir10" in complaint(done)
+    assert "preset is 'ir7', must be one of ir10" in complaint(done)
     (tmp_path / "run").mkdir(exist_ok=True)
     (tmp_path / "run" / "results.jsonl").write_text("nonsense\n{}\n")
     done = run("compare", "--config=configs/studies/long_tail.py:tiny", workdir, code=2)

@@ -1,6 +1,6 @@
 """BERT's encoder in Flax: embeddings, post-LN layers, pooler."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxlab.checks import check_count, check_scalar, concrete
+from jaxlab.checks import check_count, check_scalar, concrete, dtype_by_name
 from jaxlab.errors import InputError
 from jaxlab.models.bert.attention import ATTENTIONS, SelfAttention, attention_mask
 from jaxlab.models.dense import Dense
@@ -133,6 +133,17 @@ def _norm(module, name: str) -> nn.LayerNorm:
 def _finish(module, x, train):
     x = _norm(module, "norm")(x)
     return nn.Dropout(module.dropout, deterministic=not train)(x) if module.dropout else x
+
+
+def attributes(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of `Bert` that a config section gives: those that are not None.
+
+    Example:
+      >>> attributes({"dtype": "bfloat16", "dropout": 0.0, "num_layers": None})
+      {'dtype': dtype(bfloat16), 'dropout': 0.0}
+    """
+    given = {name: value for name, value in section.items() if value is not None}
+    return given | ({"dtype": dtype_by_name(given["dtype"])} if "dtype" in given else {})
 
 
 class Bert(nn.Module):

@@ -4,13 +4,9 @@ import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from jaxlab.checks import check_arguments, check_counts
-from jaxlab.errors import InputError
+from jaxlab.checks import check_arguments, check_counts, dtype_by_name
 from jaxlab.models.nvae.model import NVAE, check
-
-DTYPES = ("float32", "bfloat16")  # that a config may name
 
 
 def groups_per_scale(scales: int, groups: int, *, adaptive: bool = False, minimum: int = 1):
@@ -39,10 +35,7 @@ def for_images(spec: Any, **kwargs: Any) -> NVAE:
     """
     taken = {"image_size": spec.image_size, **kwargs}
     check_arguments("model", NVAE, taken, given=("parent", "name"))
-    if isinstance(kwargs.get("dtype"), str):
-        if kwargs["dtype"] not in DTYPES:
-            raise InputError(f"dtype is {kwargs['dtype']!r}, known are {', '.join(DTYPES)}")
-        kwargs["dtype"] = jnp.dtype(kwargs["dtype"])
+    kwargs["dtype"] = dtype_by_name(kwargs.get("dtype"))
     if "groups" in kwargs:
         check_counts("groups", kwargs["groups"])
         kwargs["groups"] = tuple(kwargs["groups"])

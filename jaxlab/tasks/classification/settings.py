@@ -11,7 +11,7 @@ from jaxlab.errors import InputError
 from jaxlab.models import classifiers
 from jaxlab.tasks.classification.objectives import make_loss
 from jaxlab.tasks.classification.reports import figure_names
-from jaxlab.tasks.classification.runs import held_out_losses
+from jaxlab.tasks.classification.runs import held_out_losses, make_program
 from jaxlab.tasks.classification.training import PENALTIES, make_training
 
 # Section of a setting -> the function whose keyword arguments it holds.
@@ -28,7 +28,7 @@ FIELDS = launch.keywords(classifiers.MLP, classifiers.ResNet, but=("num_classes"
 KEYWORDS = {  # what the sections of a config may hold
     "data": launch.keywords(data.load_classification, but=("data_dir", "seed")),
     # Fields of the other kind of model are None.
-    "model": {"kind": str, **{name: kind | None for name, kind in FIELDS.items()}},
+    "model": {"kind": str, **launch.or_none(FIELDS)},
     "objective": launch.keywords(
         make_loss, rows=losses.OBJECTIVES.values(), but=("model", "class_counts")
     ),
@@ -36,8 +36,16 @@ KEYWORDS = {  # what the sections of a config may hold
     "adaptive": {"folds": int, "num_steps": int, "gamma": float},
     "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
 }
-# Of a study, whose candidates may have gains of an MLP's layers too.
-STUDY_KEYWORDS = KEYWORDS | {"model": KEYWORDS["model"] | {"gains": Sequence[float]}}
+GIVEN = ("fixed", "num_classes", "num_steps", "seeds")  # what a study gives `make_program`
+# Of a study: None stands for the default of each, and an MLP's layers may have gains.
+STUDY_KEYWORDS = {
+    section: launch.or_none(known)
+    for section, known in {
+        **{section: KEYWORDS[section] for section in SECTIONS},
+        "model": KEYWORDS["model"] | {"gains": Sequence[float]},
+        "report": launch.keywords(make_program, but=GIVEN),
+    }.items()
+}
 
 
 def check_setting(setting: Mapping[str, Mapping[str, Any]], *, num_steps: int) -> None:

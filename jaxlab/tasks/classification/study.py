@@ -9,12 +9,16 @@ from jaxlab.checks import check_arguments, check_choice, check_count, check_seed
 from jaxlab.errors import InputError, UserError
 from jaxlab.studies import comparison, program
 from jaxlab.tasks.classification.runs import make_program, split_numbers
-from jaxlab.tasks.classification.settings import SECTIONS, check_setting, setting_figures
-from jaxlab.tasks.classification.trainer import candidates
+from jaxlab.tasks.classification.settings import (
+    GIVEN,
+    SECTIONS,
+    check_setting,
+    setting_figures,
+)
+from jaxlab.tasks.classification.trainer import candidates, report_of
 
 KEYS = ("seeds", "seeds_in_program", "base", "arms", "order", "baseline", "select", "read")
 KEYS += ("average_last", "columns")
-GIVEN = ("fixed", "num_classes", "num_steps", "seeds")
 
 
 def check_study(config: Mapping[str, Any]) -> None:
@@ -57,7 +61,7 @@ def check_study(config: Mapping[str, Any]) -> None:
     if left_out:
         logging.warning("arms that order does not name are left out: %s", ", ".join(left_out))
     check_choice("baseline", config["baseline"], order)
-    check_arguments("report", make_program, config.get("report", {}), given=GIVEN)
+    check_arguments("report", make_program, report_of(config), given=GIVEN)
     found = [_check_arm(config, name, arms[name]) for name in order]
     figures = list(dict.fromkeys(figure for names in found for figure in names))
     check_choice("select", config["select"], figures)
@@ -68,7 +72,7 @@ def check_study(config: Mapping[str, Any]) -> None:
 def _check_arm(config, name, arm) -> Sequence[str]:
     """Checks every candidate of an arm; returns the figures that they have."""
     figures: list[str] = []
-    report, num_steps = config.get("report", {}), config["base"]["num_steps"]
+    report, num_steps = report_of(config), config["base"]["num_steps"]
     for key in arm:
         check_choice(f"arm {name!r}", key, ("set", "grid", "read", "stop"))
     check_choice(f"stop of arm {name!r}", arm.get("stop", "last"), comparison.STOPS)
@@ -97,9 +101,9 @@ def _check_pictures(config):
     """Checks the arms that pictures name, and the numbers that they show."""
     curves, tradeoff = config.get("curves", {}), config.get("tradeoff", {})
     for picture, names in (
-        ("curves", curves.get("arms", ())),
-        ("tradeoff", tradeoff.get("arms", ())),
-        ("layer_curves", config.get("layer_curves", ())),
+        ("curves", curves.get("arms") or ()),
+        ("tradeoff", tradeoff.get("arms") or ()),
+        ("layer_curves", config.get("layer_curves") or ()),
         ("sweeps", [line["arm"] for s in config.get("sweeps", ()) for line in s["lines"].values()]),
     ):
         for name in names:

@@ -39,7 +39,9 @@ def arms_of(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def candidates(
     config: Mapping[str, Any], arm: Mapping[str, Any]
 ) -> Iterator[tuple[Setting, dict[str, Any]]]:
-    """Yields (setting, what was chosen from the grid) for an arm; keys of value None are left out.
+    """Yields (setting, what was chosen from the grid) for an arm.
+
+    Keys of value None are left out, and sections that have no other.
 
     Example:
       >>> config = {"base": {"optimizer": {"name": "sgd", "l2": None}, "num_steps": 9}}
@@ -55,16 +57,30 @@ def candidates(
         setting = {section: dict(values) for section, values in base.items()}
         for (section, key, _), value in zip(grid, choice, strict=True):
             setting[section][key] = value
-        known = lambda values: {key: value for key, value in values.items() if value is not None}
         chosen = {key: value for (_, key, _), value in zip(grid, choice, strict=True)}
-        yield {section: known(values) for section, values in setting.items()}, chosen
+        setting = {section: _known(values) for section, values in setting.items()}
+        yield {s: values for s, values in setting.items() if values or not base[s]}, chosen
 
 
 def key_of(config: Mapping[str, Any], setting: Setting) -> str:
     """Names a candidate by all that its record depends on: a record of other steps is not its."""
     run = {name: value for name, value in config["base"].items() if name not in SECTIONS}
-    run |= {"seeds": config["seeds"], "report": dict(config.get("report", {}))}
+    run |= {"seeds": config["seeds"], "report": report_of(config)}
     return cells.key_of({**setting, "run": run})
+
+
+def report_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a study gives `make_program` to report; None stands for a default.
+
+    Example:
+      >>> report_of({"report": {"taus": (1.0,), "norms": None}}), report_of({})
+      ({'taus': (1.0,)}, {})
+    """
+    return _known(config.get("report", {}))
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 class Trainer:
@@ -119,7 +135,7 @@ class Trainer:
                 contexts["counts"].shape[1],
                 num_steps=config["base"]["num_steps"],
                 seeds=config["seeds_in_program"],
-                **config.get("report", {}),
+                **report_of(config),
             )
         started, rows = time.perf_counter(), []
         for progress in self.programs[key].train(numbers, contexts, seeds=config["seeds"], **run):

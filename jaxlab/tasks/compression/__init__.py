@@ -40,8 +40,13 @@ __all__ = [
 
 KEYWORDS = {  # what the sections of a config may hold
     "data": launch.keywords(load_text, but=("data_dir", "split", "limit")),
-    "model": launch.keywords(bert.Bert, but=("vocab_size", "name")),
-    "head": launch.keywords(bert.SequenceClassifier, but=("num_labels", "name")),
+    "model": launch.or_none(
+        launch.keywords(bert.Bert, but=("vocab_size", "name")) | {"dtype": str}
+    ),
+    # Classes, their names and their kind are the data's.
+    "head": launch.keywords(
+        bert.SequenceClassifier, but=("num_labels", "label_names", "problem_type", "name")
+    ),
     "distillation": {"temperature": float, "soft": float},
     "objective": launch.keywords(
         train.make_labelled_loss,

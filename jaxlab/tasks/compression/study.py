@@ -19,6 +19,7 @@ from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.errors import InputError
 from jaxlab.files import read_json, to_json, write_atomically
 from jaxlab.models import bert
+from jaxlab.models.bert.model import attributes
 from jaxlab.models.bert.objective import task_loss
 from jaxlab.studies import cells, stages
 from jaxlab.tasks.compression import kinds
@@ -113,7 +114,7 @@ class Study:
         if config["pretrained"]:
             folder = data_folder(data_dir) / config["pretrained"]
             self.tokenizer = load_tokenizer(folder)
-            self.deep, self.pretrained = bert.load_pretrained(folder, **config["model"])
+            self.deep, self.pretrained = bert.load_pretrained(folder, **attributes(config["model"]))
             logging.info(
                 "%s: %d tokens, an embedding of %d",
                 *(folder, self.tokenizer.get_vocab_size(), self.deep.vocab_size),
@@ -123,7 +124,7 @@ class Study:
         make = lambda: own_tokenizer(texts, config["vocab_size"], place)
         self.tokenizer = mesh_lib.first_in_process_0(make)
         vocab_size = self.tokenizer.get_vocab_size()
-        self.deep = bert.Bert(vocab_size=vocab_size, **config["model"])
+        self.deep = bert.Bert(vocab_size=vocab_size, **attributes(config["model"]))
 
     @property
     def arrays(self) -> dict[str, dict[str, np.ndarray]]:

@@ -9,11 +9,16 @@ from jaxlab.data.skipgram import SkipgramBlocks
 from jaxlab.models import skipgram
 from jaxlab.tasks.embeddings import sampling, sweep
 
-__all__ = ["KEYWORDS", "blueprint"]
+__all__ = ["KEYWORDS", "OPTIMIZER", "blueprint", "sampling", "sweep"]
 
+# The rates of a run are its own, and a warm-up is a share of it.
+_GIVEN = (*launch.GIVEN, "learning_rate", "final_learning_rate", "warmup_steps")
+OPTIMIZER = launch.or_none(launch.optimizer_keywords(but=_GIVEN))
 KEYWORDS = {  # what the sections of a config may hold
-    "fit": launch.keywords(skipgram.fit_counts, but=("key", "pairs", "held_out", "dim")),
+    "fit": launch.keywords(skipgram.fit_counts, but=("key", "pairs", "held_out", "dim", "tx"))
+    | {"every": int | None},  # None: the function's, and the cells of a sweep that names none
     "blocks": launch.keywords(SkipgramBlocks, but=("corpus", "seed")),
+    "optimizer": OPTIMIZER,
 }
 
 

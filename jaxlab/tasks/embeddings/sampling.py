@@ -11,12 +11,14 @@ import numpy as np
 import optax
 
 from jaxlab import mesh as mesh_lib
-from jaxlab import train
-from jaxlab.checks import check_count, check_scalar
+from jaxlab import optim, train
+from jaxlab.checks import check_count, check_scalar, own_keywords
 from jaxlab.data import corpus as corpora
 from jaxlab.data.skipgram import SkipgramBlocks
 from jaxlab.models import skipgram
 from jaxlab.tasks.embeddings import word_vectors
+
+SGD = {"name": "sgd", "schedule": "floored"}  # word2vec's
 
 
 def load_words(config: Mapping[str, Any], data_dir: Any = None) -> tuple[corpora.Corpus, int]:
@@ -62,31 +64,63 @@ def make_run(
         dim = config["dim"]
         return skipgram.init_params(key, len(corpus.words), dim, words=0.29 / dim, contexts=0.0), {}
 
+    tx, steps = _make_steps(config, num_steps, inner)
     whole = None if mesh is None else mesh_lib.replicated(mesh)
 
     @functools.partial(jax.jit, donate_argnums=0, in_shardings=whole, out_shardings=whole)
     def train_step(state, batch):
-        progress = (state.step + jnp.arange(inner) / inner) / num_steps
-        falling = config["learning_rate"] * (1 - progress)
-        rates = jnp.maximum(falling, config["final_learning_rate"])
-        params, loss = skipgram.sgd_steps(
-            state.params, batch, rates, num_negatives=config["num_negatives"]
-        )
-        moved = optax.tree.norm(jax.tree.map(jnp.subtract, params, state.params))
-        metrics = {"loss": loss, "grad_norm": moved / rates.sum()}  # of a mean block
-        return dataclasses.replace(state, params=params, step=state.step + 1), metrics
+        after, metrics = steps(state, batch)
+        return dataclasses.replace(after, step=state.step + 1), metrics
 
     key = jax.random.key(config["seed"])
     return blocks, train.Blueprint(
-        functools.partial(
-            train.create_state, init, optax.identity(), key=key, mesh=mesh, ema=False
-        ),
+        functools.partial(train.create_state, init, tx, key=key, mesh=mesh, ema=False),
         train_step,
         {k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in blocks[0].items()},
         num_steps=num_steps,
         batch_size=blocks.words_per_batch,
         mesh=mesh,
     )
+
+
+def _make_steps(config, num_steps, inner):
+    """The optimizer, and (state, batch) -> (state, metrics) over the blocks of a batch."""
+    section: dict[str, Any] = SGD | {
+        k: v for k, v in config.get("optimizer", {}).items() if v is not None
+    }
+    peak, sizes = config["learning_rate"], {"num_negatives": config["num_negatives"]}
+    own = own_keywords(optim.SCHEDULES.get(section["schedule"], len))
+    if "final_learning_rate" in own:
+        section["final_learning_rate"] = config["final_learning_rate"]
+    tx = optim.make_optimizer(**section, learning_rate=peak, num_steps=num_steps * inner)
+    shape = {name: section.pop(name) for name in ("schedule", *own) if name in section}
+    if section == {"name": "sgd"}:
+        rate = optim.make_schedule(shape.pop("schedule"), peak, num_steps, **shape)
+
+        def sparse(state, batch):
+            """The rows that occur alone; rates between whole batches."""
+            rates: Any = jax.vmap(rate)(state.step + jnp.arange(inner) / inner)
+            params, loss = skipgram.sgd_steps(state.params, batch, rates, **sizes)
+            moved = optax.tree.norm(jax.tree.map(jnp.subtract, params, state.params))
+            metrics = {"loss": loss, "grad_norm": moved / rates.sum()}  # of a mean block
+            return dataclasses.replace(state, params=params), metrics
+
+        return optax.identity(), sparse
+
+    def loss_fn(params, model_state, block, *, key, step):
+        del key, step
+        loss, pairs = skipgram.summed_loss(params, block, **sizes)
+        return loss, (model_state, {"pair_loss": loss / jnp.maximum(pairs, 1)})
+
+    step = train.make_train_step(loss_fn, tx)
+
+    def dense(state, batch):
+        after, each = jax.lax.scan(step, state, batch)
+        metrics = {name: values.mean() for name, values in each.items()}
+        in_a_row = {k: v[-1] for k, v in each.items() if k == "skipped_in_a_row"}
+        return after, metrics | in_a_row | {"loss": each["pair_loss"][0]}
+
+    return tx, dense
 
 
 def neighbour_lines(

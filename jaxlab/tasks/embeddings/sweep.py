@@ -18,7 +18,7 @@ from absl import logging
 from etils import epath
 
 from jaxlab import embedding_dim as ed
-from jaxlab import train
+from jaxlab import optim, train
 from jaxlab.checks import check_count, check_counts, check_scalar
 from jaxlab.data import corpus as corpora
 from jaxlab.data.pipelines.endless import describe
@@ -28,12 +28,13 @@ from jaxlab.models import skipgram
 from jaxlab.studies import cells, comparison
 from jaxlab.tasks.embeddings.judgements import Pairs, described, judge
 
+ADAM = {"name": "adam", "schedule": "constant"}  # the optimizer of a sweep that names none
 COLUMNS = ("held_out", "held_out_best")
 DRAWS = 1000  # of seeds, for an interval
 
 # Keys of the config on which the result of a cell does not depend; the corpus counts by what it
 # holds.
-_APART = ("job", "vocab_sizes", "dims", "corpus", "fast_compile")
+_APART = ("job", "vocab_sizes", "dims", "corpus", "fast_compile", "optimizer")
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -103,8 +104,11 @@ def make_cell(
 
     The step is (keys [seeds], {"train", "held_out"} [seeds, N, N]) -> (keys, what it found).
     """
-    fit = functools.partial(skipgram.fit_counts, dim=dim, **config["fit"])
-    joint = config["fit"]["softmax"] == "joint"
+    own = _given(config["fit"])
+    rate = {"learning_rate": own["learning_rate"], "num_steps": own["num_steps"]}
+    tx = optim.make_optimizer(**ADAM | _given(config.get("optimizer", {})), **rate)
+    fit = functools.partial(skipgram.fit_counts, dim=dim, tx=tx, **own)
+    joint = own["softmax"] == "joint"
 
     @jax.vmap
     def each(key, shares):
@@ -186,6 +190,9 @@ def run(
     wanted = list(itertools.product(config["vocab_sizes"], config["dims"]))
     # Judgements that come later are welcome, and change no vector.
     same = {name: value for name, value in config.items() if name not in _APART}
+    same["fit"] = _given(config["fit"])
+    if (optimizer := ADAM | _given(config.get("optimizer", {}))) != ADAM:
+        same["optimizer"] = optimizer  # else the key is that of a record without one
     same["data"] = describe(described(corpus, {})["corpus"])
     key = lambda cell: cells.key_of({**same, "vocab_size": cell[0], "dim": cell[1]})
     records = _read_records(workdir, config["seeds"], key)
@@ -223,6 +230,10 @@ def run(
 
 def _append_record(workdir, key, vocab_size, dim, step):
     cells.append_record(workdir, key, {"vocab_size": vocab_size, "dim": dim, "step": step})
+
+
+def _given(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in section.items() if value is not None}
 
 
 def _read_records(workdir, seeds, key) -> dict[str, int]:

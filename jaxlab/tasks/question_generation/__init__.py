@@ -36,9 +36,11 @@ __all__ = [
 ]
 
 KEYWORDS = {  # what the sections of a config may hold
-    "data": launch.keywords(sets.load_records, but=("data_dir",)),
+    "data": launch.keywords(sets.load_records, but=("data_dir", "skipped")),
     "limits": launch.keywords(segments.Limits),
-    "model": launch.keywords(bert.Bert, but=("vocab_size", "pooler", "name")),
+    "model": launch.or_none(
+        launch.keywords(bert.Bert, but=("vocab_size", "pooler", "name")) | {"dtype": str}
+    ),
     "optimizer": launch.optimizer_keywords(but=launch.OF_STAGES),
     "step": launch.keywords(train.make_train_step, but=("loss_fn", "tx", "mesh")),
 }

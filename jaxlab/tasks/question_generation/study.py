@@ -27,6 +27,7 @@ from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.errors import InputError
 from jaxlab.metrics import read_metrics
 from jaxlab.models import bert
+from jaxlab.models.bert.model import attributes
 from jaxlab.studies import cells, stages
 from jaxlab.tasks.question_generation.folder import Generator, make_layout
 from jaxlab.tasks.question_generation.losses import (
@@ -153,7 +154,7 @@ class Study:
         self.head: Any = None
         if config["pretrained"]:
             folder = folder / config["pretrained"]
-            model, body = bert.load_pretrained(folder, **config["model"])
+            model, body = bert.load_pretrained(folder, **attributes(config["model"]))
             if config["layers"] > model.num_layers:
                 raise InputError(
                     f"layers is {config['layers']}, {folder} has {model.num_layers} layers"
@@ -174,7 +175,7 @@ class Study:
             make = lambda: own_tokenizer(texts, config["vocab_size"], place)
             self.tokenizer = mesh_lib.first_in_process_0(make)
             size = self.tokenizer.get_vocab_size()
-            model = bert.Bert(vocab_size=size, pooler=False, **config["model"])
+            model = bert.Bert(vocab_size=size, pooler=False, **attributes(config["model"]))
             body = jax.jit(model.init)(key, jnp.zeros((1, 2), jnp.int32))["params"]
             params = {"bert": body}
         self.model = model

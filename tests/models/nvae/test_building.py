@@ -19,7 +19,7 @@ def test_a_config_names_the_dtype():
     spec = SimpleNamespace(image_size=8, channels=1, likelihood="bernoulli", bits=1, pad=0)
     assert for_images(spec, dtype="bfloat16").dtype == jnp.bfloat16
     assert for_images(spec, dtype="float32") == for_images(spec, dtype=jnp.dtype("float32"))
-    with pytest.raises(ValueError, match="dtype is 'bf16', known are float32, bfloat16"):
+    with pytest.raises(ValueError, match="dtype is 'bf16', must be one of float32, bfloat16"):
         for_images(spec, dtype="bf16")
 
 

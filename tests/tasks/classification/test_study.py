@@ -6,6 +6,7 @@ import pytest
 
 from jaxlab.errors import InputError
 from jaxlab.launch import config as configs
+from jaxlab.studies import cells
 from jaxlab.tasks import classification
 from jaxlab.tasks.classification import study, trainer
 
@@ -45,6 +46,25 @@ def test_a_candidate_is_known_by_all_that_it_depends_on():
     ):
         changed = keys(lambda config, change=change: config.update_from_flattened_dict(change))
         assert not plain & changed, change
+
+
+def test_keys_that_are_none_are_no_part_of_a_name():
+    """A record stays its candidate's when the functions get more keywords."""
+    config = load("weissi.py:tiny")
+    (setting, choice), *_ = classification.candidates(config, config.arms.none)
+    assert setting == {
+        "data": {"name": "mnist5k", "num_train": 50, "num_validation": 20, "num_test": 20},
+        "model": {"kind": "mlp", "features": (8,)},
+        "objective": {"name": "cross_entropy"},
+        "optimizer": {"name": "adam", "learning_rate": 2.5e-4},
+    }
+    assert choice == {"learning_rate": 2.5e-4}
+    key = classification.key_of(config, setting)
+    report = {"norms": True, "epsilons": (0.05,), "pgd_steps": 2, "num_attacked": 20}
+    run = {"num_steps": 4, "batch_size": 10, "eval_every": 2, "seeds": (0, 1), "report": report}
+    assert key == cells.key_of({**setting, "run": run})
+    config.report.taus = (1.0,)
+    assert classification.key_of(config, setting) != key
 
 
 @pytest.mark.parametrize(

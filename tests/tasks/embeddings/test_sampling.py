@@ -50,9 +50,55 @@ def test_a_step_moves_all_blocks_at_a_falling_rate(config):
     assert 0 < float(metrics["loss"]) <= 6 * np.log(2) * 1.01
 
 
+def trained(config, **optimizer):
+    """The tables after a batch, and its metrics."""
+    blocks, run = sampling.make_run({**config, "optimizer": optimizer}, config["words"])
+    state, metrics = run.step(run.create_state(), blocks[0])
+    assert int(state.step) == 1
+    return state.params, metrics
+
+
+def test_every_optimizer_takes_the_blocks_one_by_one(config):
+    """Momentum of 0 moves whole tables as word2vec's SGD moves the rows that occur."""
+    config["words"] = sampling.load_words(config)[0]
+    config["epochs"] = 1
+    start = sampling.make_run(config, config["words"])[1].create_state().params
+    start = {name: np.asarray(table) for name, table in start.items()}
+    plain, figures = trained(config)
+    same, found = trained(config, name="momentum", momentum=0.0)
+    for name, table in plain.items():
+        assert np.abs(table - start[name]).max() > 1e-3
+        np.testing.assert_allclose(same[name], table, rtol=1e-4, atol=1e-6)
+    assert float(found["loss"]) == pytest.approx(float(figures["loss"]))
+    half, _ = trained(config, schedule="constant", warmup=0.5)
+    assert np.abs(half["contexts"] - plain["contexts"]).max() > 1e-4
+    # The gradient turned around at a level above the loss.
+    away, found = trained(config, flooding=1e9)
+    assert float(found["flooded"]) == 1
+    moved = [np.vdot(x["contexts"], plain["contexts"]) for x in (away, plain)]
+    assert moved[0] < 0 < moved[1]
+
+
+def test_the_rate_is_that_of_the_schedule(config):
+    """A step of Adam in each entry: the sum of the rates of both blocks."""
+    config["words"] = sampling.load_words(config)[0]
+    config |= {"epochs": 1, "learning_rate": 0.5, "final_learning_rate": 0.1}
+    count = sampling.make_run(config, config["words"])[1].num_steps * 2
+    config["blocks"]["window"] = 1
+    moves = []
+    for schedule in ("constant", "floored", "linear"):
+        params, _ = trained(config, name="adam", b1=0.0, b2=0.0, schedule=schedule)
+        moves.append(np.abs(np.asarray(params["contexts"])).max())
+    want = [0.5 * 2, 0.5 + 0.5 * (1 - 1 / count), 0.5 + 0.5 - 0.4 / count]
+    np.testing.assert_allclose(moves, want, rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"optimizer": {"name": "sdg"}}, "optimizer is 'sdg', must be one of sgd"),
+        ({"optimizer": {"schedule": "line"}}, "schedule is 'line', must be one of constant"),
+        ({"optimizer": {"momentum": 0.9}}, "momentum is 0.9, optimizer 'sgd' takes only no"),
         ({"dim": 0}, "dim is 0, must be a whole number of at least 1"),
         ({"epochs": 0}, "epochs is 0, must be a whole number of at least 1"),
         ({"max_tokens": -5}, "max_tokens is -5"),

@@ -2,12 +2,14 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from jaxlab import embedding_dim as ed
 from jaxlab.data.corpus import read_texts
 from jaxlab.metrics import MetricsWriter, read_metrics
+from jaxlab.models import skipgram
 from jaxlab.tasks.embeddings import sweep
 
 NAN = float("nan")
@@ -158,6 +160,37 @@ def test_other_settings_are_other_cells(fitted, change):
     fitted()
     assert fitted(**change)[1] == [(6, 2), (6, 3)]
     assert fitted()[1] == []  # the first ones are still there
+
+
+def test_the_optimizer_is_part_of_a_cell_but_for_that_of_earlier_records(fitted):
+    fitted()
+    same = {"name": "adam", "schedule": "constant", "l2": None}
+    assert fitted(optimizer=same, fit={**config()["fit"], "scale": 0.1})[1] == []
+    for other in ({"name": "sgd"}, {"l2": 1e-3}, {"schedule": "cosine"}):
+        assert fitted(optimizer=other)[1] == [(6, 2), (6, 3)]
+
+
+def test_a_sweep_takes_every_optimizer():
+    pairs = np.full((2, 5, 5), 1 / 25, np.float32) + np.eye(5, dtype=np.float32) / 50
+    shares = {"train": pairs / pairs.sum((1, 2), keepdims=True), "held_out": pairs}
+
+    def tables(**optimizer):
+        fit = {**config()["fit"], "num_steps": 2, "every": 1}
+        cell = sweep.make_cell(config(fit=fit, optimizer=optimizer), 5, 3)
+        return cell.step(cell.create_state(), shares)[1][0]["words"]
+
+    plain = tables()
+    np.testing.assert_array_equal(tables(name="adam", schedule="constant", l2=None), plain)
+    start = skipgram.init_params(jax.random.key(1), 5, 3)
+    for _ in range(2):
+        grads = jax.grad(skipgram.joint_cross_entropy)(start, shares["train"][1])
+        start = jax.tree.map(lambda p, g: p - 0.05 * (g + 0.3 * p), start, grads)
+    found = tables(name="sgd", schedule="constant", l2=0.3)[1]
+    np.testing.assert_allclose(found, start["words"], rtol=1e-4, atol=1e-6)
+    for other in ({"flooding": 9.0}, {"sharpness": 0.5}):
+        assert np.abs(tables(**other) - plain).max() > 1e-4
+    with pytest.raises(ValueError, match="optimizer is 'adan', must be one of sgd"):
+        tables(name="adan")
 
 
 def test_a_cell_that_was_being_written_is_fitted_again(fitted, tmp_path):
