@@ -113,6 +113,8 @@ def add_penalty(
     def update(updates, state, params=None):
         _need(params, "add_penalty")
         state, now = _now(state, strength)
+        if not jax.tree.leaves(updates):
+            return updates, state
         grads = penalty_grads(value, updates, params)
         chosen = regularizers.expand_mask(True if mask is None else mask, params)
         change = lambda g, flag: now * g if flag else None

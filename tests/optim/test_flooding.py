@@ -97,18 +97,6 @@ def test_the_sign_is_that_of_the_whole_batch(devices, accumulate):
     assert min(rows) < LEVEL < max(rows)
 
 
-def test_guarded_and_inside_other_transformations():
-    guarded = optim.skip_large_updates(optax.chain(optim.flood_updates(LEVEL), optax.sgd(0.1)))
-    plain = optax.chain(optim.flood_updates(LEVEL), optax.sgd(0.1))
-    (params, _), _ = run(batch_loss, guarded, steps=10)
-    (expected, _), _ = run(batch_loss, plain, steps=10)
-    chex.assert_trees_all_close(params, expected, rtol=1e-6)
-    for value, sign in ((3.0, 1.0), (1.0, -1.0)):
-        masked = optax.masked(optim.flood_updates(LEVEL), {"w": True, "b": False})
-        updates, _ = masked.update(START, masked.init(START), START, value=value)
-        np.testing.assert_array_equal(updates["w"], sign * START["w"])
-
-
 def test_multi_steps_takes_the_value_it_is_given_last():
     """So the mean over the micro-batches belongs there."""
     tx = optax.MultiSteps(optax.chain(optim.flood_updates(LEVEL), optax.sgd(0.1)), 2)
@@ -121,36 +109,6 @@ def test_multi_steps_takes_the_value_it_is_given_last():
     value, grads = jax.value_and_grad(batch_loss)(START)
     expected, _ = plain.update(grads, plain.init(START), START, value=value)
     chex.assert_trees_all_close(updates, expected, rtol=1e-5)
-
-
-def test_a_scheduled_level_and_one_trace():
-    level = optax.piecewise_constant_schedule(1.0, {2: 10.0})
-    tx, traces = optax.inject_hyperparams(optim.flood_updates)(level=level), []
-
-    @jax.jit
-    def step(state, value):
-        traces.append(1)
-        return tx.update(START, state, START, value=value)
-
-    state, signs = tx.init(START), []
-    for _ in range(4):
-        updates, state = step(state, 5.0)
-        signs.append(float(updates["w"][0] / START["w"][0]))
-    assert signs == [1, 1, -1, -1]
-    assert len(traces) == 1
-
-
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize(
-    "make", [lambda: optim.flood_updates(1.0), lambda: optim.alternating_rates(0.1, 0.05)]
-)
-def test_dtypes_and_states_are_stable(make, dtype):
-    params = jax.tree.map(lambda p: jnp.asarray(p, dtype), START)
-    tx = optax.with_extra_args_support(make())
-    state = tx.init(params)
-    updates, new = jax.jit(tx.update)(params, state, params, value=0.5)
-    chex.assert_trees_all_equal_shapes_and_dtypes(updates, params)
-    chex.assert_trees_all_equal_shapes_and_dtypes(state, new)
 
 
 @pytest.mark.parametrize(

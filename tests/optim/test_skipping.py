@@ -117,30 +117,6 @@ def test_other_extra_arguments_reach_the_inner_transformation():
     assert float(out[0]) == 3.0
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_dtypes_and_shapes_stay(dtype):
-    params = {"w": jnp.ones(3, dtype)}
-    tx = optim.skip_large_updates(optax.adam(1e-3))
-    state = tx.init(params)
-    update, new = tx.update(params, state, params)
-    assert update["w"].dtype == dtype
-    chex.assert_trees_all_equal_shapes_and_dtypes(state, new)
-
-
-def test_inside_other_transformations():
-    guard = lambda learning_rate: optim.skip_large_updates(optax.sgd(learning_rate))
-    params = {"w": jnp.ones(2), "b": jnp.ones(1)}
-    grads = jax.tree.map(jnp.ones_like, params)
-    for tx in (
-        optax.chain(optax.clip(1.0), guard(0.5)),
-        optax.masked(guard(0.5), {"w": True, "b": False}),
-        optax.inject_hyperparams(guard)(learning_rate=optax.constant_schedule(0.5)),
-        optax.MultiSteps(guard(0.5), 1),
-    ):
-        update, _ = jax.jit(tx.update)(grads, tx.init(params), params)
-        np.testing.assert_array_equal(update["w"], [-0.5, -0.5])
-
-
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
