@@ -47,7 +47,8 @@ def expand_mask(mask: Mask, params: Params, *, name: str = "mask") -> Any:
         )
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{name} must be a tree of bools that fits params: {reason}") from None
+        rule = f"{name} must be a tree of bools that fits params, or a function from them to one"
+        raise InputError(f"{rule}: {reason}") from None
 
 
 def _ask(mask: Mask, params: Params) -> Any:
