@@ -151,12 +151,13 @@ def test_as_if_the_classes_stood_last(axis):
 @pytest.mark.parametrize("padding", [np.nan, np.inf])
 def test_what_does_not_count_may_be_anything(padding):
     """Labels of -1, logits that are NaN: no error, a loss of 0, and gradients of 0."""
-    labels, prior = np.array([2, -1, 0]), np.array([0.5, 0.25, 0.25], np.float32)
-    logits = np.array([[0.3, padding, 0.1], [padding] * 3, [0.2, 0.1, 0.9]], np.float32)
-    classes = np.array([[True, False, True], [False] * 3, [True] * 3])
-    targets = np.array([[0.5, 0.0, 0.5], [0.2, 0.4, 0.4], [1.0, 0.0, 0.0]], np.float32)
-    fine = np.array([[0.3, -np.inf, 0.1], [0.0] * 3, [0.2, 0.1, 0.9]], np.float32)
-    kept = np.array([2, 0, 0])
+    labels, prior = np.array([2, -1, 0, 1]), np.array([0.5, 0.25, 0.25], np.float32)
+    empty, full = [padding] * 3, [0.2, 0.1, 0.9]
+    logits = np.array([[0.3, padding, 0.1], empty, full, empty], np.float32)
+    classes = np.array([[True, False, True], [False] * 3, [True] * 3, [False] * 3])
+    targets = np.array([[0.5, 0.0, 0.5], full, [1.0, 0.0, 0.0], full], np.float32)
+    fine = np.array([[0.3, -np.inf, 0.1], full, full, full], np.float32)
+    kept = np.array([2, 0, 0, 0])
     calls = {
         **{name: FULL[name] for name in ("logit adjusted", "pairwise", "focal")},
         "soft": lambda x, y, prior, **kw: losses.soft_cross_entropy(x, targets, **kw),
@@ -167,13 +168,13 @@ def test_what_does_not_count_may_be_anything(padding):
         found = {}
         for name, loss in calls.items():
             each, pull = jax.vjp(lambda x, l=loss: l(x, labels, prior, where=classes), x)
-            rows = loss(x, labels, prior, where=np.array([False, False, True]))
-            found[name] = each, rows, pull(jnp.ones(3))[0], loss(plain, kept, prior)
+            rows = loss(x, labels, prior, where=np.arange(4) == 2)
+            found[name] = each, rows, pull(jnp.ones(4))[0], loss(plain, kept, prior)
         return found
 
     for each, rows, grads, plain in run(logits, fine).values():
-        np.testing.assert_allclose(each, [plain[0], 0.0, plain[2]], rtol=1e-5)
-        np.testing.assert_allclose(rows, [0.0, 0.0, plain[2]], rtol=1e-5)
+        np.testing.assert_allclose(each, [plain[0], 0.0, plain[2], 0.0], rtol=1e-5)
+        np.testing.assert_allclose(rows, [0.0, 0.0, plain[2], 0.0], rtol=1e-5)
         np.testing.assert_array_equal(grads[~classes], 0.0)
         assert np.isfinite(grads).all()
         assert (grads[classes] != 0).all()

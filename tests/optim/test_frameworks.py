@@ -184,6 +184,11 @@ def test_a_whole_equinox_model():
     np.testing.assert_array_equal(regularizers.weissi(model), regularizers.weissi(params))
     with pytest.raises(InputError, match=r"net/activation is custom_jvp, must be an array of num"):
         regularizers.l2(model)
+    chosen = lambda m: optim.freeze(m, optim.trainable_mask(m, ["scale", "net/layers/0"]))
+    slopes = eqx.filter_grad(lambda m: regularizers.weissi(chosen(m)))(model)
+    assert slopes.scale.any()
+    assert slopes.net.layers[0].weight.any()
+    assert not slopes.net.layers[1].weight.any()
     loss = lambda m: regularizers.weissi(m) + jnp.sum(m.scale)
     grads = eqx.filter_grad(loss)(model)
     frozen = eqx.tree_at(lambda m: m.scale, grads, None)
