@@ -55,9 +55,6 @@ MASKS = {
     "no mask": lambda tree: None,
     "a function": lambda tree: regularizers.vectors_only,
     "a tree of its class": regularizers.vectors_only,
-    "joined": lambda tree: regularizers.any_of(
-        regularizers.vectors_only(tree), jax.tree_util.Partial(regularizers.matrices_only)
-    ),
 }
 
 
@@ -125,6 +122,20 @@ def test_every_tree_gives_what_a_plain_one_gives(function, mask):
         assert found[name].keys() == found["plain"].keys(), name
         for axes, x in found[name].items():
             np.testing.assert_allclose(x, found["plain"][axes], rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_masks_join_and_a_function_may_be_a_tree(tree):
+    tree = TREES[tree]()
+    none = regularizers.none_of(regularizers.matrices_only(tree), regularizers.vectors_only)
+    both = regularizers.any_of(
+        none(tree),
+        regularizers.all_of(regularizers.vectors_only(tree), True),
+        jax.tree_util.Partial(regularizers.matrices_only, stacked=False),
+    )
+    assert jax.tree.leaves(none(tree)) == [False, False]
+    assert jax.tree.leaves(both(tree)) == [True, True]
+    assert jax.tree.structure(both(tree)) == jax.tree.structure(tree)
 
 
 @pytest.mark.parametrize("tree", TREES)
