@@ -21,6 +21,15 @@ SECTIONS = {
     "theseus": compression.KEYWORDS,
     "qa_generation": question_generation.KEYWORDS,
     "embeddings": embeddings.KEYWORDS,
+    # Files of another kind than their room, and rooms of two kinds.
+    "studies/nvae": {f"base.{name}": known for name, known in images.KEYWORDS.items()},
+    **{
+        f"embeddings/{name}": {part: embeddings.KEYWORDS[part] for part in parts}
+        for name, parts in (
+            ("sweep", ("fit", "optimizer")),
+            ("negative_sampling", ("blocks", "optimizer")),
+        )
+    },
 }
 FILES = sorted(p for p in (ROOT / "configs").rglob("*.py") if p.stem != "base")
 NAMES = [str(path.relative_to(ROOT / "configs").with_suffix("")) for path in FILES]
@@ -44,39 +53,33 @@ def read(name, preset):
     return configs.load(f"configs/{name}.py" + (f":{preset}" if preset else ""))
 
 
-def sections_of(name, config):
-    """Section -> what it may hold, of those that the config has: the two jobs share a room."""
-    known = SECTIONS[name.split("/")[0]]
-    there = {section: configs.inner(config, section) for section in known}
-    return {section: (there[section], known[section]) for section in known if there[section]}
+def known_of(name):
+    """Section -> what it may hold."""
+    return SECTIONS.get(name) or SECTIONS[name.split("/")[0]]
 
 
 @pytest.mark.parametrize(("name", "preset"), list(cases()))
 def test_presets_load_and_their_keys_are_known(name, preset):
     config = read(name, preset)
-    for section, (values, known) in sections_of(name, config).items():
-        configs.check_section(section, values.to_dict(), known)
-    if name.startswith("studies/"):
+    configs.conclude(config, {}, (), known_of(name))  # what a script checks before it starts
+    if name == "studies/nvae":
+        images.check_study(config.to_dict())
+    elif name.startswith("studies/"):
         for arm in classification.arms_of(config).values():
             for setting, _ in classification.candidates(config, arm):
                 for section, values in setting.items():
                     configs.check_section(section, values, settings.STUDY_KEYWORDS[section])
 
 
-# What the data or the script say, not the config.
-OF_OTHERS = {"nvae.model": {"image_size", "channels", "crop", "likelihood", "bits"}}
-# Rooms whose files have not all sections of the room.
-OF_JOBS = {"embeddings/sweep": {"fit", "optimizer"}}
-OF_JOBS |= {"embeddings/negative_sampling": {"blocks", "optimizer"}}
+OF_DATA = {"image_size", "channels", "crop", "likelihood", "bits"}  # not of the config
 
 
 def missing(name, config):
-    """Keys of functions that no flag can set without the config holding them."""
-    room = name.split("/")[0]
+    """Keys of functions that a config does not hold."""
     found = {}
-    for section in OF_JOBS.get(name, SECTIONS[room]):
-        others = OF_OTHERS.get(f"{room}.{section}", set())
-        found[section] = {*SECTIONS[room][section]} - {*configs.inner(config, section)} - others
+    for section, known in known_of(name).items():
+        others = OF_DATA if "latents" in known else set()
+        found[section] = {*known} - {*configs.inner(config, section)} - others
     return {section: keys for section, keys in found.items() if keys}
 
 
@@ -87,10 +90,10 @@ def test_every_option_of_every_recipe_is_there(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_key_that_is_missing_is_noticed(name):
-    for section in OF_JOBS.get(name, SECTIONS[name.split("/")[0]]):
+    for section, known in known_of(name).items():
         config = read(name, "")
         inner = configs.inner(config, section)
-        key = sorted({*inner} & {*SECTIONS[name.split("/")[0]][section]})[0]
+        key = sorted({*inner} & {*known})[0]
         del inner[key]
         assert missing(name, config) == {section: {key}}
 
@@ -119,7 +122,7 @@ def test_commands_of_the_docstrings_can_be_given(path, words):
     scripts = [word for word in words if word.startswith("scripts/")]
     assert all((ROOT / word).is_file() for word in scripts)
     config = configs.load(configs.given(["", *words]) or str(path))
-    known = SECTIONS.get(path.parent.name, {})
+    known = known_of(f"{path.parent.name}/{path.stem}")
     for word in words:
         if match := re.fullmatch(r"--config\.([\w.]+)=.*", word):
             configs._find_key(config, match[1], known)

@@ -233,7 +233,7 @@ def conclude(
             check_seeds(name, [value])
         elif key == "seeds" and isinstance(value, tuple | list):
             check_seeds(name, value)
-        elif key in _COUNTS:
+        elif key in _COUNTS and value is not None:  # None where a section's default is meant
             check_count(name, value, at_least=_COUNTS[key])
     config.lock()
 

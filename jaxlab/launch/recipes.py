@@ -85,7 +85,7 @@ def recipe(
       preset: names joined by commas, each later one on top of the earlier ones; "" for none.
 
     Raises:
-      ValueError: an unknown preset.
+      ValueError: an unknown preset, or a key that the base lacks.
 
     Example:
       >>> presets = {"tiny": {"model.width": 2}, "bf16": {"model.dtype": "bfloat16"}}
@@ -100,12 +100,30 @@ def recipe(
             *parents, key = path.split(".")
             holder: Any = config
             for part in parents:
-                holder = holder[part]
-            if key not in holder:
-                raise InputError(f"no config key {path!r}: there are {', '.join(holder)}")
+                holder = holder.get(part) if isinstance(holder, ml_collections.ConfigDict) else None
+            section = holder if isinstance(holder, ml_collections.ConfigDict) else config
+            if section is not holder or key not in holder:
+                raise InputError(f"no config key {path!r}: there are {', '.join(section)}")
             with holder.ignore_type():
                 holder[key] = value
     return config
+
+
+def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes as a config can hold them, whose keys have no dots.
+
+    Example:
+      >>> nested({"model.width": 2, "model.depth": 3, "steps": 5})
+      {'model': {'width': 2, 'depth': 3}, 'steps': 5}
+    """
+    found: dict[str, Any] = {}
+    for path, value in changes.items():
+        *parents, key = path.split(".")
+        holder = found
+        for part in parents:
+            holder = holder.setdefault(part, {})
+        holder[key] = value
+    return found
 
 
 def chosen(preset: str, presets: Collection[str]) -> list[str]:

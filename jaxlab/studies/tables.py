@@ -75,14 +75,19 @@ def percent(shares: ArrayLike) -> str:
     return spread(100 * np.asarray(shares, np.float64))
 
 
-def difference(ours: ArrayLike, baseline: ArrayLike) -> str:
-    """Mean of the paired differences of shares in %, with its 95 % interval if there is one.
+def difference(ours: ArrayLike, baseline: ArrayLike, *, scale: float = 100.0) -> str:
+    """Mean of the paired differences, with its 95 % interval if there is one.
+
+    Args:
+      ours: [seeds].
+      baseline: [seeds], the same seeds.
+      scale: factor of both; 100 for shares in %.
 
     Example:
       >>> difference([0.6, 0.8], [0.5, 0.7]), difference([0.6], [0.5]), difference([], [])
       ('+10.00 [+10.00, +10.00]', '+10.00', '-')
     """
-    mean, half = paired(*(100 * np.asarray(x, np.float64) for x in (ours, baseline)))
+    mean, half = paired(*(scale * np.asarray(x, np.float64) for x in (ours, baseline)))
     if np.isnan(mean):
         return "-"
     return f"{mean:+.2f}" + ("" if np.isnan(half) else f" [{mean - half:+.2f}, {mean + half:+.2f}]")

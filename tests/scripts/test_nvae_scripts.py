@@ -62,6 +62,22 @@ def flat(tree):
 
 
 @pytest.mark.slow
+def test_a_study_trains_what_is_missing(run, tmp_path):
+    args = ("study_nvae", "--config=configs/studies/nvae.py:tiny", f"--workdir={tmp_path}")
+    done = run(*args)
+    table = (tmp_path / "table.md").read_text()
+    assert table in done.stdout
+    assert "| no residual posterior | 2 of 2 |" in table
+    assert (tmp_path / "nelbo.png").exists()
+    shutil.rmtree(tmp_path / "no_residual_posterior" / "seed_1")
+    (tmp_path / "table.md").unlink()
+    assert run(*args).stderr.count("step 20/20") == 1
+    assert (tmp_path / "table.md").read_text() == table
+    wrong = "--config.base.model.residul=1"
+    assert "no config key 'base.model.residul'" in complaint(run(*args, wrong, code=2))
+
+
+@pytest.mark.slow
 def test_evaluation_prints_nats_and_writes_them(run, trained):
     args = ["--num_samples=4", "--limit=24", "--batch_size=16", "--chunk=2"]
     done = run("evaluate_nvae", f"--workdir={trained}", *args)

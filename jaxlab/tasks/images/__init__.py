@@ -6,15 +6,18 @@ may hold.
 
 from jaxlab.tasks.images.evaluation import evaluate, table
 from jaxlab.tasks.images.pictures import Pictures, nearest
+from jaxlab.tasks.images.study import check_study, run_study, study_table
 from jaxlab.tasks.images.training import (
     KEYWORDS,
     Sets,
+    begin,
     blueprint,
     build,
     conclude,
     find_spec,
     load_sets,
     make_eval_fn,
+    make_pipeline,
     open_run,
     run,
 )
@@ -23,15 +26,20 @@ __all__ = [
     "KEYWORDS",
     "Pictures",
     "Sets",
+    "begin",
     "blueprint",
     "build",
+    "check_study",
     "conclude",
     "evaluate",
     "find_spec",
     "load_sets",
     "make_eval_fn",
+    "make_pipeline",
     "nearest",
     "open_run",
     "run",
+    "run_study",
+    "study_table",
     "table",
 ]

@@ -60,7 +60,7 @@ def find_spec(source: Mapping[str, Any], data_dir: str | None = None) -> data.Im
 def build(
     config: Mapping[str, Any],
     spec: data.ImageSpec,
-    mesh: jax.sharding.Mesh,
+    mesh: jax.sharding.Mesh | None,
     images: Any = None,
 ) -> tuple[nvae.NVAE, train.Blueprint]:
     """The model, and the run that `run` starts.
@@ -164,6 +164,25 @@ def make_eval_fn(
     return eval_fn
 
 
+def begin(
+    config: Mapping[str, Any], sets: Sets, mesh: jax.sharding.Mesh
+) -> tuple[nvae.NVAE, train.Blueprint]:
+    """`build` for images that are there, which `arch="res_elu"` looks at."""
+    first = data.eval_batches(sets.train, min(config["batch_size"], 32))
+    return build(config, sets.train.spec, mesh, next(iter(first))["image"])
+
+
+def make_pipeline(config: Mapping[str, Any], sets: Sets) -> Any:
+    """This process's rows of every training batch."""
+    return data.train_pipeline(
+        sets.train,
+        config["batch_size"],
+        seed=config["seed"],
+        flip=config["flip"],
+        **mesh_lib.this_process(),
+    )
+
+
 def run(
     config: Mapping[str, Any],
     sets: Sets,
@@ -187,9 +206,7 @@ def run(
       ValueError: a number is out of range; see also `train.run`.
     """
     workdir = epath.Path(workdir)
-    # "res_elu" looks at images.
-    first = data.eval_batches(sets.train, min(config["batch_size"], 32))
-    model, described = build(config, sets.train.spec, mesh, next(iter(first))["image"])
+    model, described = begin(config, sets, mesh)
     state = described.create_state()
     logging.info(
         "%d training images, %s parameters, latent groups %s",
@@ -197,16 +214,9 @@ def run(
         f"{nvae.parameter_count(state.params):,}",
         tuple(model.groups),
     )
-    pipeline = data.train_pipeline(
-        sets.train,
-        config["batch_size"],
-        seed=config["seed"],
-        flip=config["flip"],
-        **mesh_lib.this_process(),
-    )
     state = train.run(
         described,
-        pipeline,
+        make_pipeline(config, sets),
         workdir,
         state=state,
         eval_fn=make_eval_fn(config, model, sets.held_out, mesh, workdir),

@@ -1,0 +1,195 @@
+"""A study of NVAE: settings that differ from a base, each over seeds; one cell per training run."""
+
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from absl import logging
+from etils import epath
+
+from jaxlab import launch, train
+from jaxlab.checks import check_choice, check_count, check_seeds
+from jaxlab.data.pipelines.endless import describe
+from jaxlab.errors import DivergedError, InputError, UserError
+from jaxlab.files import RECORD_FILE, to_json, write_atomically
+from jaxlab.launch.config import flat
+from jaxlab.studies import cells, stages, tables
+from jaxlab.tasks.images import training
+from jaxlab.tasks.images.evaluation import evaluate
+
+# Keys of a run on which its result does not depend.
+_APART = ("log_every", "eval_every", "checkpoint_every", "fast_compile")
+
+
+def check_study(config: Mapping[str, Any], data_dir: str | None = None) -> dict[str, Any]:
+    """The config of each arm's runs, in the order of the table; all arms are built.
+
+    Args:
+      config: the keys of `configs/studies/nvae.py`.
+      data_dir: the data folder.
+
+    Raises:
+      ValueError: an arm changes a key that the base lacks, or a value is out of range.
+    """
+    check_seeds("seeds", config["seeds"])
+    check_count("bound_samples", config["bound_samples"], at_least=0)
+    check_count("chunk", config["chunk"])
+    for name in (*config["order"], config["baseline"]):
+        check_choice("order", name, config["arms"])
+    check_choice("baseline", config["baseline"], config["order"])
+    runs: dict[str, Any] = {}
+    for name in config["order"]:
+        try:
+            run = launch.recipe(config["base"], flat(dict(config["arms"][name]))).to_dict()
+            for section, known in training.KEYWORDS.items():
+                launch.check_section(section, run[section], known)
+            training.build(run, training.find_spec(run["data"], data_dir), None)
+        except UserError as error:
+            raise InputError(f"arm {name!r}: {error}") from error
+        runs[name] = run
+    folders = {_folder(name): name for name in runs}
+    if len(folders) < len(runs):
+        raise InputError(f"order is {tuple(runs)}, arms must differ in letters and digits")
+    return runs
+
+
+def _folder(arm: str) -> str:
+    return re.sub(r"\W+", "_", arm)
+
+
+def run_study(
+    config: Mapping[str, Any],
+    workdir: epath.PathLike,
+    mesh: jax.sharding.Mesh,
+    *,
+    data_dir: str | None = None,
+    allow_change: bool = False,
+    **options: Any,
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Trains the runs that are missing, in the middle of one too; yields (arm, seed, record).
+
+    A record holds what `evaluate` finds at the end with averaged parameters, and `skipped_steps`;
+    of a run that diverged only `diverged`, the message. The folder of a cell is a run that
+    `train.load_run` opens.
+
+    Args:
+      config: the keys of `configs/studies/nvae.py`.
+      workdir: folder of the study; a run is in ARM/seed_SEED.
+      mesh: the devices.
+      data_dir: the data folder.
+      allow_change: take what other settings have left, with a warning.
+      **options: of `train.run`.
+
+    Raises:
+      ValueError: see `check_study`; or a folder holds a run of other settings.
+    """
+    runs, sets_of = check_study(config, data_dir), {}
+    for arm, run in runs.items():
+        source = json.dumps([run["data"], run["eval_split"], run["num_eval_images"]])
+        if source not in sets_of:
+            sets = training.load_sets(run, data_dir)
+            parts = {"train": sets.train.images, "held out": sets.held_out.images}
+            sets_of = {source: (sets, {k: describe({"image": v}) for k, v in parts.items()})}
+        sets, described = sets_of[source]
+        program = functools.cache(lambda run=run, sets=sets: training.begin(run, sets, mesh))
+        for seed in config["seeds"]:
+            own = {**run, "seed": seed}
+            depends: dict[str, Any] = {k: v for k, v in own.items() if k not in _APART}
+            depends |= {"sets": described, **{n: config[n] for n in ("bound_samples", "chunk")}}
+            place = epath.Path(workdir) / _folder(arm) / f"seed_{seed}"
+            cell = cells.Cell(place, run["num_steps"], depends)
+            logging.info("%s, seed %d", arm, seed)
+            settings = {"data_dir": data_dir, "allow_change": allow_change, **options}
+            yield arm, seed, _run_cell(cell, own, config, sets, program, mesh, settings)
+
+
+def _run_cell(cell, run, config, sets, program, mesh, settings):
+    """Trains and evaluates a cell unless it is done; returns its record."""
+    data_dir = settings.pop("data_dir")
+
+    def begin():
+        _, described = program()  # the compiled step is the same for all seeds
+        record = {"config": run, "task": "images", "data_dir": data_dir}
+        write_atomically(cell.folder / RECORD_FILE, to_json(record, indent=2) + "\n")
+        state = described.create_state(key=jax.random.key(run["seed"]))
+        return described, state, training.make_pipeline(run, sets)
+
+    def conclude(state):
+        params, variables = jax.device_get((state.ema_params, state.model_state))
+        trained = train.LoadedRun(
+            *(run, int(state.step), "ema", program()[0], params, variables),
+            lambda split, limit=None: sets.held_out,
+        )
+        figures = evaluate(
+            trained,
+            run["eval_split"],
+            num_samples=config["bound_samples"],
+            chunk=config["chunk"],
+            batch_size=run["eval_batch_size"],
+        )
+        skipped = optax.tree.get(state.opt_state, "skipped_total")
+        figures["skipped_steps"] = 0 if skipped is None else int(skipped)
+        training.conclude(cell.folder, step=int(state.step))
+        return figures, lambda: figures
+
+    make_eval_fn = functools.cache(
+        lambda: training.make_eval_fn(run, program()[0], sets.held_out, mesh, cell.folder)
+    )
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return stages.run(
+            cell,
+            begin,
+            conclude=conclude,
+            load=lambda: cells.read_result(cell.folder),
+            eval_fn=lambda state: make_eval_fn()(state),
+            best_metric=training.BEST,
+            **{name: run[name] for name in ("log_every", "eval_every", "checkpoint_every")},
+            **settings,
+        )
+    except DivergedError as error:  # a result too: an arm may be what keeps a run from it
+        logging.warning("%s diverged: %s", cell.folder, error)
+        cells.finish(cell, {"diverged": str(error)})
+        return cells.read_result(cell.folder)
+
+
+def study_table(
+    records: Mapping[str, Sequence[Mapping[str, Any]]], *, baseline: str, num_samples: int
+) -> str:
+    """A Markdown table: figures of each arm in nats, and paired differences from the baseline.
+
+    Args:
+      records: arm -> records of the same seeds in the same order.
+      baseline: an arm.
+      num_samples: of the bound.
+
+    Example:
+      >>> found = lambda nelbo: {"nelbo": nelbo, "kl_00": 1.0, "active_channels": 3}
+      >>> arms = {"base": [found(8.0), found(9.0)], "wide": [found(7.0), {"diverged": "nan"}]}
+      >>> print(study_table(arms, baseline="base", num_samples=0).splitlines()[-1])
+      | wide | 1 of 2 | 7.00 | -1.00 | - | 3.00 | 1.00 | - |
+    """
+    head = ["arm", "runs", "NELBO, mean ± sd", f"difference from {baseline} [95 %]"]
+    head += [f"bound of {num_samples}", "active channels", "KL per group", "skipped steps"]
+    rows = []
+    for arm, found in records.items():
+        whole = [record for record in found if "diverged" not in record]
+        values = lambda name, whole=whole: [r[name] for r in whole if name in r]
+        pairs = [
+            (ours["nelbo"], theirs["nelbo"])
+            for ours, theirs in zip(found, records[baseline], strict=True)
+            if "nelbo" in ours and "nelbo" in theirs
+        ]
+        groups = sorted({name for r in whole for name in r if re.fullmatch(r"kl_\d+", name)})
+        row = [arm, f"{len(whole)} of {len(found)}", tables.spread(values("nelbo"))]
+        gap = tables.difference(*np.reshape(pairs, (-1, 2)).T, scale=1.0)
+        row.append("" if arm == baseline else gap)
+        row += [tables.spread(values(name)) for name in ("bound", "active_channels")]
+        row.append(", ".join(tables.spread(values(name)) for name in groups) or "-")
+        rows.append([*row, tables.spread(values("skipped_steps"))])
+    return tables.markdown(head, rows)

