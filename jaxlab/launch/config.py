@@ -228,12 +228,14 @@ def conclude(
     for path, known in sections.items():
         check_section(path, dict(inner(config, path).items()), known)
     for name, value in flat(config.to_dict()).items():
-        key = name.rpartition(".")[2]
+        section, _, key = name.rpartition(".")
+        if value is None and _fits(None, sections.get(section, {}).get(key, int)):
+            continue  # the default of the section's function
         if key == "seed" or key.endswith("_seed"):
             check_seeds(name, [value])
         elif key == "seeds" and isinstance(value, tuple | list):
             check_seeds(name, value)
-        elif key in _COUNTS and value is not None:  # None where a section's default is meant
+        elif key in _COUNTS:
             check_count(name, value, at_least=_COUNTS[key])
     config.lock()
 
