@@ -11,7 +11,10 @@ __all__ = [
     "InputTypeError",
     "MissingPackageError",
     "UserError",
+    "missing",
 ]
+
+DISTRIBUTION = "jaxlab-research"  # what pip calls this package
 
 
 class UserError(Exception):
@@ -41,6 +44,25 @@ class InputTypeError(UserError, TypeError):
 
 class MissingPackageError(UserError, ModuleNotFoundError):
     """An optional package is needed; the message says how to install it."""
+
+
+def missing(package: str, extra: str, *, whose: str = "") -> MissingPackageError:
+    """The error about a package that one of the extras brings, to be raised.
+
+    Args:
+      package: what is missing.
+      extra: one that has it.
+      whose: what needs it, for the message.
+
+    Example:
+      >>> raise missing("safetensors", "text", whose="this folder")
+      Traceback (most recent call last):
+      jaxlab.errors.MissingPackageError: this folder needs safetensors, which is not installed: \
+pip install 'jaxlab-research[text]'
+    """
+    what = f"{whose} needs {package}, which" if whose else package
+    how = f"pip install '{DISTRIBUTION}[{extra}]'"
+    return MissingPackageError(f"{what} is not installed: {how}", name=package)
 
 
 class DivergedError(UserError, FloatingPointError):

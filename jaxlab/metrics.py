@@ -16,7 +16,7 @@ import jax
 from absl import logging
 from etils import epath
 
-from jaxlab.errors import InputError
+from jaxlab.errors import InputError, missing
 from jaxlab.files import append_line, parse_json, write_atomically
 
 METRICS_FILE = "metrics.jsonl"
@@ -139,7 +139,10 @@ class MetricsWriter:
             return
         self._workdir.mkdir(parents=True, exist_ok=True)
         if tensorboard:
-            import tensorboardX as _  # noqa: F401  missing, it is reported before training
+            try:
+                import tensorboardX as _  # noqa: F401
+            except ImportError as error:
+                raise missing("tensorboardX", "tensorboard", whose="--tensorboard") from error
 
     def _open_board(self) -> None:
         """Starts the event files anew from the metrics file: no step twice, and none missing."""

@@ -12,7 +12,6 @@ words, for the estimate that looks at the corpus. Prints a table and writes --ou
 import os
 
 from absl import flags, logging
-from etils import epath
 
 from jaxlab import launch, plots
 from jaxlab.data import corpus as corpora
@@ -69,7 +68,7 @@ def main(config, workdir):
         pairs = {"top_words": TOP_WORDS.value, "window": WINDOW.value}
         rows = estimates.estimates(size, corpus, **options, **pairs)
         lines.append(estimates.as_text(title, rows) + "\n")
-        cases.append((f"{epath.Path(name).name}, N = {size:,}", size))
+        cases.append((f"{os.path.basename(name)}, N = {size:,}", size))
     if out is not None:
         text = "beyond half of the crossing the true entropy lies above the estimate"
         shown = estimates.entropy_lines(cases, kappa=KAPPA.value)

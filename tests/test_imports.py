@@ -21,6 +21,7 @@ LEVELS = {
     **dict.fromkeys(("launch", "studies"), 3),
     "tasks": 4,
     "planning": 5,
+    **dict.fromkeys(("__init__", "__main__"), 6),
 }
 
 # Outside libraries, and where they may be imported.

@@ -22,7 +22,7 @@ from jaxlab.errors import InputError
 
 CORPORA = {"english": ("corpus-en/gutenberg.txt.gz", "corpus-en/wikipedia-extract.txt.gz")}
 WORD_PAIRS = {"wordsim353": "corpus-en/wordsim353.tsv", "simlex999": "corpus-en/simlex999.txt"}
-FETCH = "python scripts/fetch_data.py corpus_en"
+FETCH = "python -m jaxlab fetch_data corpus_en"
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 # Between letters: an apostrophe, a Hebrew mark of abbreviation, or joiners, which cannot be seen.

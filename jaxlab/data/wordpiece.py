@@ -14,7 +14,7 @@ from etils import epath
 from jaxlab.checks import check_count
 from jaxlab.data.added_tokens import NAMED, SPECIAL, add_tokens, read_object
 from jaxlab.data.formats.plain_text import whole_characters
-from jaxlab.errors import InputError, MissingPackageError
+from jaxlab.errors import InputError, missing
 from jaxlab.files import write_atomically
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def library() -> Any:
     try:
         import tokenizers
     except ModuleNotFoundError as error:
-        raise MissingPackageError("tokenizers is missing: pip install -e '.[text]'") from error
+        raise missing("tokenizers", "text") from error
     return tokenizers
 
 

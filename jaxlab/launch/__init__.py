@@ -81,6 +81,7 @@ __all__ = [
     "check_seeds",
     "chosen",
     "defaults",
+    "full_path",
     "keywords",
     "nested",
     "optimizer_keywords",
@@ -121,12 +122,12 @@ def options() -> Options:
     value = lambda name: f[name].value if name in f else None
     data_dir, workdir = value("data_dir"), value("workdir")
     if data_dir is None and workdir and "config" not in f:
-        folder = _workdir_path(workdir)
+        folder = full_path(workdir)
         if (folder / RECORD_FILE).exists():
             data_dir = read_record(folder).get("data_dir")
     return Options(
         data_dir=data_dir,
-        profile_dir=_workdir_path(workdir) / "profile" if value("profile") and workdir else None,
+        profile_dir=full_path(workdir) / "profile" if value("profile") and workdir else None,
         tensorboard=bool(value("tensorboard")),
         allow_change=bool(value("allow_config_change")),
     )
@@ -176,10 +177,10 @@ def run_tool(main: Callable[[list[str]], None], *, argv: list[str] | None = None
     argv = sys.argv if argv is None else argv
 
     def start():
+        flags.DEFINE_bool("debug", False, "Print the whole traceback of an error.")
         if _asks_for_help(argv):
             print(help_text(main, None, {}, argv))
             return
-        flags.DEFINE_bool("debug", False, "Print the whole traceback of an error.")
         main(_parse_flags(argv)[1:])
 
     sys.exit(_guarded(start, argv))
@@ -212,11 +213,12 @@ def _guarded(start: Callable[[], None], argv: list[str]) -> int:
 
 
 def _run(main, default_config, sections, workdir_kind, task, reads, argv) -> None:
+    argv = configs.joined(argv) if default_config is not None else argv
+    _define_flags(workdir_kind, reads, default_config)
     if _asks_for_help(argv):
-        _define_flags(workdir_kind, reads)
         print(help_text(main, default_config, sections, argv))
         return
-    config, overrides = _parse(default_config, sections, workdir_kind, reads, argv)
+    config, overrides = _parse(default_config, sections, workdir_kind, argv)
     f = flags.FLAGS
     _start_jax(f, config)
     log.start_logging()
@@ -255,7 +257,7 @@ def _goes_on() -> str:
     name = f["workdir"].value
     if "://" in name:
         return "the same command goes on from the last checkpoint, if there is one"
-    for _, folders, names in os.walk(_workdir_path(name)):
+    for _, folders, names in os.walk(full_path(name)):
         if "checkpoints" in folders or {"result.json", "results.jsonl", "metrics.jsonl"} & {*names}:
             return "the same command goes on from the last checkpoint or record in --workdir"
     return "nothing was saved yet, the same command begins anew"
@@ -265,7 +267,13 @@ def _asks_for_help(argv: list[str]) -> bool:
     return any(a in _HELP for a in argv[1:])
 
 
-def _define_flags(workdir_kind: str | None, reads: Collection[str]) -> None:
+def _define_flags(
+    workdir_kind: str | None, reads: Collection[str], default_config: str | None
+) -> None:
+    if workdir_kind and default_config is not None:
+        flags.DEFINE_bool(
+            "allow_config_change", False, "Go on in --workdir although the config differs."
+        )
     if workdir_kind == "made":
         flags.DEFINE_string("workdir", None, "Folder of the run (a path or gs://...). Required.")
     elif workdir_kind:
@@ -303,16 +311,11 @@ def _parse_flags(argv: list[str], config: configs.Config | None = None) -> list[
 
 
 def _parse(
-    default_config, sections, workdir_kind, reads, argv: list[str]
+    default_config, sections, workdir_kind, argv: list[str]
 ) -> tuple[configs.Config | None, dict[str, Any]]:
     """Parses the command line; every complaint becomes a UsageError."""
-    _define_flags(workdir_kind, reads)
     config, kinds, nones = None, {}, {}
     if default_config is not None:
-        if workdir_kind:
-            flags.DEFINE_bool(
-                "allow_config_change", False, "Go on in --workdir although the config differs."
-            )
         try:
             config, argv, kinds, nones = configs.define(default_config, argv, sections)
         except UserError:
@@ -345,14 +348,14 @@ def _start_jax(f, config) -> None:
         mesh_lib.initialize_distributed(*explicit, timeout=f.join_timeout)
 
 
-def _workdir_path(name: str) -> epath.Path:
+def full_path(name: str) -> epath.Path:
     """Absolute, as orbax wants it, unless it is a bucket."""
     return epath.Path(name if "://" in name else os.path.abspath(os.path.expanduser(name)))
 
 
 def _make_workdir(name: str, *, make: bool) -> epath.Path:
     """Makes the folder and proves that it can be written, before minutes of work are lost."""
-    workdir = _workdir_path(name)
+    workdir = full_path(name)
     if not make and not workdir.is_dir():
         raise UsageError(f"--workdir={name} is no folder: it must be that of a run")
     try:

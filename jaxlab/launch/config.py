@@ -1,6 +1,5 @@
 """Config files and the flags that change them: the only file that knows ml_collections."""
 
-import collections.abc
 import difflib
 import functools
 import importlib.util
@@ -8,7 +7,6 @@ import inspect
 import pathlib
 import re
 import sys
-import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, cast
@@ -19,13 +17,15 @@ from ml_collections import config_dict, config_flags
 
 from jaxlab.checks import check_count
 from jaxlab.errors import UserError
+from jaxlab.launch.kinds import fits, in_words, kind_of, plain_type
 
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+_INSTALLED = _PACKAGE / "clone"  # what a wheel has of the clone
+ROOT = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent  # has configs/ and scripts/
 _SEEDS = 2**32
 # Numbers that any config may have, at any depth, and the least that each may be.
 _COUNTS = {"num_steps": 0, "batch_size": 1, "eval_batch_size": 1, "log_every": 1}
 _COUNTS |= {"eval_every": 0, "checkpoint_every": 0, "fsdp": 1}
-_SEQUENCES = (tuple, list, collections.abc.Sequence)
 _CHANGE = re.compile(r"--?(no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 
 
@@ -52,7 +52,7 @@ class Config(ml_collections.ConfigDict):
         try:
             return super().__getitem__(key)
         except KeyError:
-            raise MissingKeyError(f"no config key {key!r}: {_near(key, self)}") from None
+            raise MissingKeyError(f"no config key {key!r}: {near(key, self)}") from None
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -115,17 +115,32 @@ def check_section(name: str, values: Mapping[str, Any], known: Mapping[str, Any]
     """
     for key, value in values.items():
         if key not in known:
-            raise UsageError(f"no config key '{name}.{key}': {_near(key, known)}")
+            raise UsageError(f"no config key '{name}.{key}': {near(key, known)}")
         _check_type(f"{name}.{key}", value, known[key])
 
 
 def find(value: str) -> str:
     """`file.py:preset` with the file found in the working folder or in the repository."""
     path, *preset = value.split(":", 1)
-    for found in (pathlib.Path(path), _ROOT / path):
+    for found in (pathlib.Path(path), ROOT / path):
         if found.is_file():
             return ":".join([str(found), *preset])
     raise UsageError(f"no config file {path}")
+
+
+def joined(argv: list[str]) -> list[str]:
+    """A command line with `--config FILE` as `--config=FILE`.
+
+    Example:
+      >>> joined(["train.py", "--config", "a.py:tiny", "--workdir", "b"])
+      ['train.py', '--config=a.py:tiny', '--workdir', 'b']
+    """
+    alone = [a in ("--config", "-config") for a in argv]
+    return [
+        f"{argv[i - 1]}={a}" if i and alone[i - 1] else a
+        for i, a in enumerate(argv)
+        if not (alone[i] and i + 1 < len(argv))
+    ]
 
 
 def given(argv: list[str]) -> str | None:
@@ -139,13 +154,13 @@ def _is_file(argument: str) -> bool:
 
 def load(value: str) -> Config:
     """Runs `get_config` of `file.py:preset`; whatever goes wrong there is one line."""
-    path, *preset = find(value).split(":", 1)
+    path, *preset = value.split(":", 1)
     name = f"_config_{pathlib.Path(path).stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, find(path))
     if spec is None or spec.loader is None:
         raise UsageError(f"{path} is not a Python file: a config is FILE.py or FILE.py:PRESET")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(_ROOT))  # for `from configs.nvae import base`
+    sys.path.insert(0, str(ROOT))  # for `from configs.nvae import base`
     try:
         spec.loader.exec_module(module)
         get_config = getattr(module, "get_config", None)
@@ -161,7 +176,7 @@ def load(value: str) -> Config:
     except Exception as error:  # a config file runs any code
         raise UsageError(f"{path} fails: {type(error).__name__}: {one_line(error)}") from error
     finally:
-        sys.path.remove(str(_ROOT))
+        sys.path.remove(str(ROOT))
     if not isinstance(config, Mapping | ml_collections.ConfigDict):
         raise UsageError(
             f"get_config() of {path} returns {type(config).__name__}, must return a ConfigDict"
@@ -302,7 +317,13 @@ def one_line(error: BaseException) -> str:
     return text if plain else f"{type(error).__name__}: {text}"
 
 
-def _near(key: str, known: Iterable[str]) -> str:
+def near(key: str, known: Iterable[str]) -> str:
+    """What somebody who wrote `key` may have meant, or all there is.
+
+    Example:
+      >>> near("dept", ["depth", "width"]), near("x", ["depth", "width"])
+      ('did you mean depth?', 'there are depth, width')
+    """
     names = sorted(known)
     close = difflib.get_close_matches(key, names, n=3)
     if close:
@@ -320,79 +341,20 @@ def _find_key(config: Config, path: str, sections: Mapping[str, Mapping[str, Any
         inner = holder.get(part) if isinstance(holder, ml_collections.ConfigDict) else None
         if not isinstance(inner, ml_collections.ConfigDict):
             where = ".".join(parents[: i + 1])
-            raise UsageError(f"no config section '{where}' for '{path}': {_near(part, holder)}")
+            raise UsageError(f"no config section '{where}' for '{path}': {near(part, holder)}")
         holder = inner
     if key not in holder and key not in known:
         moved = [n for n in flat(config.to_dict()) if n.rpartition(".")[2] == key]
-        near = f"did you mean {' or '.join(moved)}?" if moved else _near(key, {*holder, *known})
-        raise UsageError(f"no config key '{path}': {near}")
+        hint = f"did you mean {' or '.join(moved)}?" if moved else near(key, {*holder, *known})
+        raise UsageError(f"no config key '{path}': {hint}")
     value = holder.get(key)
     kind = known.get(key, Any if value is None else kind_of(value))
     if value is None:  # a placeholder takes what a flag gives, of its type
         with holder.ignore_type():
-            holder[key] = config_dict.placeholder(_plain_type(kind))
+            holder[key] = config_dict.placeholder(plain_type(kind))
     return kind
 
 
-def kind_of(value: Any) -> Any:
-    """The type of a value, of a tuple of one type with it."""
-    types_ = {type(x) for x in value} if isinstance(value, tuple) else set()
-    return tuple[types_.pop(), ...] if len(types_) == 1 else type(value)
-
-
-def _plain_type(kind: Any) -> type:
-    """The one type that a flag's text can be turned into; object takes any literal."""
-    plain = (int, float, str, bool, tuple)
-    members = {typing.get_origin(m) or m for m in _members(kind)} - {type(None)}
-    members = {tuple if m in _SEQUENCES else m for m in members}
-    return members.pop() if len(members) == 1 and members <= {*plain} else object
-
-
-def _members(kind: Any) -> tuple[Any, ...]:
-    """Int and None of `int | None`; the type itself of others."""
-    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
-        return typing.get_args(kind)
-    if typing.get_origin(kind) is typing.Literal:
-        return tuple({type(x) for x in typing.get_args(kind)})
-    return (kind,)
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value can be of a type; of types that say little everything is."""
-    origin, args = typing.get_origin(kind) or kind, typing.get_args(kind)
-    members = _members(kind)
-    if members != (kind,):
-        return any(_fits(value, m) for m in members)
-    if origin in _SEQUENCES:
-        if not isinstance(value, tuple | list):
-            return False
-        if origin is tuple and args and args[-1] is not ...:
-            return len(value) == len(args) and all(map(_fits, value, args))
-        return not args or all(_fits(x, args[0]) for x in value)
-    if kind in (int, float):
-        numbers = int if kind is int else (int, float)
-        return isinstance(value, numbers) and not isinstance(value, bool)
-    return kind in (Any, object) or not isinstance(kind, type) or isinstance(value, kind)
-
-
 def _check_type(name: str, value: Any, kind: Any) -> None:
-    if not _fits(value, kind):
+    if not fits(value, kind):
         raise UsageError(f"--config.{name} is {value!r}, must be {in_words(kind)}")
-
-
-def in_words(kind: Any) -> str:
-    """A type in words.
-
-    Example:
-      >>> in_words(float | None), in_words(tuple[int, ...])
-      ('float or None', 'a tuple of int')
-    """
-    if _members(kind) != (kind,):
-        return " or ".join(in_words(m) for m in _members(kind))
-    origin, args = typing.get_origin(kind) or kind, typing.get_args(kind)
-    if kind is type(None):
-        return "None"
-    if origin in _SEQUENCES:
-        inner = [in_words(a) for a in args if a is not ...]
-        return f"a tuple of {', '.join(inner)}" if inner else "a tuple"
-    return getattr(origin, "__name__", str(kind))

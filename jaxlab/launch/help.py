@@ -9,6 +9,7 @@ from typing import Any
 from absl import flags
 
 from jaxlab.launch import config as configs
+from jaxlab.launch import kinds
 
 WIDTH = 60  # of a value; longer ones are cut
 
@@ -34,9 +35,8 @@ def help_text(
     ours = {x.name for x in by_module.get("jaxlab.launch", [])}
     helps = {name: f[name].help for name in names | ours}
     if default_config is not None:
-        ours |= {"config", "allow_config_change"}
+        ours |= {"config"}
         helps["config"] = "Config file, with presets after a colon."
-        helps["allow_config_change"] = "Go on in --workdir although the config differs."
     for title, group in (("Flags of this script:", names - ours), ("Common flags:", ours)):
         if group:
             lines += [title]
@@ -59,8 +59,8 @@ def _keys(value: str, sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for name, found in configs.flat(config).items():
         section, _, key = name.rpartition(".")
         kind = sections.get(section, {}).get(key)
-        plain = "" if found is None else configs.in_words(configs.kind_of(found))
-        shown = plain if kind is None or kind is Any else configs.in_words(kind)
+        plain = "" if found is None else kinds.in_words(kinds.kind_of(found))
+        shown = plain if kind is None or kind is Any else kinds.in_words(kind)
         text = f"  --config.{name}={textwrap.shorten(str(found), WIDTH)}"
         lines.append(f"{text:48}  {shown}".rstrip())
     for name, known in sections.items():

@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import os
-import pathlib
 import platform
 import subprocess
 import sys
@@ -15,13 +14,13 @@ import jax
 from absl import logging
 from etils import epath
 
-from jaxlab import files
+from jaxlab import __version__, files
 from jaxlab import mesh as mesh_lib
 from jaxlab.data.pipelines.endless import describe, differences
-from jaxlab.launch.config import Config, UsageError, flat
+from jaxlab.errors import DISTRIBUTION
+from jaxlab.launch.config import ROOT, Config, UsageError, flat
 
-_PACKAGES = ("jaxlab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 _unwritten: dict[str, dict[str, Any]] = {}  # records that wait for their run's first file, by path
 
 
@@ -182,7 +181,7 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "jaxlab": __version__}
     for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
@@ -192,13 +191,19 @@ def _versions() -> dict[str, str]:
 
 
 def _git_commit() -> str | None:
-    """Returns the commit of the code, with "+" if files differ from it; None outside git."""
+    """The commit of the code, with "+" if files differ from it; None outside git.
+
+    Of an installed jaxlab, the one that pip noted when it installed from a repository.
+    """
 
     def git(*args):
-        command = ["git", "-C", str(_ROOT), *args]
+        command = ["git", "-C", str(ROOT), *args]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
+        if (ROOT / ".git").exists():  # else a folder that holds it may be another repository
+            return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+        note = importlib.metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
+        return json.loads(note or "{}").get("vcs_info", {}).get("commit_id")
+    except (OSError, subprocess.CalledProcessError, importlib.metadata.PackageNotFoundError):
         return None

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.experimental import topologies
 
-from jaxlab.errors import InputError
+from jaxlab.errors import InputError, missing
 
 GIB = 2**30
 
@@ -58,7 +58,8 @@ def find_devices(name: str) -> Sequence[Any]:
     """The devices of a topology: "v5e:4x4", "v4:2x2x1", or "cpu:8" of this machine.
 
     Raises:
-      ValueError: there is no such topology, or libtpu is not installed.
+      ValueError: there is no such topology.
+      ModuleNotFoundError: libtpu is not installed.
     """
     kind, _, shape = name.partition(":")
     if kind == "cpu":
@@ -71,9 +72,7 @@ def find_devices(name: str) -> Sequence[Any]:
             "v6e:2x4; GPUs are not planned"
         )
     if importlib.util.find_spec("libtpu") is None:
-        raise InputError(
-            f"topology {name} needs libtpu, which is not installed: pip install -e '.[tpu]'"
-        )
+        raise missing("libtpu", "tpu", whose=f"topology {name}")
     # The two cores of a v4 chip work as one, as they do for jax on a real one.
     options = {"chip_config_name": "megacore"} if kind == "v4" else {}
     try:

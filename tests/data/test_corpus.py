@@ -180,7 +180,7 @@ def test_subsampling_rates_are_those_of_word2vec():
 
 
 def test_missing_data_says_what_brings_it(tmp_path):
-    command = "python scripts/fetch_data.py corpus_en"
+    command = "python -m jaxlab fetch_data corpus_en"
     with pytest.raises(FileNotFoundError, match=command):
         corpora.load_corpus("english", tmp_path)
     with pytest.raises(FileNotFoundError, match=command):

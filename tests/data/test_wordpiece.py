@@ -324,7 +324,8 @@ def test_vocab_txt_gives_the_same_tokenizer(tmp_path):
 def test_a_missing_package_is_named_with_what_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(
-        ModuleNotFoundError, match=r"tokenizers is missing: pip install -e '\.\[text"
+        ModuleNotFoundError,
+        match=r"^tokenizers is not installed: pip install 'jaxlab-research\[text\]'$",
     ):
         wordpiece.train_wordpiece(WORDS, 200)
 

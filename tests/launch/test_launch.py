@@ -177,8 +177,8 @@ def test_config_differences():
 
 
 def test_buckets_are_left_alone():
-    assert str(launch._workdir_path("gs://bucket/run")) == "gs://bucket/run"
-    assert launch._workdir_path("runs/a").is_absolute()
+    assert str(launch.full_path("gs://bucket/run")) == "gs://bucket/run"
+    assert launch.full_path("runs/a").is_absolute()
 
 
 @pytest.mark.parametrize("name", ["distributed", "num_processes"])

@@ -16,7 +16,7 @@ from processes import ROOT
 from jaxlab import data, launch, train
 from jaxlab.checkpoints import SaveError
 from jaxlab.launch import config as configs
-from jaxlab.launch import failures, log
+from jaxlab.launch import failures, kinds, log
 from jaxlab.models import nvae
 
 
@@ -125,16 +125,16 @@ def test_what_the_machine_lacks_is_a_line():
 
 def test_names_near_a_wrong_one():
     names = ("width", "widths", "width_2", "width_3", "depth")
-    assert configs._near("widht", ["width", "depth"]) == "did you mean width?"
-    assert configs._near("width_", names).count(" or ") == 2  # the nearest three
-    assert configs._near("x", ["b", "a"]) == "there are a, b"
-    assert configs._near("x", []) == "there are none"
+    assert configs.near("widht", ["width", "depth"]) == "did you mean width?"
+    assert configs.near("width_", names).count(" or ") == 2  # the nearest three
+    assert configs.near("x", ["b", "a"]) == "there are a, b"
+    assert configs.near("x", []) == "there are none"
 
 
 def test_types_of_values_and_of_what_flags_give():
-    assert configs.kind_of(3) is int
-    assert configs.kind_of((1, 2)) == tuple[int, ...]
-    assert configs.kind_of((1, 2.0)) is configs.kind_of(()) is tuple
+    assert kinds.kind_of(3) is int
+    assert kinds.kind_of((1, 2)) == tuple[int, ...]
+    assert kinds.kind_of((1, 2.0)) is kinds.kind_of(()) is tuple
     plain = {
         int: int,
         int | None: int,
@@ -147,8 +147,8 @@ def test_types_of_values_and_of_what_flags_give():
         dict: object,
         Any: object,
     }
-    assert {kind: configs._plain_type(kind) for kind in plain} == plain
-    assert configs._members(Optional[int]) == (int, type(None))  # noqa: UP045
+    assert {kind: kinds.plain_type(kind) for kind in plain} == plain
+    assert kinds._members(Optional[int]) == (int, type(None))  # noqa: UP045
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_types_of_values_and_of_what_flags_give():
     ],
 )
 def test_values_and_types(kind, fits, does_not):
-    assert all(configs._fits(value, kind) for value in fits)
-    assert not any(configs._fits(value, kind) for value in does_not)
+    assert all(kinds.fits(value, kind) for value in fits)
+    assert not any(kinds.fits(value, kind) for value in does_not)
 
 
 def test_types_in_words():
@@ -184,7 +184,7 @@ def test_types_in_words():
         tuple[int, str]: "a tuple of int, str",
         list[tuple[float, ...]]: "a tuple of a tuple of float",
     }
-    assert {kind: configs.in_words(kind) for kind in shown} == shown
+    assert {kind: kinds.in_words(kind) for kind in shown} == shown
 
 
 def test_keys_that_flags_name():
@@ -264,7 +264,7 @@ def test_a_preset_is_all_behind_the_first_colon(tmp_path, monkeypatch):
     (tmp_path / "c.py").write_text("def get_config(preset='none'):\n    return {'got': preset}\n")
     assert configs.load(f"{tmp_path}/c.py:a:b").got == "a:b"
     assert configs.load(f"{tmp_path}/c.py").got == "none"
-    monkeypatch.setattr(configs, "_ROOT", tmp_path)
+    monkeypatch.setattr(configs, "ROOT", tmp_path)
     monkeypatch.chdir(tmp_path.parent)
     assert configs.find("c.py:x") == f"{tmp_path}/c.py:x"  # of the repository
     monkeypatch.chdir(tmp_path)

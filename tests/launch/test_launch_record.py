@@ -128,7 +128,7 @@ def test_only_process_0_writes(prepare, tmp_path, monkeypatch):
 
 
 def test_a_commit_has_a_plus_where_files_differ(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "_ROOT", tmp_path)
+    monkeypatch.setattr(record, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert record._git_commit() is None
 
@@ -149,5 +149,5 @@ def test_a_commit_has_a_plus_where_files_differ(tmp_path, monkeypatch):
 def test_packages_that_are_not_there_are_said_to_be_so(monkeypatch):
     monkeypatch.setattr(record, "_PACKAGES", ("numpy", "no-such-package"))
     found = record._versions()
-    assert list(found) == ["python", "numpy", "no-such-package"]
+    assert list(found) == ["python", "jaxlab", "numpy", "no-such-package"]
     assert found["no-such-package"] == "not installed"

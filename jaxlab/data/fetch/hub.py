@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxlab.errors import UserError
+from jaxlab.errors import UserError, missing
 
 # Weights as safetensors only: pickled ones are not read here.
 PATTERNS = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab.txt")
@@ -32,7 +32,7 @@ def fetch_model(name: str, data_dir: Path, say: Callable[[str], None] = print) -
     try:
         import huggingface_hub
     except ImportError as error:
-        raise FetchError(f"{name}: needs `pip install huggingface_hub`") from error
+        raise FetchError(f"{name}: {missing('huggingface_hub', 'text')}") from error
     try:
         huggingface_hub.snapshot_download(name, local_dir=folder, allow_patterns=list(PATTERNS))
     except Exception as error:  # the library passes on whatever its transport raises

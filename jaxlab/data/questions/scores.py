@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from jaxlab.errors import missing
+
 
 def mean(values: Iterable[Any]) -> float | None:
     """The mean of numbers or truth values; None where there are none.
@@ -58,7 +60,7 @@ def text_scores(
         import sacrebleu
         from rouge_score import rouge_scorer
     except ImportError as error:
-        logging.warning("no BLEU and ROUGE: %s (they are in the extra `text`)", error)
+        logging.warning("no BLEU and ROUGE: %s", missing(error.name or "", "text"))
         return found
     if not ours:
         return found | {"BLEU-4": None, "ROUGE-L": None}

@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 from flax import traverse_util
 
-from jaxlab.errors import InputError, MissingPackageError
+from jaxlab.errors import InputError, missing
 from jaxlab.files import read_json
 from jaxlab.models.bert.heads import POOLINGS, PROBLEM_TYPES
 from jaxlab.models.bert.model import ACTIVATIONS
@@ -157,7 +157,7 @@ def safetensors() -> Any:
     try:
         import safetensors.numpy
     except ModuleNotFoundError as error:
-        raise MissingPackageError("safetensors is missing: pip install -e '.[text]'") from error
+        raise missing("safetensors", "text") from error
     return safetensors
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxlab.errors import InputError, MissingPackageError
+from jaxlab.errors import InputError, missing
 from jaxlab.models.nvae.building import groups_per_scale
 from jaxlab.models.nvae.model import NVAE
 from jaxlab.models.nvae.reference_names import Target, reference_names
@@ -235,7 +235,7 @@ def read_checkpoint(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         import torch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise MissingPackageError(f"reading {path} needs torch, which is not installed") from error
+        raise missing("torch", "parity", whose=f"reading {path}") from error
     # The reference stores its argparse namespace with the weights; nothing else is unpickled.
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):

@@ -123,7 +123,7 @@ def load_generator(directory: epath.PathLike) -> Generator:
     if "mlm" not in heads:
         raise InputError(
             f"{folder} has no head that predicts tokens (cls.predictions.*): train one with "
-            "scripts/train_qa_generation.py"
+            "python -m jaxlab train_qa_generation"
         )
     path = folder / SETTINGS_FILE
     if not path.exists():

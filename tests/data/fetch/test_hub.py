@@ -26,7 +26,10 @@ def test_any_model_of_the_hub_by_name(tmp_path, monkeypatch):
     with pytest.raises(fetch.FetchError, match=r"no/model: cannot be downloaded .*not found"):
         fetch.fetch("no/model", tmp_path, say=lambda line: None)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(fetch.FetchError, match="pip install huggingface_hub"):
+    with pytest.raises(
+        fetch.FetchError,
+        match=r"huggingface_hub is not installed: pip install 'jaxlab-research\[text\]'",
+    ):
         fetch.fetch("owner/small-bert", tmp_path, say=lambda line: None)
 
 

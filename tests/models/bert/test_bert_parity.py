@@ -11,7 +11,7 @@ import pytest
 from jaxlab.data import data_folder, wordpiece
 from jaxlab.models import bert
 
-torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[parity]'")
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install -e '.[parity]'")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
 ATOL = 1e-5
