@@ -244,7 +244,7 @@ def conclude(
         check_section(path, dict(inner(config, path).items()), known)
     for name, value in flat(config.to_dict()).items():
         section, _, key = name.rpartition(".")
-        if value is None and _fits(None, sections.get(section, {}).get(key, int)):
+        if value is None and fits(None, sections.get(section, {}).get(key, int)):
             continue  # the default of the section's function
         if key == "seed" or key.endswith("_seed"):
             check_seeds(name, [value])
