@@ -6,6 +6,7 @@ from etils import epath
 
 from jaxlab.checkpoints.checkpointer import Checkpointer
 from jaxlab.checkpoints.errors import CheckpointMismatchError, UnreadableError
+from jaxlab.errors import InputError
 
 
 def load_params(
@@ -29,7 +30,10 @@ def load_params(
     Raises:
       FileNotFoundError: there is no such checkpoint.
       CheckpointMismatchError: it cannot be read.
+      ValueError: step is "best", and there is no metric to rank the steps by.
     """
+    if step == "best" and best_metric is None:
+        raise InputError(f"step is 'best', must be a number: nothing ranks those in {directory}")
     if not epath.Path(directory).exists():
         raise FileNotFoundError(f"no checkpoints: {directory} does not exist")
     best: Any = {"best_metric": best_metric, "best_mode": best_mode}

@@ -11,6 +11,8 @@ from etils import epath
 from jaxlab.errors import InputError
 from jaxlab.files import RECORD_FILE, read_record
 
+_DEPTH = 4  # folders between a stage and its run: SEED/DEPTH/ARM/STAGE
+
 
 @dataclasses.dataclass(frozen=True)
 class LoadedRun:
@@ -24,6 +26,7 @@ class LoadedRun:
       params: its parameters, averaged or raw.
       model_state: its other variables, such as batch statistics.
       load_data: reads a data set of the run: `load_data("test", limit=100)`.
+      parts: what belongs to the model: head and tokenizer, or the words of the vectors.
     """
 
     config: Mapping[str, Any]
@@ -33,6 +36,7 @@ class LoadedRun:
     params: Any
     model_state: Any
     load_data: Callable[..., Any]
+    parts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -58,7 +62,7 @@ def load_run(
     can be opened has such a function.
 
     Args:
-      workdir: folder of the run.
+      workdir: folder of the run, or of one of its stages.
       params: "ema", the averaged parameters where the run kept them, or "raw", the last ones.
       step: of the checkpoint; the latest when None, or "best" by the task's held-out figure.
       data_dir: folder of the data sets; that of the run when None.
@@ -70,8 +74,11 @@ def load_run(
     """
     if params not in ("ema", "raw"):
         raise InputError(f"params is {params!r}, must be 'ema' or 'raw'")
-    record = read_record(workdir)
-    path, config = epath.Path(workdir) / RECORD_FILE, record["config"]
+    place = epath.Path(workdir)
+    above = [place, *place.parents][: _DEPTH + 1]
+    folder = next((f for f in above if (f / RECORD_FILE).exists()), place)
+    record = read_record(folder)
+    path, config = folder / RECORD_FILE, record["config"]
     found = record.get("task") or _task_of(config)
     name = f"jaxlab.tasks.{found}"
     known = isinstance(found, str) and found.isidentifier() and importlib.util.find_spec(name)

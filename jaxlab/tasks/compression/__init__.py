@@ -17,6 +17,7 @@ from jaxlab.tasks.compression.losses import (
     make_replaced_metrics,
     make_replacing_loss,
 )
+from jaxlab.tasks.compression.opened import open_run
 from jaxlab.tasks.compression.replacing import apply_replaced, make_successor, num_gates
 from jaxlab.tasks.compression.study import Study, blueprint
 
@@ -33,6 +34,7 @@ __all__ = [
     "make_stage_loss",
     "make_successor",
     "num_gates",
+    "open_run",
     "plain_params",
     "stage_mask",
     "stage_params",

@@ -8,8 +8,9 @@ from jaxlab import mesh as mesh_lib
 from jaxlab.data.skipgram import SkipgramBlocks
 from jaxlab.models import skipgram
 from jaxlab.tasks.embeddings import sampling, sweep
+from jaxlab.tasks.embeddings.sampling import open_run
 
-__all__ = ["KEYWORDS", "OPTIMIZER", "blueprint", "sampling", "sweep"]
+__all__ = ["KEYWORDS", "OPTIMIZER", "blueprint", "open_run", "sampling", "sweep"]
 
 # The rates of a run are its own, and a warm-up is a share of it.
 _GIVEN = (*launch.GIVEN, "learning_rate", "final_learning_rate", "warmup_steps")

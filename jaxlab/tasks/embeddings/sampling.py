@@ -3,18 +3,20 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 
+from jaxlab import checkpoints, optim, train
 from jaxlab import mesh as mesh_lib
-from jaxlab import optim, train
-from jaxlab.checks import check_count, check_scalar, own_keywords
+from jaxlab.checks import check_choice, check_count, check_scalar, own_keywords
 from jaxlab.data import corpus as corpora
 from jaxlab.data.skipgram import SkipgramBlocks
+from jaxlab.errors import InputError
 from jaxlab.models import skipgram
 from jaxlab.tasks.embeddings import word_vectors
 
@@ -81,6 +83,40 @@ def make_run(
         batch_size=blocks.words_per_batch,
         mesh=mesh,
     )
+
+
+def open_run(
+    config: Mapping[str, Any],
+    workdir: epath.PathLike,
+    *,
+    params: str = "ema",
+    step: int | Literal["best"] | None = None,
+    data_dir: str | None = None,
+) -> train.LoadedRun:
+    """The vectors that negative sampling ended with; see `train.load_run`.
+
+    Parameters are {"words", "contexts"}, `parts` the words; the functions of
+    `jaxlab.models.skipgram` take the parameters, and there is no other model. Data are the corpus.
+
+    Raises:
+      ValueError: the run is a sweep, which keeps figures and no vectors.
+    """
+    folder = epath.Path(workdir)
+    if config["job"] != "negative_sampling":
+        raise InputError(
+            f"{folder} holds a sweep, which keeps no vectors: read metrics.jsonl and summary.json"
+        )
+    found, tables, _ = checkpoints.load_params(
+        folder / "checkpoints", step=step, ema=params == "ema"
+    )
+    words, _ = word_vectors.load_word2vec(folder / "vectors.txt")
+
+    def load_data(split: str = "train", *, limit: int | None = None) -> corpora.Corpus:
+        check_choice("split", split, ("train",))
+        return load_words({**config, "max_tokens": limit or config["max_tokens"]}, data_dir)[0]
+
+    parts = {"words": words}
+    return train.LoadedRun(config, found, params, None, tables, {}, load_data, parts)
 
 
 def _make_steps(config, num_steps, inner):

@@ -12,6 +12,7 @@ from jaxlab.tasks.question_generation.losses import (
     per_token,
     target_nll,
 )
+from jaxlab.tasks.question_generation.opened import open_run
 from jaxlab.tasks.question_generation.pairs import Pairs, answer, ask, generate_pairs
 from jaxlab.tasks.question_generation.study import Study, blueprint, check_study
 
@@ -30,6 +31,7 @@ __all__ = [
     "load_generator",
     "make_target_loss",
     "make_target_metrics",
+    "open_run",
     "per_token",
     "save_generator",
     "target_nll",

@@ -5,6 +5,7 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from notebook import run_example
 
 from jaxlab import data, train
 from jaxlab.tasks import classification
@@ -67,3 +68,10 @@ def test_it_gives_the_figures_of_training(trained):
 
 def test_the_best_step_is_that_of_the_selected_figure(trained):
     assert train.load_run(trained[0], step="best", params="raw").step == 4
+
+
+def test_the_example_of_the_page(trained):
+    found = run_example("logit_adjustment", trained[0])
+    assert found["run"].step == 4
+    assert found["adjusted"].shape == (5, 2)
+    assert all(0 <= float(error) <= 1 for error in found["errors"])

@@ -1,11 +1,15 @@
 """`jaxlab.tasks.embeddings.sampling`: what a config may ask for, groups of words, neighbours."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
+from notebook import run_example
 
-from jaxlab.tasks.embeddings import sampling
+from jaxlab import train
+from jaxlab.data.skipgram import skipgram_pipeline
+from jaxlab.tasks.embeddings import sampling, word_vectors
 
 CONFIG = {
     "seed": 0,
@@ -120,6 +124,30 @@ def test_numbers_without_sense_are_refused(config, change, message):
 
     with pytest.raises(ValueError, match=message):
         start()
+
+
+def test_a_finished_run_opens(config, tmp_path):
+    config["blocks"]["subsample"] = 0.0
+    corpus = sampling.load_words(config)[0]
+    blocks, run = sampling.make_run(config, corpus)
+    workdir = tmp_path / "run"
+    state = train.run(run, skipgram_pipeline(blocks), workdir, checkpoint_every=1)
+    vectors = np.asarray(state.params["words"])
+    word_vectors.save_word2vec(workdir / "vectors.txt", corpus.words, vectors)
+    record = {"task": "embeddings", "config": {**config, "job": "negative_sampling"}}
+    (workdir / "config.json").write_text(json.dumps(record))
+    found = run_example("embedding_dim", workdir)
+    assert found["words"] == list(corpus.words)
+    np.testing.assert_array_equal(found["vectors"], vectors)
+    assert len(found["near"]) == 3
+    assert found["tokens"] == 180  # all that there are
+    opened = train.load_run(workdir, step=run.num_steps - 2)
+    assert (opened.step, len(opened.load_data(limit=7))) == (run.num_steps - 2, 7)
+    assert np.abs(np.asarray(opened.params["words"]) - vectors).max() > 0
+    record["config"]["job"] = "sweep"
+    (workdir / "config.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="holds a sweep, which keeps no vectors"):
+        train.load_run(workdir)
 
 
 def test_groups_of_words_have_places_and_colors():

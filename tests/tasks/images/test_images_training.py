@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from notebook import run_example
 
 from jaxlab import data, mesh, optim, train
 from jaxlab.launch import config as configs
@@ -112,6 +113,12 @@ def test_a_run_opens_in_one_line(trained):
     rows = [row for row in read_metrics(trained) if "eval/nelbo" in row]
     best = min(rows, key=lambda row: row["eval/nelbo"])["step"]
     assert train.load_run(trained, step="best").step == best
+
+
+def test_the_example_of_the_page(trained):
+    found = run_example("nvae", trained)
+    assert found["pictures"].shape == (8, 28, 28, 1)
+    assert found["figures"]["images"] == 8
 
 
 def test_records_without_a_task_are_known_by_their_words(trained, tmp_path):
