@@ -100,14 +100,6 @@ def test_sampling_draws_all_pictures(run, trained):
     assert names == {"temperatures.png", "interpolation.png", "resampled.png", "neighbours.png"}
 
 
-@pytest.mark.parametrize("script", ["train_nvae", "evaluate_nvae", "sample_nvae"])
-def test_help_is_for_people(run, script):
-    text = run(script, "--help").stdout
-    assert text.startswith(("Trains an NVAE", "Evaluates a trained NVAE", "Draws pictures"))
-    assert f"python scripts/{script}.py" in text
-    assert "--workdir" in text
-
-
 def test_summary_stops_before_training(run, tmp_path):
     done = run("train_nvae", TINY, f"--workdir={tmp_path}", "--summary")
     assert "trainable tensor h" in done.stdout

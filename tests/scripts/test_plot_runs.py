@@ -24,12 +24,6 @@ def test_several_runs_in_one_figure(tmp_path):
     assert Image.open(tmp_path / "c.png").size[0] == 800
 
 
-def test_help_is_readable():
-    shown = call("--help").stdout
-    assert "python scripts/plot_runs.py WORKDIR" in shown
-    assert "--metrics" in shown
-
-
 @pytest.mark.parametrize("kind", ["missing", "corrupt", "binary", "empty", "metric", "none"])
 def test_errors_are_one_line(tmp_path, kind):
     run = write_run(tmp_path / "run")
