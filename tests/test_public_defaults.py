@@ -1,10 +1,13 @@
-"""Defaults of imported functions: another one would change other people's results in silence."""
+"""Defaults of imported functions: another one would change other people's results in silence; and
+values that cannot be changed, as programs are cached by them."""
 
 import ast
+import dataclasses
 import importlib
 import inspect
 import textwrap
 
+import flax.linen as nn
 import pytest
 
 DEFAULTS = {
@@ -26,10 +29,18 @@ DEFAULTS = {
     """,
     "jaxlab.data.classification": """
         load_classification(num_validation=1000, imbalance=1.0, noise=0.0)
+        ClassificationSplits()
     """,
     "jaxlab.data.corpus": """
         split_blocks(held_out=0.1, block_tokens=2000, seed=0)
         cooccurrence(window=5)
+        Corpus()
+    """,
+    "jaxlab.data.fetch.derived": """
+        Derived()
+    """,
+    "jaxlab.data.fetch.packages": """
+        Package()
     """,
     "jaxlab.data.formats.pictures": """
         read_images(channels=3)
@@ -41,6 +52,7 @@ DEFAULTS = {
     """,
     "jaxlab.data.image_sets": """
         ImageSpec(channels=1, image_size=32, pad=0, bits=8)
+        ImageSet()
     """,
     "jaxlab.data.images": """
         load(holdout=0, channels=3)
@@ -56,10 +68,12 @@ DEFAULTS = {
             prefetch=4)
         array_pipeline(process_index=0, process_count=1, num_threads=1, prefetch=4)
         eval_batches(process_index=0, process_count=1, seed=0)
+        EvalBatches()
     """,
     "jaxlab.data.pipelines.buckets": """
         text_pipeline(process_index=0, process_count=1, num_threads=1, prefetch=4)
         text_eval_batches(process_index=0, process_count=1)
+        TextEvalBatches()
     """,
     "jaxlab.data.pipelines.endless": """
         process_rows(process_index=0, process_count=1)
@@ -69,14 +83,18 @@ DEFAULTS = {
     """,
     "jaxlab.data.questions.segments": """
         keep_tokens(min_count=1)
+        Limits()
     """,
     "jaxlab.data.questions.sets": """
         load_records(shares=(0.1, 0.1), split_seed=0)
         make_sets(join=True)
+        QASet()
     """,
     "jaxlab.data.questions.squad": """
         split_records(shares=(0.1, 0.1), seed=0)
         make_triples(join=True)
+        Record()
+        Triple()
     """,
     "jaxlab.data.skipgram": """
         SkipgramBlocks(steps=200, stretches=16, length=32, window=5, negatives=16,
@@ -89,6 +107,8 @@ DEFAULTS = {
     "jaxlab.data.text": """
         load_text(split_seed=0)
         encode(truncate=False)
+        TextSet()
+        TokenSet()
     """,
     "jaxlab.data.wordpiece": """
         train_wordpiece(lowercase=True, min_frequency=2)
@@ -198,6 +218,7 @@ DEFAULTS = {
         Bert(hidden_size=768, num_layers=12, num_heads=12, intermediate_size=3072,
             max_positions=512, type_vocab_size=2, norm_eps=1e-12, dropout=0.1,
             attention_dropout=0.1, pooler=True, remat=False, init_scale=0.02)
+        BertOutput()
     """,
     "jaxlab.models.bert.prefix": """
         inputs(prefix_parts=1)
@@ -227,6 +248,9 @@ DEFAULTS = {
     """,
     "jaxlab.models.nvae.latents": """
         LatentGroup(first=False)
+        GroupOutput()
+        NVAEOutput()
+        GroupInput()
     """,
     "jaxlab.models.nvae.layers": """
         Conv(size=3, stride=1, dilation=1, groups=1, use_bias=True, weight_norm=True,
@@ -263,6 +287,7 @@ DEFAULTS = {
         init_params(words=0.1, contexts=0.1)
         fit_counts(learning_rate=0.05, scale=0.1, every=10)
         block_loss(num_negatives=5.0)
+        summed_loss(num_negatives=5.0)
         sgd_steps(num_negatives=5.0)
     """,
     "jaxlab.models.vae.bound": """
@@ -307,6 +332,7 @@ DEFAULTS = {
         cosine(final_learning_rate=0.0)
         step(drop_at=(0.5, 0.75), drop_factor=0.1)
         linear(final_learning_rate=0.0)
+        floored(final_learning_rate=0.0)
     """,
     "jaxlab.optim.skipping": """
         skip_large_updates(factor=10.0, decay=0.99, warmup_steps=100)
@@ -340,10 +366,12 @@ DEFAULTS = {
     """,
     "jaxlab.studies.cells": """
         finished(allow_change=False)
+        Cell()
     """,
     "jaxlab.studies.comparison": """
         choose(stop="last", average_last=1)
         final(average_last=1)
+        Chosen()
     """,
     "jaxlab.studies.stages": """
         run(keep_checkpoints=True, allow_change=False)
@@ -415,11 +443,15 @@ DEFAULTS = {
         generate_texts(seed=0, num_pairs=1, keep_all=False, batch_size=16)
         ask_texts(batch_size=32, beam_size=1, length_penalty=0.0)
         answer_texts(batch_size=32)
+        QAPair()
     """,
     "jaxlab.theseus": """
         replacement_schedule(slope=0.0)
         forward(frozen_below=False)
         choose_layers(which="first")
+    """,
+    "jaxlab.train.blueprint": """
+        Blueprint()
     """,
     "jaxlab.train.loop": """
         resume(keep_latest=3, tensorboard=False, allow_change=False, best_mode="min")
@@ -429,8 +461,12 @@ DEFAULTS = {
         run(keep_latest=3, log_every=100, eval_every=0, checkpoint_every=0,
             tensorboard=False, allow_change=False)
     """,
+    "jaxlab.train.saved": """
+        LoadedRun()
+    """,
     "jaxlab.train.state": """
         create_state(ema=True)
+        TrainState()
     """,
     "jaxlab.train.step": """
         make_train_step(ema_decay=0.999, ema_warmup=True, accumulate=1)
@@ -444,6 +480,8 @@ def test_defaults(module):
         found = importlib.import_module(module)
         for name in ast.unparse(call.value.func).split("."):
             found = getattr(found, name)
+        if dataclasses.is_dataclass(found) and not issubclass(found, nn.Module):
+            assert found.__dataclass_params__.frozen, found
         given = inspect.signature(found).parameters
         wanted = {word.arg: ast.literal_eval(word.value) for word in call.value.keywords}
         assert {name: given[name].default for name in wanted} == wanted, ast.unparse(call)
