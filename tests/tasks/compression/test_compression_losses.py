@@ -39,6 +39,15 @@ def test_distillation_is_checked_and_leaves_the_teacher_alone():
         0
     ]
     assert not jax.grad(loss)(x * 2).any()
+    s, t = jnp.array([[0.0, np.log(3.0)]]), jnp.array([[0.0, np.log(16.0)]])
+    found = [
+        compression.distillation_loss(s, t, jnp.array([0]), temperature=2.0, soft=soft)[0]
+        for soft in (1.0, 0.0, 0.25)
+    ]
+    # At temperature 2 the teacher has 1/5 and 4/5, the student 1 and sqrt(3) over their sum.
+    soft = 4 * (np.log(1 + 3**0.5) - 0.8 * np.log(3**0.5))
+    wanted = [soft, np.log(4.0), 0.25 * soft + 0.75 * np.log(4.0)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 def test_what_stages_hold_and_train():

@@ -1,7 +1,9 @@
 """`jaxlab.tasks.compression.report`: rows and tables from records that are written here."""
 
 import json
+import types
 
+import jax.numpy as jnp
 import pytest
 
 from jaxlab.tasks.compression import report
@@ -77,3 +79,30 @@ def test_the_table_by_hand(studied):
     assert lines[6].split("|")[5].strip() == ""  # the control itself
     assert lines[7].endswith("| +10.00 [+10.00, +10.00] | 1.0 | 11 |")
     assert lines[-1].endswith("is swapped (constant, 1 layers): 10.00, -5.00")
+
+
+def test_latency_is_of_each_depth_and_batch(monkeypatch):
+    """Timed without a clock: a call's milliseconds are what it was given."""
+    model = lambda depth: types.SimpleNamespace(
+        depth=depth, init=lambda key, ids: {"params": jnp.ones(ids.shape) * depth}
+    )
+    study = types.SimpleNamespace(
+        models={2: model(2), 1: model(1)},
+        head="head",
+        initial=lambda seed: {"bert": None, "head": jnp.float32(seed)},
+        config={"buckets": (4, 8), "latency_repeats": 7},
+    )
+
+    def apply_classifier(model, head, params, batch):
+        assert (head, params["bert"].shape, model.depth) == ("head", (1, 2), model.depth)
+        same = batch["input_ids"] == batch["attention_mask"]
+        return params["bert"].sum() / 2 + params["head"] + same.sum()  # depth + tokens
+
+    def medians(runs, repeats):
+        assert repeats == 7
+        return {name: float(run()) for name, run in runs.items()}
+
+    monkeypatch.setattr(report.bert, "apply_classifier", apply_classifier)
+    monkeypatch.setattr(report.timing, "medians", medians)
+    found = report.latency(study)
+    assert found == {1: {1: 9e3, 32: 257e3}, 2: {1: 10e3, 32: 258e3}}

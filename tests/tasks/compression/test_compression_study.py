@@ -172,6 +172,9 @@ def test_a_stage_trains_the_layers_alone_at_its_rate(trained):
     same = lambda a, b: jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
     initial, key = study.initial(SEED), jax.random.key(SEED)
     assert same(initial["bert"], jax.jit(study.deep.init)(key, np.zeros((1, 2), int))["params"])
+    output = bert.BertOutput(np.zeros((1, 2, 8)), np.zeros((1, 8)))
+    head = study.head.init(jax.random.fold_in(key, 1), output)["params"]
+    assert same(initial["head"], head)
     for tree, before in ((first, initial), (replaced, first), (last, replaced)):
         layers = {n for n in tree["bert"] if n.startswith("layers_")}
         assert len(layers) == (2 if tree is first else 1)
@@ -222,3 +225,27 @@ def test_a_stage_goes_on_from_its_middle(trained):
     study.run(SEED)
     assert (last / "model" / "model.safetensors").read_bytes() == before
     assert streams == [2**32 - 2]  # what is done is read, not trained
+
+
+@pytest.mark.parametrize(
+    ("stage", "parts", "depth", "steps", "rates"),
+    [
+        ("predecessor", {"bert", "head"}, 2, 4, set()),
+        ("replacing", {"predecessor", "successor", "head"}, 1, 5, {"rate_base", "rate_slope"}),
+        ("distill", {"bert", "head", "teacher"}, 1, 11, set()),
+    ],
+)
+def test_a_stage_as_planners_want_it(monkeypatch, stage, parts, depth, steps, rates):
+    monkeypatch.setattr(study_lib, "load_text", load_text)
+    stages = copy.deepcopy(CONFIG["stages"])
+    stages["replacing"]["num_steps"], stages["successor"]["num_steps"] = 5, 6
+    config = {**CONFIG, "stages": stages, "buckets": (8, 16)}
+    described = study_lib.blueprint(config, None, stage=stage)
+    assert (described.num_steps, described.batch_size) == (steps, 4)
+    shapes = {name: x.shape for name, x in described.batch.items()}
+    assert shapes == {"label": (4,), "input_ids": (4, 16), "attention_mask": (4, 16)}
+    state = jax.eval_shape(described.create_state)
+    assert set(state.params) == parts
+    assert set(state.model_state) == rates
+    tree = state.params["successor" if stage == "replacing" else "bert"]
+    assert sum(name.startswith("layers_") for name in tree) == depth

@@ -120,3 +120,20 @@ def test_a_depth_that_does_not_divide_is_refused(deep, params, ids):
         compression.make_successor(deep, 3)
     with pytest.raises(ValueError, match=r"gates has shape \(1,\), 2 modules"):
         compression.apply_replaced(deep, compression.make_successor(deep, 1), params, [1], ids)
+
+
+def test_a_module_is_as_many_layers_as_the_ratio_of_depths(ids):
+    deep = bert.Bert(
+        vocab_size=20, hidden_size=8, num_layers=4, num_heads=2, intermediate_size=8,
+        max_positions=6, init_scale=0.4,
+    )  # fmt: skip
+    tree = jax.jit(deep.init)(jax.random.key(0), ids)["params"]
+    own = jax.tree.map(lambda p: p * 1.1 + 0.01, theseus.init_successor(tree, (1, 3)))
+    half = compression.make_successor(deep, 2)
+    both = {"predecessor": tree, "successor": own}
+    got = compression.apply_replaced(deep, half, both, [False, True], ids, ids != 0)
+    # Layers 0 and 1 of the predecessor, then the second of the successor.
+    mixed = {k: v for k, v in tree.items() if k not in ("layers_2", "layers_3")}
+    mixed["layers_2"] = own["layers_1"]
+    three = deep.clone(num_layers=3)
+    close(got, three.apply({"params": mixed}, ids, ids != 0))

@@ -37,3 +37,5 @@ def test_lines_cross_zero_where_they_say():
     for _, entropy, root in lines:
         assert np.interp(root, dims, entropy) == pytest.approx(0, abs=0.02)
     np.testing.assert_allclose(lines[1][1] - lines[0][1], 2 * math.log(10))
+    dims, ((_, entropy, root),) = estimates.entropy_lines([("a", 100)], kappa=0.5)
+    assert np.interp(root, dims, entropy) == pytest.approx(0, abs=0.02)
