@@ -59,6 +59,7 @@ from jaxlab.launch.config import (
     keywords,
 )
 from jaxlab.launch.help import help_text
+from jaxlab.launch.memory import keep_freed_memory
 from jaxlab.launch.recipes import (
     GIVEN,
     OF_STAGES,
@@ -189,6 +190,7 @@ def run_tool(main: Callable[[list[str]], None], *, argv: list[str] | None = None
 def _guarded(start: Callable[[], None], argv: list[str]) -> int:
     """Calls `start` and returns the exit code; every error becomes one line."""
     signals.handle(_stop_now)
+    keep_freed_memory()
     try:
         with output.watched():
             start()
