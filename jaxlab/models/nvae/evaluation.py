@@ -1,5 +1,6 @@
 """Evaluation of a trained NVAE: importance-weighted bound, active channels, batch statistics."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -109,19 +110,22 @@ def reestimate_sampling_statistics(
     check_scalar("temperature", temperature, at_least=0.0)
     for name, count in (("batch", batch), ("num_batches", num_batches)):
         check_count(name, count)
-    run = lambda variables, key: model.apply(
-        variables,
-        batch,
-        key=key,
-        temperature=temperature,
-        train=True,
-        mutable=["batch_stats"],
-        method="sample",
-    )[1]["batch_stats"]
-    keys = (jax.random.fold_in(key, i) for i in range(num_batches))
-    means = _cumulative(run, variables, keys)
+    inputs = ((jax.random.fold_in(key, i), temperature) for i in range(num_batches))
+    means = _cumulative(_sample_statistics(model, batch), variables, inputs)
     old = variables["batch_stats"]
     return {k: means[k] if k.startswith(_DECODER) else old[k] for k in old}
+
+
+@functools.cache  # one program for all temperatures
+def _sample_statistics(model: NVAE, batch: int):
+    @jax.jit
+    def run(variables, inputs):
+        key, temperature = inputs
+        options: Any = {"train": True, "mutable": ["batch_stats"], "method": "sample"}
+        _, updates = model.apply(variables, batch, key=key, temperature=temperature, **options)
+        return updates["batch_stats"]
+
+    return run
 
 
 def refresh_statistics(
@@ -148,14 +152,13 @@ def refresh_statistics(
         return updates["batch_stats"]
 
     inputs = ((b, jax.random.fold_in(key, i)) for i, b in enumerate(batches))
-    return _cumulative(run, variables, inputs)
+    return _cumulative(jax.jit(run), variables, inputs)
 
 
 def _cumulative(run, variables, inputs) -> Any:
     # From running values of zero, one pass leaves (1 - momentum) times the batch's own statistic.
     zeros = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
     blank = {"params": variables["params"], "batch_stats": zeros}
-    run = jax.jit(run)
     total, count = zeros, 0
     for item in inputs:
         total = jax.tree.map(jnp.add, total, run(blank, item))

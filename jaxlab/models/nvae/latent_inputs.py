@@ -74,7 +74,7 @@ def group_inputs(
     features: Sequence[jax.Array] | None = None,
     latents: Sequence[jax.Array] = (),
     whitened: Sequence[jax.Array] = (),
-    num_inferred: int | None = None,
+    num_inferred: int | jax.Array | None = None,
 ) -> list[GroupInput]:
     """Inputs of the groups of each scale; see `NVAE.top_down` for the arguments.
 
@@ -96,7 +96,7 @@ def group_inputs(
             "for each group"
         )
     temperatures = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), (total,))
-    if len(whitened) > inferred:  # whitened latents are what noise is: units of the prior
+    if whitened and len(whitened) > inferred:  # whitened latents are what noise is: units of the prior
         every = [x for stack in noise for x in stack]
         every[inferred : len(whitened)] = whitened[inferred:]
         noise = by_scale(counts, every)
@@ -105,7 +105,7 @@ def group_inputs(
     for i, count in enumerate(counts):
         end = start + count
         told = GroupInput(noise=noise[i], temperature=temperatures[start:end])
-        if features is not None and start < inferred:
+        if features is not None and (isinstance(inferred, jax.Array) or start < inferred):
             mask = _first(inferred, start, end)
             told = dataclasses.replace(told, feature=features[i], inferred=mask)
         if start < len(latents):
@@ -116,6 +116,7 @@ def group_inputs(
     return inputs
 
 
-def _first(limit: int, start: int, end: int) -> jax.Array | None:
+def _first(limit: int | jax.Array, start: int, end: int) -> jax.Array | None:
     """Which of the groups from start to end are among the first `limit`; None for all."""
-    return None if end <= limit else jnp.arange(start, end) < limit
+    everyone = not isinstance(limit, jax.Array) and end <= limit
+    return None if everyone else jnp.arange(start, end) < limit

@@ -228,7 +228,7 @@ class NVAE(nn.Module):
         noise: Sequence[jax.Array] | None = None,
         latents: Sequence[jax.Array] = (),
         whitened: Sequence[jax.Array] = (),
-        num_inferred: int | None = None,
+        num_inferred: int | jax.Array | None = None,
         temperature: float | Sequence[float] | jax.Array = 1.0,
         train: bool = False,
     ) -> NVAEOutput:
@@ -242,7 +242,8 @@ class NVAE(nn.Module):
             batch: Number of images, where nothing else tells.
             key, noise: Of all draws, posterior ones too; None means no noise.
             latents, whitened: z of the first groups, plain or in units of the prior.
-            num_inferred: Groups drawn from the posterior, from the top; None is all.
+            num_inferred: Groups drawn from the posterior, from the top; None is all. An array, so
+                that one program serves every number, goes without `whitened`.
             temperature: Factor on prior sigmas, at least 0, one for all or one a group.
             train: Use and update batch statistics.
         """
@@ -340,7 +341,7 @@ class NVAE(nn.Module):
         check_count("steps", steps)
         ends = self.encode(jnp.stack([a, b]))
         weights = jnp.linspace(0.0, 1.0, steps)
-        path = [_spherical(g.whitened[0], g.whitened[1], weights) for g in ends.groups]
+        path = [spherical(g.whitened[0], g.whitened[1], weights) for g in ends.groups]
         return self.top_down(whitened=path)
 
 
@@ -369,7 +370,8 @@ def check(model: NVAE) -> None:
     _ = model.observation  # has checks of its own
 
 
-def _spherical(a: jax.Array, b: jax.Array, weights: jax.Array) -> jax.Array:
+def spherical(a: jax.Array, b: jax.Array, weights: jax.Array) -> jax.Array:
+    """A path from a to b, arrays of one shape, turned into each other: [len(weights), *shape]."""
     cosine = jnp.sum(a * b) / jnp.maximum(jnp.linalg.norm(a) * jnp.linalg.norm(b), 1e-6)
     angle = jnp.arccos(jnp.clip(cosine, -0.9999, 0.9999))
     w = weights.reshape(-1, *[1] * a.ndim)

@@ -12,6 +12,8 @@ import numpy as np
 from jaxlab import data, train
 from jaxlab.errors import InputError
 from jaxlab.models import nvae
+from jaxlab.models.nvae.latent_inputs import draw_noise
+from jaxlab.models.nvae.model import spherical
 
 PAIRS = 6  # rows of an interpolation, at most
 
@@ -46,6 +48,45 @@ class Pictures:
         batch = next(iter(data.eval_batches(held_out, len(held_out))))["image"]
         return nvae.prepare_images(self.run.model, jnp.asarray(batch), self.key)
 
+    @functools.cached_property
+    def _program(self) -> Any:
+        """One program draws all rows; what a row does not use is zeros."""
+        model = self.run.model
+        counts = tuple(reversed(model.groups))
+        weights = jnp.linspace(0.0, 1.0, self.columns)
+
+        @jax.jit
+        def draw(variables, key, features, num_inferred, temperature, is_path, ends):
+            drawn = draw_noise(counts, model.latent_shapes, self.columns, key)
+            drawn = [group for scale in drawn for group in scale]
+            paths = [spherical(*pair, weights) for pair in ends]  # whitened: what noise is
+            noise = [jnp.where(is_path, p, d) for p, d in zip(paths, drawn, strict=True)]
+            output: Any = model.apply(
+                variables,
+                features,
+                noise=noise,
+                num_inferred=num_inferred,
+                temperature=temperature,
+                method="top_down",
+            )
+            return model.observation.mean(output.parameters)
+
+        return draw
+
+    @functools.cached_property
+    def _encoded(self) -> tuple[Any, list[jax.Array]]:
+        """Of each image of two rows: what the posterior sees, and latents in units of the prior."""
+        model, rows = self.run.model, 2 * self.columns
+
+        @jax.jit
+        def encode(variables, x):
+            features = model.apply(variables, x, method="bottom_up")
+            output: Any = model.apply(variables, features, method="top_down")
+            return features, [group.whitened for group in output.groups]
+
+        # A small set is repeated, so that there are rows to fill.
+        return encode(self.run.variables, jnp.resize(self.images, (rows, *self.images.shape[1:])))
+
     def _at(self, temperature: float) -> Any:
         """Variables whose batch statistics suit a temperature."""
         if not self.reestimate:
@@ -59,11 +100,21 @@ class Pictures:
         )
         return {**self.run.variables, "batch_stats": stats}
 
-    def _draw(self, *args: Any, variables: Any = None, **kwargs: Any) -> np.ndarray:
-        """Mean images of a model call."""
-        model = self.run.model
-        output: Any = model.apply(variables or self.run.variables, *args, **kwargs)
-        return np.asarray(model.observation.mean(output.parameters))
+    def _row(
+        self,
+        *,
+        kept: int = 0,
+        temperature: float | Sequence[float] = 1.0,
+        pair: int | None = None,
+        variables: Any = None,
+    ) -> np.ndarray:
+        """Mean images of a row: from the prior, from images' first groups, or between a pair."""
+        features, whitened = self._encoded
+        first = [x[:, : self.columns] for x in features]
+        ends = [x[2 * (pair or 0) :][:2] for x in whitened]
+        heat = np.broadcast_to(np.float32(temperature), self.run.model.num_groups)
+        args = (first, jnp.int32(kept), heat, pair is not None, ends)
+        return np.asarray(self._program(variables or self.run.variables, self.key, *args))
 
     def heat(self, temperatures: Sequence[float]) -> float | Sequence[float]:
         """One number, or one per group, as the model takes them.
@@ -80,31 +131,16 @@ class Pictures:
 
     def samples(self, temperature: float | Sequence[float] = 1.0) -> np.ndarray:
         """A row from the prior."""
-        return self._draw(self.columns, key=self.key, temperature=temperature, method="sample")
+        return self._row(temperature=temperature)
 
     def temperatures(self, values: Sequence[float]) -> np.ndarray:
         """A row of samples for each temperature, the same noise in every row."""
-        rows = [
-            self._draw(
-                self.columns,
-                key=self.key,
-                temperature=t,
-                method="sample",
-                variables=self._at(t),
-            )
-            for t in values
-        ]
-        return np.concatenate(rows)
+        return np.concatenate([self._row(temperature=t, variables=self._at(t)) for t in values])
 
     def interpolation(self) -> np.ndarray:
         """A row between each pair of neighbouring held-out images, at most `PAIRS` of them."""
-        x = self.images
-        pairs = min(PAIRS, len(x) // 2)
-        rows = [
-            self._draw(x[2 * i], x[2 * i + 1], steps=self.columns, method="interpolate")
-            for i in range(pairs)
-        ]
-        return np.concatenate(rows)
+        pairs = min(PAIRS, len(self.images) // 2)
+        return np.concatenate([self._row(pair=i) for i in range(pairs)])
 
     def resampled(
         self, temperature: float | Sequence[float] = 1.0
@@ -117,9 +153,7 @@ class Pictures:
         x, groups = self.images[: self.columns], self.run.model.num_groups
         kept = sorted({round(k) for k in np.linspace(groups, 0, min(groups + 1, 6))}, reverse=True)
         rows = [np.asarray(self.run.model.observation.inner(x))]
-        for k in kept:
-            heat = {"key": self.key, "temperature": temperature}
-            rows.append(self._draw(x, num_groups=k, method="reconstruct", **heat))
+        rows += [self._row(kept=k, temperature=temperature)[: len(x)] for k in kept]
         labels = ["image", *(f"{k} of {groups} kept" for k in kept)]
         return np.concatenate(rows), labels, len(x)
 

@@ -1,5 +1,8 @@
 """`jaxlab.tasks.images.pictures`: what a finished run draws, as arrays."""
 
+import functools
+
+import jax
 import numpy as np
 import pytest
 
@@ -41,7 +44,6 @@ def test_rows_that_keep_fewer_groups_start_with_the_images(pictures):
     assert np.mean((grid[:3] > 0.5) == (held_out > 0.5)) > 0.9  # binary, drawn from the grey
 
 
-@pytest.mark.slow
 def test_paths_and_statistics_of_each_temperature(pictures, trained):
     assert pictures.interpolation().shape == (3 * 3, 28, 28, 1)
     fresh = images.Pictures(train.load_run(trained), columns=3, reestimate=1)
@@ -53,3 +55,20 @@ def test_temperatures_are_one_or_one_per_group(pictures):
     assert pictures.heat([0.7, 1.0]) == [0.7, 1.0]
     with pytest.raises(ValueError, match="--temperature has 3 values, the model 2 groups"):
         pictures.heat([1.0] * 3)
+
+
+def test_one_program_draws_what_the_methods_of_the_model_do(pictures):
+    run, x = pictures.run, pictures.images
+    mean = run.model.observation.mean
+
+    def draw(*args, **kwargs):
+        output = jax.jit(lambda v: run.model.apply(v, *args, **kwargs))(run.variables)
+        return mean(output.parameters)
+
+    close = functools.partial(np.testing.assert_allclose, atol=1e-5)
+    sampled = draw(3, key=pictures.key, temperature=0.5, method="sample")
+    close(pictures.samples(0.5), sampled)
+    close(pictures.interpolation()[3:6], draw(x[2], x[3], steps=3, method="interpolate"))
+    options = {"key": pictures.key, "num_groups": 1, "method": "reconstruct"}
+    close(pictures.resampled()[0][6:9], draw(x[:3], **options))
+    assert pictures._program._cache_size() == 1
