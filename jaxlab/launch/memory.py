@@ -15,8 +15,8 @@ def keep_freed_memory() -> bool:
     A training step on CPU frees its temporaries and asks for as much a moment later. By default
     glibc returns blocks of that size to the system, which then clears every page anew: 16,500 pages
     per step of the demo, a fifth of the step's processor time. With one arena that is never
-    trimmed, and no block mapped by itself, there are next to none. The price: memory once used stays
-    with the process.
+    trimmed, and no block mapped by itself, there are next to none. The price: memory once used
+    stays with the process.
 
     Returns:
       Whether it was done: not without glibc, nor where the environment says how malloc shall work

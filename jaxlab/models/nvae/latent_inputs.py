@@ -96,7 +96,7 @@ def group_inputs(
             "for each group"
         )
     temperatures = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), (total,))
-    if whitened and len(whitened) > inferred:  # whitened latents are what noise is: units of the prior
+    if whitened and len(whitened) > inferred:  # these are what noise is: units of the prior
         every = [x for stack in noise for x in stack]
         every[inferred : len(whitened)] = whitened[inferred:]
         noise = by_scale(counts, every)
