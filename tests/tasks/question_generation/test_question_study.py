@@ -3,6 +3,7 @@
 import json
 
 import jax
+import numpy as np
 import pytest
 
 from jaxlab.metrics import read_metrics
@@ -72,6 +73,40 @@ def test_the_first_stage_may_be_left_out(stage, least):
         question_generation.check_study(asked)
 
 
+def test_numbers_at_their_bounds():
+    least = config(vocab_size=1, max_train=0, max_validation=0, layers=0, replace=0.0)
+    assert question_generation.check_study(least).total == 32
+    least["stages"]["seq2seq"]["buckets"] = (16, 32)
+    question_generation.check_study(least)
+    least["stages"]["seq2seq"]["buckets"] = (16, 31)
+    with pytest.raises(ValueError, match=r"\(16, 31\), the limits allow 32 tokens"):
+        question_generation.check_study(least)
+
+
+def test_a_stage_as_planners_want_it(study, tmp_path):
+    asked = study(seed=2**32 - 1, frozen=("bert/embeddings",))
+    keys = {}
+    for name, longest, columns in (("mlm", 18, 1), ("seq2seq", 40, 3)):
+        described = asked.blueprint(name, asked.start)
+        assert (described.num_steps, described.batch_size) == (2, 2)
+        shapes = {key: x.shape for key, x in described.batch.items()}
+        assert shapes.pop("scale") == (2, columns)
+        assert shapes == {
+            "input_ids": (2, longest), "attention_mask": (2, longest), "label": (2,)
+        }  # fmt: skip
+        state = described.create_state()
+        keys[name] = jax.random.key_data(state.key).tolist()
+        # The optimizer keeps moments of what it trains alone.
+        moments = {x.shape for x in jax.tree.leaves(state.opt_state)}
+        assert asked.start["bert"]["embeddings"]["position"]["embedding"].shape not in moments
+    assert keys == {
+        "mlm": jax.random.key_data(jax.random.key(2**32 - 1)).tolist(),
+        "seq2seq": jax.random.key_data(jax.random.key(0)).tolist(),  # of 32 bits too
+    }
+    body = jax.jit(asked.model.init)(jax.random.key(2**32 - 1), np.zeros((1, 2), int))["params"]
+    jax.tree.map(np.testing.assert_array_equal, asked.start["bert"], body)
+
+
 @pytest.fixture
 def study(tmp_path):
     """Makes studies of ten articles of one's own, on one device."""
@@ -110,22 +145,37 @@ def test_what_was_read_is_counted(study):
         study(batch_size=7)
 
 
-@pytest.mark.slow
 def test_stages_train_once_and_other_settings_are_refused(study, tmp_path):
-    generator = study().run(drawn)
+    first = study()
+    generator = first.run(drawn)
     assert generator.limits.total == 16 + 4 + 8 + 4
+    assert (generator.order, generator.prefix_parts, generator.join) == ("answer_first", 1, True)
     records = {
         name: json.loads((tmp_path / "run" / name / "result.json").read_text())
         for name in ("mlm", "seq2seq")
     }
     rows = [r for r in read_metrics(tmp_path / "run" / "seq2seq") if "validation/nll" in r]
     best = min(rows, key=lambda row: row["validation/nll"])
+    assert [row["step"] for row in rows] == [1, 2]
     assert records["seq2seq"]["used_step"] == best["step"]
     assert records["seq2seq"]["validation/nll"] == best["validation/nll"]
+    held_out = first.sets["validation"].tokens.ids
+    ids = np.zeros((len(held_out), 40), np.int32)
+    for row, found in zip(ids, held_out, strict=True):
+        row[: len(found)] = found
+    model, head, params, *_ = generator
+    nll = lambda ids: question_generation.target_nll(model, head, params, ids, generator.layout)
+    nats, part = jax.jit(nll)(ids)
+    for name, chosen in (("nll", part > 0), ("answer_nll", part == 1), ("question_nll", part == 2)):
+        want = float(nats[chosen].mean())
+        assert records["seq2seq"][f"validation/{name}"] == pytest.approx(want, rel=1e-5)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), generator.params, first.start)
+    assert all(jax.tree.leaves(moved["bert"]["layers_0"]["intermediate"]))
     assert records["mlm"]["key"] != records["seq2seq"]["key"]
+    assert records["mlm"]["used_step"] == 2
     assert (tmp_path / "run/mlm/drawn").read_text().startswith("mlm ")
     (tmp_path / "run/mlm/drawn").unlink()
-    again = study().run(drawn)  # reads what is there
+    again = first.run(drawn)  # reads what is there
     assert not (tmp_path / "run/mlm/drawn").exists()
     for a, b in zip(*map(jax.tree.leaves, (generator.params, again.params)), strict=True):
         assert (a == b).all()
