@@ -1,6 +1,8 @@
 """`jaxlab.tasks.embeddings.sweep`: optima by hand, intervals, cells, wrong configs."""
 
+import functools
 import json
+import types
 
 import jax
 import numpy as np
@@ -217,6 +219,14 @@ def test_sweeps_of_earlier_versions_count(fitted, tmp_path):
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 1, 2, 2]
 
 
+def test_one_seed_of_an_earlier_version_counts(fitted, tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(1, rows([[7.0]], (2,), 6)[0])
+    table, fits = fitted(seeds=1)
+    assert fits == [(6, 3)]
+    assert table[0]["held_out"]["mean"] == [7.0, 3.0]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -226,6 +236,7 @@ def test_sweeps_of_earlier_versions_count(fitted, tmp_path):
         ({"vocab_sizes": ()}, r"vocab_sizes is \(\), must hold one whole number or more"),
         ({"vocab_sizes": (60, 10**6)}, "the corpus has [0-9]+ words"),
         ({"vocab_sizes": (60, 60)}, "must not hold a number twice"),
+        ({"vocab_sizes": (1,)}, r"vocab_sizes\[0\] is 1, must be a whole number of at least 2"),
         ({"dims": ()}, r"dims is \(\), must hold one whole number or more"),
         ({"dims": (4, 0)}, r"dims\[1\] is 0, must be a whole number of at least 1"),
         ({"share": 1.0, "held_out": 1.0}, r"held_out is 1.0, must be below 1"),
@@ -246,16 +257,71 @@ def test_numbers_without_sense_are_refused(change, message, corpus, monkeypatch)
 
 def test_dimensions_are_swept_in_their_order():
     assert sweep.check_sweep(config(dims=(8, 2, 4)))["dims"] == (2, 4, 8)
+    least = sweep.check_sweep(config(seeds=1, vocab_sizes=(2,), dims=(1,), share=1.0))
+    assert (least["vocab_sizes"], least["dims"]) == ((2,), (1,))
 
 
-def test_a_cell_fits_every_seed_and_says_how_far_it_came(corpus):
-    asked = config()
+@pytest.mark.parametrize("softmax", ["joint", "conditional"])
+def test_a_cell_fits_every_seed_and_says_how_far_it_came(corpus, softmax, monkeypatch):
+    """The parameters are those of a fit; its figures are taken from them here, in float64."""
+    asked = config(min_pairs=3)
+    asked["fit"] = {**asked["fit"], "softmax": softmax}
     shares = sweep.pair_shares(asked, corpus, 6)
-    found = list(sweep.fit_cell(asked, 6, 2, shares, corpus.words, {}))
+    cell = sweep.make_cell(asked, 6, 2)
+    keys = cell.create_state()
+    same, kept = cell.step(keys, {"train": shares[0], "held_out": shares[1]})
+    assert (jax.random.key_data(same) == jax.random.key_data(keys)).all()
+    tables, curves, _, _ = jax.device_get(kept)
+    # The first seed diverged, the second was best before its end.
+    curves = {
+        "train": np.array([[3.0, 2.0], [3.5, 2.5]]),
+        "held_out": np.array([[NAN, NAN], [3.0, 3.25]]),
+    }
+    state = types.SimpleNamespace(
+        create_state=lambda: keys, step=lambda *args: (keys, (tables, curves, *kept[2:]))
+    )
+    monkeypatch.setattr(sweep, "make_cell", lambda *args: state)
+    judged = []
+
+    def judge(vectors, words, pairs, *, min_pairs):
+        judged.append((vectors.tolist(), words, pairs, min_pairs))
+        return {"judged": len(judged)}
+
+    monkeypatch.setattr(sweep, "judge", judge)
+    found = list(sweep.fit_cell(asked, 6, 2, shares, corpus.words, {"a": "pairs"}))
     assert [(row["vocab_size"], row["dim"], row["seed"]) for row in found] == [(6, 2, 0), (6, 2, 1)]
-    for row, count, own in zip(found, shares[2], shares[0], strict=True):
-        assert row["train_pairs"] == count
-        assert row["held_out_best"] <= row["held_out"] < 2 * np.log(6)
-        assert row["best_step"] in (5, 10)
-        assert row["entropy_corpus"] == pytest.approx(-np.sum(own[own > 0] * np.log(own[own > 0])))
-        assert row["entropy_theory"] == ed.skipgram_entropy(6, 2, pairs="joint")
+    assert [row["train"] for row in found] == [2.0, 2.5]
+    assert [row["held_out"] for row in found] == [pytest.approx(NAN, nan_ok=True), 3.25]
+    assert [row["held_out_best"] for row in found] == [pytest.approx(NAN, nan_ok=True), 3.0]
+    assert [row["best_step"] for row in found] == [10, 5]
+    for seed, row in enumerate(found):
+        words = corpus.words[:6]
+        assert judged[seed] == (tables["words"][seed].tolist(), words, {"a": "pairs"}, 3)
+        assert row["judged"] == seed + 1
+        assert row["train_pairs"] == shares[2][seed]
+        u, v = (np.asarray(tables[name][seed], np.float64) for name in ("words", "contexts"))
+        weights = np.exp(u @ v.T)
+        p = weights / (weights.sum() if softmax == "joint" else weights.sum(1, keepdims=True))
+        entropy = -(p * np.log(p)).sum() / (1 if softmax == "joint" else 6)
+        assert row["entropy"] == pytest.approx(entropy, rel=1e-4)
+        kappa = np.linalg.norm(u, axis=1).mean() * np.linalg.norm(v, axis=1).mean() / 2
+        assert row["norm_ratio"] == pytest.approx(kappa, rel=1e-4)
+        theory = functools.partial(ed.skipgram_entropy, 6, 2, pairs=softmax)
+        assert row["entropy_theory"] == theory()
+        assert row["entropy_theory_at_norm"] == theory(kappa=float(row["norm_ratio"]))
+        own = shares[0][seed].astype(np.float64)
+        if softmax == "joint":
+            want = -np.sum(own[own > 0] * np.log(own[own > 0]))
+        else:
+            want = ed.empirical_pair_entropy(own, pairs="conditional")
+        assert row["entropy_corpus"] == pytest.approx(want, rel=1e-5)
+
+
+def test_a_cell_as_planners_want_it():
+    cell = sweep.make_cell(config(seeds=3), 6, 2)
+    assert (cell.num_steps, cell.batch_size) == (1, 3)
+    assert {name: x.shape for name, x in cell.batch.items()} == {
+        "train": (3, 6, 6), "held_out": (3, 6, 6)
+    }  # fmt: skip
+    keys = jax.vmap(jax.random.key)(np.arange(3))
+    assert (jax.random.key_data(cell.create_state()) == jax.random.key_data(keys)).all()

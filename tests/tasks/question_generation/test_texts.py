@@ -189,7 +189,12 @@ def test_an_answer_that_is_no_span_is_written_from_its_tokens(generator, ids, fa
 def calls(monkeypatch):
     """`encode_prefix`, `ask` and `answer` that give back what they were given."""
     seen = []
-    monkeypatch.setattr(texts, "encode_prefix", lambda model, params, ids: (ids, ids[:, 0]))
+
+    def encode_prefix(model, params, ids):
+        assert (model, set(params)) == ("model", {"a"})
+        return ids, ids[:, 0]
+
+    monkeypatch.setattr(texts, "encode_prefix", encode_prefix)
 
     def ask(model, head, params, prefix, second, **kw):
         seen.append({"args": (model, head), "shape": (prefix.shape, second.shape), **kw})
