@@ -199,7 +199,6 @@ def open_run(
     found, values, state = checkpoints.load_params(
         epath.Path(workdir) / "checkpoints",
         step=step,
-        ema=params == "ema",
         best_metric=f"validation/{config['select']}",
     )
     load_data = lambda split="test": getattr(sets, split)

@@ -1,4 +1,4 @@
-"""A finished run of a classifier, opened in one line."""
+"""`jaxlab.tasks.classification.training`: a finished run of a classifier, opened in one line."""
 
 import json
 

@@ -159,7 +159,7 @@ def test_held_out_losses_are_of_models_that_did_not_see_the_example():
     contexts = {**sets, "counts": jnp.full((1, 2), size / 2)}
     setting = {**SETTING, "optimizer": {**SETTING["optimizer"], "learning_rate": 0.1}}
     run = {"num_steps": 60, "batch_size": 8}
-    scored = classification.held_out_losses(setting, contexts, seeds=[0], folds=4, **run)
+    scored = classification.held_out_losses(setting, contexts, seeds=[0], folds=2, **run)
     assert scored.shape == (1, size)
     numbers, fixed = classification.split_numbers(setting)
     program = classification.make_program(fixed, 2, num_steps=60, example_losses=True)

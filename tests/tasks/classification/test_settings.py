@@ -3,7 +3,7 @@
 import pytest
 
 from jaxlab.errors import InputError
-from jaxlab.tasks.classification import check_setting, setting_figures
+from jaxlab.tasks.classification import check_setting, setting_figures, settings
 
 GOOD = {
     "data": {"name": "sinusoid"},
@@ -78,3 +78,13 @@ def test_figures_are_those_of_a_report_and_those_of_a_linear_head():
     shown = {"posthoc_1", "posthoc_0.5", "normalized_1", "normalized_0.5"}
     assert figures({}, (1.0, 0.5)) == figures({"head": "linear"}, (1.0, 0.5)) == shown
     assert figures({"head": "cosine"}, (1.0,)) == {"posthoc_1"}
+
+
+def test_a_config_may_not_hold_what_a_script_gives():
+    known = settings.KEYWORDS
+    assert not {"data_dir", "seed"} & set(known["data"])
+    assert not {"num_classes", "name"} & set(known["model"])
+    assert not {"model", "class_counts"} & set(known["objective"])
+    assert not {"loss_fn", "tx", "mesh"} & set(known["step"])
+    assert {"features", "kind"} <= set(known["model"])
+    assert {"tau", "gamma", "flooding"} <= set(known["objective"])

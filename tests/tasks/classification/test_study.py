@@ -1,9 +1,12 @@
 """`jaxlab.tasks.classification.study`, `jaxlab.tasks.classification.trainer`: a study is checked
 before it trains; candidates of compare.py."""
 
+import json
+
 import numpy as np
 import pytest
 
+from jaxlab.data import load_classification
 from jaxlab.errors import InputError
 from jaxlab.launch import config as configs
 from jaxlab.studies import cells
@@ -158,6 +161,10 @@ def test_flood_levels_are_those_of_the_candidates_own_data(monkeypatch):
     np.testing.assert_array_equal(level(0.1), first)
     level(0.2, gamma=0.25)  # shares the models
     assert len(computed) == 2
+    ((setting, _),) = classification.candidates(config, {"set": {"data": {"noise": 0.1}}})
+    turned = {name: dict(reversed(values.items())) for name, values in setting.items()}
+    train.with_levels(turned, contexts)  # in another order it is the same
+    assert len(computed) == 2
 
 
 def small(**changes):
@@ -202,3 +209,45 @@ def test_the_data_of_all_candidates_are_read_before_the_first_trains():
     assert kept["train"]["x"].shape == (1, 20, 2)
     with pytest.raises(ValueError, match="num_test is 0, must be"):
         train.read_all([{"data": data}, {"data": {**data, "num_test": 0}}])
+
+
+def test_candidates_train_in_one_program_on_data_that_are_compared():
+    base = {"num_steps": 4, "batch_size": 5, "eval_every": 2}
+    config = {
+        "seeds": (0, 3), "base": base, "seeds_in_program": "vmap", "report": {"taus": (1.0,)}
+    }  # fmt: skip
+    compared = []
+    train = classification.Trainer(config, check_data=compared.append)
+    data = {"num_test": 6, "num_validation": 5, "num_train": 20, "name": "sinusoid"}
+    setting = lambda rate: {
+        "data": data,
+        "model": {"kind": "mlp", "features": (3,)},
+        "objective": {"name": "cross_entropy"},
+        "optimizer": {"name": "sgd", "learning_rate": rate, "schedule": "constant"},
+    }
+    slow, fast = train(setting(0.1)), train(setting(0.2))
+    assert len(train.programs) == 1
+    assert train(setting(0.1))["last"] == slow["last"] != fast["last"]
+    ((name, rows),) = compared[0].items()
+    assert len(compared) == 1  # read once
+    assert name == json.dumps(data, sort_keys=True)
+    sets = [load_classification(**data, seed=seed) for seed in (0, 3)]
+    assert set(rows) == {
+        *(f"{split}/{key}" for split in ("train", "validation", "test") for key in ("x", "label")),
+        "counts",
+    }
+    for key in ("x", "label"):
+        want = np.concatenate([one.train[key] for one in sets])
+        np.testing.assert_allclose(rows[f"train/{key}"], want, rtol=1e-6)
+    np.testing.assert_array_equal(rows["counts"], np.concatenate([s.train_counts for s in sets]))
+    assert slow["steps"] == [0, 2, 4]
+    assert {"validation/posthoc_1", "test/error", "train/loss"} <= set(slow["curves"])
+    numbers, fixed = classification.split_numbers(
+        {name: values for name, values in setting(0.2).items() if name != "data"}
+    )
+    program = classification.make_program(fixed, 2, num_steps=4, taus=(1.0,))
+    contexts = classification.make_contexts((0, 3), **data)
+    progress = list(program.train(numbers, contexts, seeds=(0, 3), **base))
+    for name in ("validation/cross_entropy", "test/cross_entropy"):
+        want = [row.figures[name] for row in progress]
+        np.testing.assert_allclose(fast["curves"][name], want, atol=1e-6)

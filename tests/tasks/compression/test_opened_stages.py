@@ -1,4 +1,4 @@
-"""A finished stage of compression, opened in one line."""
+"""`jaxlab.tasks.compression.opened`: a finished stage of compression, opened in one line."""
 
 import json
 

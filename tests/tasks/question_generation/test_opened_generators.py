@@ -1,4 +1,4 @@
-"""A finished generator, opened in one line."""
+"""`jaxlab.tasks.question_generation.opened`: a finished generator, opened in one line."""
 
 import json
 
