@@ -111,21 +111,18 @@ def reestimate_sampling_statistics(
     for name, count in (("batch", batch), ("num_batches", num_batches)):
         check_count(name, count)
     inputs = ((jax.random.fold_in(key, i), temperature) for i in range(num_batches))
-    means = _cumulative(_sample_statistics(model, batch), variables, inputs)
+    run = functools.partial(_sample_statistics, model, batch)
+    means = _cumulative(run, variables, inputs)
     old = variables["batch_stats"]
     return {k: means[k] if k.startswith(_DECODER) else old[k] for k in old}
 
 
-@functools.cache  # one program for all temperatures
-def _sample_statistics(model: NVAE, batch: int):
-    @jax.jit
-    def run(variables, inputs):
-        key, temperature = inputs
-        options: Any = {"train": True, "mutable": ["batch_stats"], "method": "sample"}
-        _, updates = model.apply(variables, batch, key=key, temperature=temperature, **options)
-        return updates["batch_stats"]
-
-    return run
+@functools.partial(jax.jit, static_argnums=(0, 1))  # one program for all temperatures
+def _sample_statistics(model: NVAE, batch: int, variables: Any, inputs: Any) -> Any:
+    key, temperature = inputs
+    options: Any = {"train": True, "mutable": ["batch_stats"], "method": "sample"}
+    _, updates = model.apply(variables, batch, key=key, temperature=temperature, **options)
+    return updates["batch_stats"]
 
 
 def refresh_statistics(

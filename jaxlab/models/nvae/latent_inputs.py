@@ -86,7 +86,7 @@ def group_inputs(
       A `GroupInput` a scale, its arrays with the scale's groups in front.
     """
     total = sum(counts)
-    inferred = 0 if features is None else total if num_inferred is None else num_inferred
+    inferred: Any = 0 if features is None else total if num_inferred is None else num_inferred
     values = concrete(temperature)
     if values is not None and not (np.isfinite(values) & (values >= 0)).all():
         raise InputError(f"temperature is {temperature}, must be finite and at least 0")

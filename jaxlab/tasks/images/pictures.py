@@ -59,7 +59,8 @@ class Pictures:
         def draw(variables, key, features, num_inferred, temperature, is_path, ends):
             drawn = draw_noise(counts, model.latent_shapes, self.columns, key)
             drawn = [group for scale in drawn for group in scale]
-            paths = [spherical(*pair, weights) for pair in ends]  # whitened: what noise is
+            # Latents in units of the prior are what noise is.
+            paths = [spherical(pair[0], pair[1], weights) for pair in ends]
             noise = [jnp.where(is_path, p, d) for p, d in zip(paths, drawn, strict=True)]
             output: Any = model.apply(
                 variables,
@@ -112,7 +113,7 @@ class Pictures:
         features, whitened = self._encoded
         first = [x[:, : self.columns] for x in features]
         ends = [x[2 * (pair or 0) :][:2] for x in whitened]
-        heat = np.broadcast_to(np.float32(temperature), self.run.model.num_groups)
+        heat = np.broadcast_to(np.asarray(temperature, np.float32), self.run.model.num_groups)
         args = (first, jnp.int32(kept), heat, pair is not None, ends)
         return np.asarray(self._program(variables or self.run.variables, self.key, *args))
 
