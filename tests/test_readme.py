@@ -1,4 +1,4 @@
-"""README: its loop runs and learns, its links lead somewhere, and the commands are the Makefile's."""
+"""README: its loop runs and learns, links lead somewhere, commands are targets of the Makefile."""
 
 import re
 
