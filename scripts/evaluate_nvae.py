@@ -8,7 +8,7 @@ a table and writes WORKDIR/evaluation_SPLIT.json.
 
 from absl import flags, logging
 
-from jaxlab import data, launch, train
+from jaxlab import data, launch
 from jaxlab.files import check_output, to_json, write_atomically
 from jaxlab.tasks import images
 
@@ -21,9 +21,6 @@ CHUNK = flags.DEFINE_integer(
     "chunk", 10, "Samples per image that are decoded at once.", lower_bound=1
 )
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "Images at a time.", lower_bound=1)
-WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "Averaged or last parameters.")
-STEP = flags.DEFINE_integer("step", None, "Checkpoint of this step; default the latest.")
-BEST = flags.DEFINE_bool("best", False, "Checkpoint with the lowest held-out NELBO.")
 REFRESH = flags.DEFINE_integer(
     "refresh", 0, "Measure batch statistics anew on N training batches first."
 )
@@ -33,13 +30,7 @@ SEED = flags.DEFINE_integer("seed", 0, "Of posterior noise and fixed binarisatio
 def main(config, workdir):
     del config
     out = check_output(workdir / f"evaluation_{SPLIT.value}.json")
-    run = train.load_run(
-        workdir,
-        params=WEIGHTS.value,
-        step="best" if BEST.value else STEP.value,
-        data_dir=launch.options().data_dir,
-        task="images",
-    )
+    run = launch.load_run(workdir, task="images")
     figures = images.evaluate(
         run,
         SPLIT.value,
@@ -56,4 +47,4 @@ def main(config, workdir):
 
 
 if __name__ == "__main__":
-    launch.run(main, reads_run=True, reads=("data_dir",))
+    launch.run(main, reads_run=True, reads=("data_dir", "checkpoint"))

@@ -11,7 +11,7 @@ Writes to WORKDIR/samples (or --out):
 
 from absl import flags, logging
 
-from jaxlab import launch, plots, train
+from jaxlab import launch, plots
 from jaxlab.errors import InputError
 from jaxlab.files import output_folder
 from jaxlab.tasks import images
@@ -27,9 +27,6 @@ TEMPERATURE = flags.DEFINE_list(
     "temperature", ["1.0"], "Of the other pictures: one number, or one per group, coarsest first."
 )
 COLUMNS = flags.DEFINE_integer("columns", 10, "Images in a row.", lower_bound=1)
-WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "Averaged or last parameters.")
-STEP = flags.DEFINE_integer("step", None, "Checkpoint of this step; default the latest.")
-BEST = flags.DEFINE_bool("best", False, "Checkpoint with the lowest held-out NELBO.")
 REESTIMATE = flags.DEFINE_integer(
     "reestimate", 0, "Measure batch statistics on N batches of samples at each temperature."
 )
@@ -78,13 +75,7 @@ def main(config, workdir):
         positive(text)
     heat = [positive(text) for text in TEMPERATURE.value]
     out = output_folder(OUT.value or workdir / "samples")
-    run = train.load_run(
-        workdir,
-        params=WEIGHTS.value,
-        step="best" if BEST.value else STEP.value,
-        data_dir=launch.options().data_dir,
-        task="images",
-    )
+    run = launch.load_run(workdir, task="images")
     pictures = images.Pictures(run, COLUMNS.value, SEED.value, REESTIMATE.value)
     for name in PICTURES.value:
         draw(name, pictures, heat, out / f"{name}.png")
@@ -92,4 +83,4 @@ def main(config, workdir):
 
 
 if __name__ == "__main__":
-    launch.run(main, reads_run=True, reads=("data_dir",))
+    launch.run(main, reads_run=True, reads=("data_dir", "checkpoint"))

@@ -47,7 +47,7 @@ from absl import flags, logging
 from etils import epath
 
 from jaxlab import mesh as mesh_lib
-from jaxlab import signals
+from jaxlab import signals, train
 from jaxlab.errors import UserError
 from jaxlab.files import RECORD_FILE, read_record
 from jaxlab.launch import config as configs
@@ -84,6 +84,7 @@ __all__ = [
     "defaults",
     "full_path",
     "keywords",
+    "load_run",
     "nested",
     "optimizer_keywords",
     "options",
@@ -134,6 +135,14 @@ def options() -> Options:
     )
 
 
+def load_run(workdir: epath.PathLike, *, task: str) -> train.LoadedRun:
+    """The finished run that the flags of `reads=("data_dir", "checkpoint")` name."""
+    f = flags.FLAGS
+    step = "best" if f.best else f.step
+    data_dir = options().data_dir
+    return train.load_run(workdir, params=f.weights, step=step, data_dir=data_dir, task=task)
+
+
 def run(
     main: Callable[[Any, epath.Path], None],
     *,
@@ -158,7 +167,8 @@ def run(
         None.
       task: the task's name in `jaxlab.tasks`, recorded so that `train.load_run` opens the run.
       reads_run: --workdir is the folder of a run that is there already.
-      reads: which of the common flags the script reads, of `READS`; the others there are not.
+      reads: which of the common flags the script reads, of `READS`, and "checkpoint" for
+        `load_run`; the others there are not.
       argv: command line, `sys.argv` when None.
     """
     argv = sys.argv if argv is None else argv
@@ -209,7 +219,7 @@ def _guarded(start: Callable[[], None], argv: list[str]) -> int:
         if "--debug" in argv or not users:
             traceback.print_exc()
         signals.say(f"error: {failures.message(error)}")
-        if mesh_lib.is_distributed() and mesh_lib.is_about_peers(error):
+        if failures.lost_peer(error):
             os._exit(2)  # jax's own end would wait a minute for the lost process, and then abort
         return 2 if users else 1
 
@@ -283,6 +293,10 @@ def _define_flags(
     if "data_dir" in reads:
         again = " Default: the run's." if workdir_kind == "existing" else ""
         flags.DEFINE_string("data_dir", None, f"Folder of the data sets.{again}")
+    if "checkpoint" in reads:
+        flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "Averaged or last parameters.")
+        flags.DEFINE_integer("step", None, "Checkpoint of this step; default the latest.")
+        flags.DEFINE_bool("best", False, "Checkpoint that was best on held-out data.")
     if "tensorboard" in reads:
         flags.DEFINE_bool("tensorboard", False, "Write TensorBoard events too.")
     if "profile" in reads:

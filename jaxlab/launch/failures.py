@@ -10,6 +10,11 @@ def is_users(error: BaseException) -> bool:
     return isinstance(error, UserError | OSError | MemoryError) or bool(_machine(error))
 
 
+def lost_peer(error: BaseException) -> bool:
+    """Whether another process of this run has ended."""
+    return mesh_lib.is_distributed() and mesh_lib.is_about_peers(error)
+
+
 def _machine(error: BaseException) -> str:
     """What the machine lacks, in our words, where a library says it in pages; "" for the others."""
     if isinstance(error, UserError):
@@ -23,7 +28,7 @@ def _machine(error: BaseException) -> str:
     if memory or (isinstance(error, RuntimeError | ValueError) and "RESOURCE_EXHAUSTED" in text):
         first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
         return f"out of memory ({first}): take a smaller batch_size or model"
-    if mesh_lib.is_distributed() and mesh_lib.is_about_peers(error):
+    if lost_peer(error):
         return (
             "another process of this run has ended: start the same command in all of them again, "
             "it goes on from the last checkpoint"

@@ -39,7 +39,7 @@ A whole run, resumable by running it again:
 
 from jaxlab.train.blueprint import Blueprint
 from jaxlab.train.evaluation import evaluate, evaluate_state, make_eval_step
-from jaxlab.train.labelled import make_labelled_loss
+from jaxlab.train.labelled import FLOODING, make_labelled_loss
 from jaxlab.train.loop import Interrupted, NonFiniteError, TooManySkipsError, fit, resume
 from jaxlab.train.runner import run
 from jaxlab.train.saved import LoadedRun, load_run
@@ -47,6 +47,7 @@ from jaxlab.train.state import TrainState, create_state, state_from_params
 from jaxlab.train.step import make_train_step
 
 __all__ = [
+    "FLOODING",
     "Blueprint",
     "Interrupted",
     "LoadedRun",

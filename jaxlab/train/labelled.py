@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, cast
 
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxlab import losses, regularizers
@@ -21,6 +22,7 @@ def make_labelled_loss(
     flooding: str = "none",
     level: float | None = None,
     gradient_penalty: float | None = None,
+    cosines: bool = False,
     **numbers: Any,
 ) -> Callable[..., Any]:
     """Makes the loss function of a model with classes from a section `objective`.
@@ -34,10 +36,12 @@ def make_labelled_loss(
         `optim.flooded_by_optimizer` can leave to the optimizer.
       level: the flood level, at least 0; 0 or None floods nothing.
       gradient_penalty: coefficient of the squared norm of the loss's gradient, at least 0.
+      cosines: whether the model's logits are cosines, which "ldam" needs.
       **numbers: of the objective; None stands for its default.
 
     Returns:
-      `loss_fn(params, model_state, batch, *, key, step) -> (loss, (model_state, metrics))`.
+      `loss_fn(params, model_state, batch, *, key, step) -> (loss, (model_state, metrics))`, with
+      the metric `flooded` where the mean is flooded.
 
     Raises:
       ValueError: an unknown name, a number out of range, or one that nothing takes.
@@ -58,8 +62,10 @@ def make_labelled_loss(
             check_scalar(key, value, at_least=0.0)
     if flooding == "none" and not absent(level):
         raise InputError(f"level is {level}, flooding 'none' takes none; set level to 0")
-    if name == "ldam":
-        raise InputError("objective is 'ldam', it needs cosines, the head of this model has logits")
+    if name == "ldam" and not cosines:
+        raise InputError(
+            "objective 'ldam' needs a model with head='cosine': logits that are cosines"
+        )
     per_example = losses.make_objective(name, class_counts=class_counts, **numbers)
     if plain is not None and name == "cross_entropy" and all(map(absent, numbers.values())):
         per_example = plain
@@ -78,8 +84,9 @@ def make_labelled_loss(
 
 def _flooded(loss_fn, level):
     def flooded(*args, **kwargs):
-        loss, aux = loss_fn(*args, **kwargs)
-        return losses.flood(loss, level=level), aux
+        loss, (model_state, metrics) = loss_fn(*args, **kwargs)
+        metrics = {**metrics, "flooded": (loss < level).astype(jnp.float32)}
+        return losses.flood(loss, level=level), (model_state, metrics)
 
     flooded.whole_batch = "flooding 'batch' acts on the mean loss of the batch"
     return flooded

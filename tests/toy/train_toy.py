@@ -11,6 +11,7 @@ same command must take the run up again.
     between:5      SIGTERM after training, 5 s before a second stage of 20 steps
 """
 
+import functools
 import os
 import signal
 import threading
@@ -23,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxlab import launch, mesh, metrics, optim, train
+from jaxlab import checkpoints, launch, mesh, metrics, optim, train
 from jaxlab.data.pipelines.endless import process_rows
 
 EVENT, _, WHEN = os.environ.get("TOY_KILL", "").partition(":")
@@ -36,8 +37,8 @@ def die(signum=signal.SIGKILL):
 class KillingIterator:
     """Draws from the pipeline, and kills the process at the chosen batch."""
 
-    def __init__(self, iterator, step):
-        self.iterator, self.step = iterator, step
+    def __init__(self, iterator):
+        self.iterator, self.step = iterator, 0
 
     def __next__(self):
         self.step += 1
@@ -47,10 +48,11 @@ class KillingIterator:
         return next(self.iterator)
 
     def get_state(self):
-        return self.iterator.get_state()
+        return {"step": self.step, "rows": self.iterator.get_state()}
 
     def set_state(self, state):
-        self.iterator.set_state(state)
+        self.step = state["step"]
+        self.iterator.set_state(state["rows"])
 
 
 class Network(nn.Module):
@@ -103,9 +105,8 @@ def main(config, workdir):
     data = iter(pipeline.to_iter_dataset(grain.ReadOptions(num_threads=2)))
 
     tx = optim.skip_large_updates(optax.adam(config.learning_rate), warmup_steps=10)
-    state = train.create_state(init, tx, key=jax.random.key(config.seed), mesh=devices)
-    state, checkpointer, writer = train.resume(
-        workdir, state, data, keep_latest=2, best_metric="eval/error"
+    create_state = functools.partial(
+        train.create_state, init, tx, key=jax.random.key(config.seed), mesh=devices
     )
     step = train.make_train_step(
         loss_fn, tx, mesh=devices, clip_norm=10.0, ema_decay=0.9, accumulate=config.accumulate
@@ -123,46 +124,52 @@ def main(config, workdir):
 
     if EVENT == "save":
         at, delay = WHEN.split(":")
-        save = checkpointer.save
+        save = checkpoints.Checkpointer.save
 
-        def killed_save(state, *args, **kwargs):
+        def killed_save(self, state, *args, **kwargs):
             if int(state.step) == int(at):
                 threading.Timer(float(delay), die).start()
-            save(state, *args, **kwargs)
+            save(self, state, *args, **kwargs)
 
-        checkpointer.save = killed_save
+        checkpoints.Checkpointer.save = killed_save
     if EVENT == "torn":
-        write = writer.write
+        write = metrics.MetricsWriter.write
 
-        def torn_write(step, values):
+        def torn_write(self, step, values):
             if step == int(WHEN):
                 with open(workdir / metrics.METRICS_FILE, "a") as file:
                     file.write('{"step": ' + str(step) + ', "lo')
                     file.flush()
                     die()
-            write(step, values)
+            write(self, step, values)
 
-        writer.write = torn_write
+        metrics.MetricsWriter.write = torn_write
 
-    state = train.fit(
-        state,
+    batch = {"x": jax.ShapeDtypeStruct((config.batch_size, 4), np.float32)}
+    run = train.Blueprint(
+        create_state,
         step,
-        KillingIterator(data, int(state.step)),
+        {**batch, "y": jax.ShapeDtypeStruct((config.batch_size,), np.float32)},
         num_steps=config.num_steps,
-        checkpointer=checkpointer,
-        writer=writer,
+        batch_size=config.batch_size,
+        mesh=devices,
+    )
+    state = train.run(
+        run,
+        KillingIterator(data),
+        workdir,
+        eval_fn=eval_fn,
+        best_metric="eval/error",
+        keep_latest=2,
         log_every=config.log_every,
         eval_every=config.eval_every,
-        eval_fn=eval_fn,
         checkpoint_every=config.checkpoint_every,
-        mesh=devices,
         profile_dir=launch.options().profile_dir,
     )
     if EVENT == "between":
         die(signal.SIGTERM)
         time.sleep(float(WHEN))
-        again = train.create_state(init, tx, key=jax.random.key(config.seed), mesh=devices)
-        train.fit(again, step, KillingIterator(data, 0), num_steps=20, mesh=devices)
+        train.fit(create_state(), step, KillingIterator(data), num_steps=20, mesh=devices)
     if jax.process_index() == 0:
         leaves = jax.tree.leaves_with_path(state.replace(key=jax.random.key_data(state.key)))
         np.savez(workdir / "final.npz", **{jax.tree_util.keystr(p): v for p, v in leaves})

@@ -72,7 +72,10 @@ def test_flooding_and_the_gradient_penalty():
     assert float(found) == pytest.approx(float(flood(each).mean()), rel=1e-5)
     found = value(flooding="batch", level=level)
     assert float(found) == pytest.approx(float(flood(each.mean())), rel=1e-5)
-    assert make(flooding="batch", level=level).whole_batch
+    flooded = make(flooding="batch", level=level)
+    assert flooded.whole_batch
+    _, (_, metrics) = flooded(params(), {}, BATCH, key=jax.random.key(0), step=0)
+    assert float(metrics["flooded"]) == 1
     grads = jax.grad(value)(params())
     found = value(gradient_penalty=0.1) - value()
     assert float(found) == pytest.approx(
@@ -118,7 +121,7 @@ def test_weissi_on_the_pairs_of_a_transformer():
     [
         ({"name": "hinge"}, "objective is 'hinge'"),
         ({"name": "focal", "tau": 1.0}, "tau is 1.0, objective 'focal' takes only gamma"),
-        ({"name": "ldam"}, "needs cosines"),
+        ({"name": "ldam"}, "needs a model with head=.cosine."),
         ({"flooding": "adaptive"}, "flooding is 'adaptive'"),
         ({"level": 0.1}, "level is 0.1, flooding 'none' takes none"),
         ({"flooding": "batch", "level": -1.0}, "level is -1.0"),

@@ -1,16 +1,16 @@
 """An objective of labels as the loss function that training takes."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxlab import losses, regularizers
+from jaxlab import losses, train
 from jaxlab.checks import absent, check_choice, check_scalar
 from jaxlab.errors import InputError
 
-FLOODING = ("none", "batch", "example", "adaptive")
+FLOODING = (*train.FLOODING, "adaptive")
 
 
 def prepare(x: jax.Array) -> jax.Array:
@@ -56,39 +56,42 @@ def make_loss(
       ValueError: an unknown name, a number out of range, or one that nothing takes.
     """
     check_choice("flooding", flooding, FLOODING)
-    level = 0.0 if level is None else level
-    check_scalar("level", level, at_least=0.0)
-    if flooding not in ("batch", "example") and not absent(level):
-        own = ": every example has its own" if flooding == "adaptive" else ""
-        raise InputError(f"level is {level}, flooding {flooding!r} takes none{own}; set level to 0")
-    if name == "ldam" and getattr(model, "head", "cosine") != "cosine":
-        raise InputError(f"objective 'ldam' needs a model with head='cosine', it is {model.head!r}")
-    if gradient_penalty is not None:
-        check_scalar("gradient_penalty", gradient_penalty, at_least=0.0)
-    per_example = losses.make_objective(name, class_counts=class_counts, **numbers)
-
-    def loss_fn(params, model_state, batch, *, key, step):
-        del key, step
-        logits, updated = model.apply(
-            {"params": params, **model_state},
-            prepare(batch["x"]),
-            train=True,
-            mutable=["batch_stats"],
+    if flooding == "adaptive" and not absent(level):
+        raise InputError(
+            f"level is {level}, flooding 'adaptive' takes none: every example has its own; set "
+            "level to 0"
         )
-        each = per_example(logits, batch["label"])
-        mean = each.mean()
-        metrics = {"objective": mean, "error": (logits.argmax(-1) != batch["label"]).mean()}
-        if flooding == "none":
-            return mean, (dict(updated), metrics)
-        if flooding == "batch":
-            metrics["flooded"] = (mean < level).astype(jnp.float32)
-            return losses.flood(mean, level=level), (dict(updated), metrics)
-        levels = level if flooding == "example" else batch["level"]
-        metrics["flooded"] = (each < levels).mean()
-        return losses.flood(each, level=levels).mean(), (dict(updated), metrics)
+    own = flooding in ("example", "adaptive")  # which metrics tell apart from the plain losses
+    if own and level is not None:
+        check_scalar("level", level, at_least=0.0)
 
-    if flooding == "batch" and not absent(level):
-        loss_fn.whole_batch = "flooding 'batch' acts on the mean loss of the batch"
-    if absent(gradient_penalty):
+    def build(per_example):
+        def loss_fn(params, model_state, batch, *, key, step):
+            del key, step
+            logits, updated = model.apply(
+                {"params": params, **model_state},
+                prepare(batch["x"]),
+                train=True,
+                mutable=["batch_stats"],
+            )
+            each = per_example(logits, batch["label"])
+            mean = each.mean()
+            metrics = {"objective": mean, "error": (logits.argmax(-1) != batch["label"]).mean()}
+            if not own:
+                return mean, (dict(updated), metrics)
+            levels = batch["level"] if flooding == "adaptive" else 0.0 if level is None else level
+            metrics["flooded"] = (each < levels).mean()
+            return losses.flood(each, level=levels).mean(), (dict(updated), metrics)
+
         return loss_fn
-    return regularizers.gradient_norm_penalty(loss_fn, cast(Any, gradient_penalty), has_aux=True)
+
+    return train.make_labelled_loss(
+        build,
+        class_counts=class_counts,
+        name=name,
+        flooding="none" if own else flooding,
+        level=None if own else level,
+        gradient_penalty=gradient_penalty,
+        cosines=getattr(model, "head", "cosine") == "cosine",
+        **numbers,
+    )

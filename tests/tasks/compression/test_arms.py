@@ -62,7 +62,7 @@ def test_what_a_study_may_ask_for():
         ({"optimizer": {"name": "adamw", "weight_decay": -1.0}}, r"weight_decay is -1.0"),
         ({"optimizer": {"name": "lion"}}, "optimizer is 'lion', must be one of sgd"),
         ({"objective": {"name": "focal", "tau": 1.0}}, "tau is 1.0, objective 'focal' takes only"),
-        ({"objective": {"name": "ldam"}}, "objective is 'ldam', it needs cosines"),
+        ({"objective": {"name": "ldam"}}, "objective 'ldam' needs a model with head=.cosine."),
         ({"objective": {"flooding": "adaptive"}}, "flooding is 'adaptive', must be one of none"),
         ({"objective": {"level": 0.1}}, "level is 0.1, flooding 'none' takes none"),
     ],
