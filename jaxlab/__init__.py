@@ -67,7 +67,8 @@ class _Extra:
             if importlib.util.find_spec(package) is None:
                 from jaxlab import errors
 
-                folder = os.path.basename(sys.path[0] if sys.path else "")
+                script = getattr(sys.modules["__main__"], "__file__", None) or ""
+                folder = os.path.basename(os.path.dirname(os.path.abspath(script)))
                 if module == "launch" or folder == "scripts":  # one line is enough
                     sys.excepthook = _end_script
                 raise errors.missing(package, "train", whose=name)

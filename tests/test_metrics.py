@@ -2,6 +2,7 @@ import contextlib
 import json
 import math
 import struct
+import sys
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from etils import epath
 
 from jaxlab import metrics as metrics_module
-from jaxlab.errors import UserError
+from jaxlab.errors import MissingPackageError, UserError
 from jaxlab.metrics import MetricsWriter, read_metrics
 from jaxlab.studies import cells, comparison
 
@@ -85,6 +86,12 @@ def test_tensorboard_is_optional(tmp_path):
     with MetricsWriter(tmp_path / "without") as writer:
         writer.write(1, {"loss": 1.0})
     assert not (tmp_path / "without" / "tensorboard").exists()
+
+
+def test_tensorboard_that_is_missing_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(MissingPackageError, match=r"^--tensorboard needs tensorboardX, .*\[tensor"):
+        MetricsWriter(tmp_path, tensorboard=True)
 
 
 def events(folder):

@@ -16,6 +16,7 @@ from processes import ROOT, run_script
 import jaxlab
 from jaxlab import __main__ as main
 from jaxlab.launch import config as configs
+from jaxlab.launch import help as help_text
 from jaxlab.launch import record
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -47,6 +48,14 @@ def test_what_a_wheel_has_is_found_from_any_folder(installed, capsys):
     with pytest.raises(SystemExit, match="2"):
         main.main(["jaxlab", "train_nvea"])
     assert capsys.readouterr().err == "error: no script 'train_nvea': did you mean train_nvae?\n"
+
+
+def test_help_names_commands_that_are_there(installed, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "__doc__", "Runs.\n\n    python scripts/a_b.py --c")
+    shown = lambda: help_text.help_text(wheel, None, {}, [""]).splitlines()[2]
+    assert shown() == "    python -m jaxlab a_b --c"
+    monkeypatch.setattr(configs, "ROOT", ROOT)
+    assert shown() == "    python scripts/a_b.py --c"
 
 
 def test_a_script_is_run_with_its_own_arguments(installed, monkeypatch):

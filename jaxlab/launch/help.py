@@ -1,6 +1,7 @@
 """The text of --help: the script, its flags, and the keys of the config that is given."""
 
 import pathlib
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
@@ -30,6 +31,8 @@ def help_text(
     """
     module, f = sys.modules[main.__module__], flags.FLAGS
     lines = [(module.__doc__ or "").strip(), ""]
+    if not (configs.ROOT / "jaxlab").is_dir():  # installed: there is no folder of scripts
+        lines[0] = re.sub(r"python scripts/(\w+)\.py", r"python -m jaxlab \1", lines[0])
     by_module = f.flags_by_module_dict()
     names = {x.name for m in (module.__name__, argv[0]) for x in by_module.get(m, [])}
     ours = {x.name for x in by_module.get("jaxlab.launch", [])}

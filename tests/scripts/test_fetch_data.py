@@ -258,6 +258,8 @@ def test_source_chooses(server, tmp_path):
     assert len(server.asked) == 2
     with pytest.raises(fetch.FetchError, match="no source could be reached"):
         run(recipe("http://127.0.0.1:9/", package=both.package), tmp_path / "c", source="public")
+    with pytest.raises(fetch.FetchError, match=r"^toy has no public source: leave out --source$"):
+        run(recipe(package=both.package), tmp_path / "c", source="public")
 
 
 def test_names_and_folders_that_do_not_work(tmp_path):

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import grain.python as grain
+import grain
 import numpy as np
 
 from jaxlab.checks import check_count
