@@ -303,3 +303,9 @@ def test_names_of_files_as_people_write_them(tmp_path, monkeypatch):
         corpora.load_corpus("English")
     with pytest.raises(ValueError, match="no text file is named"):
         corpora.load_corpus(" ,")
+
+
+@pytest.mark.parametrize("mark", ["\u0300", "\U00011001", "\U000e0100", "\U000e01ef"])
+def test_marks_belong_to_their_letters(mark):
+    (word,) = corpora.tokenize(f"a{mark}b")
+    assert word[-1] == "b"

@@ -272,3 +272,23 @@ def test_a_draw_is_that_of_its_component_and_temperature():
     np.testing.assert_allclose(2 * draw(0.5), draw(1.0), atol=1e-6)
     # A logistic's standard deviation is pi / sqrt(3) times its scale.
     assert draw(1.0).std() == pytest.approx(np.exp(-4) * np.pi / np.sqrt(3), rel=0.07)
+
+
+@pytest.mark.parametrize(
+    ("means", "want"),
+    [
+        # Red as it is clipped goes into green, both into blue.
+        ((1.5, 2.0, 0.25), (1.0, 1.0, 0.0)),
+        ((-1.5, -2.0, 0.25), (-1.0, -1.0, 0.5)),
+        ((0.4, 0.1, 3.0), (0.4, 0.3, 1.0)),
+        ((0.4, 0.1, -3.0), (0.4, 0.3, -1.0)),
+    ],
+)
+def test_colours_are_clipped_one_after_the_other(means, want):
+    coefficients = np.arctanh([0.5, 0.25, -0.5])
+    rows = [[mean, 0.0, c] for mean, c in zip(means, coefficients, strict=True)]
+    params = jnp.array([[0.0, *np.ravel(rows)]], jnp.float32)
+    drawn = dist.discretized_logistic_mixture_sample(
+        jax.random.key(0), params, num_mixtures=1, temperature=0.0
+    )
+    np.testing.assert_allclose(drawn[0], (np.array(want) + 1) / 2, atol=1e-6)

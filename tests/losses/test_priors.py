@@ -205,3 +205,8 @@ def test_labels_and_masks_that_do_not_fit():
         for function in (losses.class_prior_from_counts, losses.class_balanced_weights):
             with pytest.raises(ValueError, match=r"must have shape \(K,\)"):
                 function(counts)
+
+
+def test_a_class_that_was_not_seen_yet_is_learnt_from_one_label():
+    found = losses.update_class_prior(jnp.array([1.0, 0.0]), [1], decay=0.75)
+    np.testing.assert_allclose(found, [0.75, 0.25])

@@ -53,6 +53,11 @@ def test_concrete_values_and_shapes_raise():
     with pytest.raises(ValueError, match=r"class_prior is 0\.0 for class 1"):
         losses.check_traced_prior(np.array([1.0, 0.0]))
     losses.check_traced_prior(np.array([1.0, 0.0]), zeros=True)
+    absent = jax.jit(lambda prior: losses.check_traced_prior(prior, zeros=True))
+    for prior, message in (([1.0, 0.0], None), ([1.5, -0.5], "for class 1, must be at least 0")):
+        error, _ = checkify.checkify(absent)(jnp.array(prior))
+        assert (error.get() or "").find(message or "") >= 0
+        assert (error.get() is None) == (message is None)
     with pytest.raises(ValueError, match=r"labels has value 4, must be in \[0, 4\)"):
         losses.check_traced_labels(np.array([4]), 4)
     with pytest.raises(ValueError, match=r"class_prior has shape \(3,\), must have shape \(4,\)"):

@@ -129,3 +129,10 @@ def test_the_bound_of_residual_branches():
     np.testing.assert_allclose(reg.residual_log_bound(inside), bound, rtol=1e-6)
     across = [[4 * a, b] for a, b in blocks[:1]] + [[a / 4, b] for a, b in blocks[1:2]] + blocks[2:]
     assert abs(reg.residual_log_bound(across) - bound) > 1e-2
+
+
+def test_biases_keep_their_dtype():
+    weights, biases = [jnp.ones((1, 1), jnp.bfloat16)] * 2, [jnp.ones(1, jnp.bfloat16), None]
+    kernels, (bias, nothing) = reg.rescale_layers(weights, biases, [2.0, 0.5])
+    assert {x.dtype for x in (*kernels, bias)} == {jnp.dtype(jnp.bfloat16)}
+    assert (float(bias[0]), nothing) == (2.0, None)

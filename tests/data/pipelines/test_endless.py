@@ -1,4 +1,5 @@
-"""Positions in the data: of another batch size, another number of processes, other data."""
+"""`jaxlab.data.pipelines.endless`, and `jaxlab.data.pipelines.arrays` on it: positions in the data,
+of another batch size, another number of processes, other data."""
 
 import json
 

@@ -531,3 +531,12 @@ def test_triples_by_hand():
     long = lambda **options: qa.make_triples([record(("Rome",), (0,))], max_length=99, **options)
     assert long()[0][0].passage == long(join=True)[0][0].passage == passage
     assert long(join=False)[0][0].passage == "Rome is old."
+
+
+def test_what_is_just_short_enough_is_not_cut():
+    assert cutting.segment("One two. Three.", 8) == [(0, "One two."), (9, "Three.")]
+    assert cutting.segment("One two. Three.", 7) == [(0, "One"), (4, "two."), (9, "Three.")]
+    assert cutting.segment("abcdef", 3) == [(0, "abc"), (3, "def")]
+    assert cutting.segment("abcdefg", 3) == [(0, "ab"), (2, "cd"), (4, "efg")]
+    assert cutting.segment("ab", 1) == [(0, "a"), (1, "b")]
+    assert cutting.segment(" ab  cd ", 6) == [(1, "ab  cd")]

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import types
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from safetensors.numpy import save_file
 
 from jaxlab.models import bert
 from jaxlab.models.bert import attention
-from jaxlab.models.bert.model import ACTIVATIONS
+from jaxlab.models.bert.model import ACTIVATIONS, _norm
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "tiny_bert.npz"
 
@@ -362,3 +363,12 @@ def test_dropout_stands_where_it_should_and_nowhere_else(toy):
     tree = params["layers_0"]
     want = norm(norm(x, tree["attention_norm"], 1e-12), tree["output_norm"], 1e-12)
     np.testing.assert_allclose(run(x, method="run_layers"), want, atol=1e-5)
+
+
+def test_norms_of_large_numbers_are_exact():
+    """A variance as a difference of squares of 1000 would be noise in float32."""
+    x = 1000 + jnp.array([[0.0, 0.1, 0.2, 0.4]])
+    layer = _norm(types.SimpleNamespace(norm_eps=1e-12, dtype=jnp.float32), "norm")
+    wide = np.asarray(x, np.float64) - np.asarray(x, np.float64).mean()
+    got = layer.apply({"params": {"scale": jnp.ones(4), "bias": jnp.zeros(4)}}, x)
+    np.testing.assert_allclose(got, wide / wide.std(), atol=2e-3)

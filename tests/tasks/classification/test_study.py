@@ -145,7 +145,10 @@ def test_flood_levels_are_those_of_the_candidates_own_data(monkeypatch):
     contexts = {"train": {"label": np.zeros((2, 3), int)}}
     computed = []
 
-    def held_out_losses(setting, contexts, **kwargs):
+    def held_out_losses(setting, given, **kwargs):
+        assert set(setting) == {"model", "objective", "optimizer"}
+        assert given is contexts
+        assert (kwargs["seeds"], kwargs["batch_size"]) == (config.seeds, config.base.batch_size)
         computed.append(setting)
         return np.full((2, 3), float(len(computed)), np.float32)
 

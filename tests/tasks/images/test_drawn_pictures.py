@@ -1,6 +1,7 @@
 """`jaxlab.tasks.images.pictures`: what a finished run draws, as arrays."""
 
 import functools
+import types
 
 import jax
 import numpy as np
@@ -72,3 +73,17 @@ def test_one_program_draws_what_the_methods_of_the_model_do(pictures):
     options = {"key": pictures.key, "num_groups": 1, "method": "reconstruct"}
     close(pictures.resampled()[0][6:9], draw(x[:3], **options))
     assert pictures._program._cache_size() == 1
+
+
+def test_rows_of_a_deep_model_keep_six_numbers_of_groups(monkeypatch):
+    inner = types.SimpleNamespace(inner=lambda x: x)
+    model = types.SimpleNamespace(num_groups=10, observation=inner)
+    row = lambda self, *, kept, temperature: np.full((4, 1, 1, 1), kept * temperature)
+    monkeypatch.setattr(images.Pictures, "_row", row)
+    drawn = images.Pictures(types.SimpleNamespace(model=model, variables={}), columns=2)
+    drawn.__dict__["images"] = np.zeros((4, 1, 1, 1))
+    grid, labels, columns = drawn.resampled(0.5)
+    kept = [10, 8, 6, 4, 2, 0]
+    assert labels == ["image", *(f"{k} of 10 kept" for k in kept)]
+    assert columns == 2
+    assert grid.ravel().tolist() == [x / 2 for k in (0, *kept) for x in (k, k)]

@@ -16,6 +16,7 @@ from jaxlab.tasks.question_generation.folder import (
     Generator,
     load_generator,
     make_layout,
+    model_folder,
     save_generator,
 )
 
@@ -103,3 +104,12 @@ def test_a_generator_comes_back_as_it_was(tokenizer, tmp_path):
     bert.save_pretrained(tmp_path, model, params)
     with pytest.raises(ValueError, match="has no head that predicts tokens"):
         load_generator(tmp_path)
+
+
+def test_the_model_of_a_run_or_the_folder_itself(tmp_path):
+    assert model_folder(tmp_path) == tmp_path
+    (tmp_path / "data.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="model is missing: its training has not ended"):
+        model_folder(tmp_path)
+    (tmp_path / "model").mkdir()
+    assert model_folder(str(tmp_path)) == tmp_path / "model"
