@@ -10,7 +10,14 @@ from hf_folder import retyped, same, write
 from safetensors.numpy import save_file
 
 from jaxlab.models import bert
-from jaxlab.models.bert.folder import check_shapes, from_flat, read_config, read_weights, to_tree
+from jaxlab.models.bert.folder import (
+    DEFAULTS,
+    check_shapes,
+    from_flat,
+    read_config,
+    read_weights,
+    to_tree,
+)
 
 
 def test_several_files(golden, reference, tmp_path):
@@ -192,6 +199,14 @@ def test_a_config_may_leave_out_what_has_a_default(golden, tmp_path):
     few = {key: golden[0][key] for key in sizes}
     (tmp_path / "config.json").write_text(json.dumps(few))
     assert read_config(tmp_path) == few
+    assert DEFAULTS == {  # those of transformers' BertConfig
+        "type_vocab_size": 2,
+        "norm_eps": 1e-12,
+        "dropout": 0.1,
+        "attention_dropout": 0.1,
+        "activation": "gelu",
+        "init_scale": 0.02,
+    }
     for key in sizes:
         less = {name: value for name, value in few.items() if name != key}
         (tmp_path / "config.json").write_text(json.dumps(less))

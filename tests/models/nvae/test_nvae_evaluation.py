@@ -21,10 +21,10 @@ LOG_NORMAL = lambda x, mean, variance: (
 class LinearGaussian:
     """z ~ N(0, 1), x | z ~ N(z, 1), so x ~ N(0, 2) and z | x ~ N(x / 2, 1 / 2).
 
-    Its posterior q is N(x / 2 + shift, 1 / 2).
+    Its posterior q is N(x / 2 + shift, 1 / 2); its decoder gives 3 z.
     """
 
-    observation = SimpleNamespace(log_prob=lambda x, z: LOG_NORMAL(x, z, 1.0))
+    observation = SimpleNamespace(log_prob=lambda x, output: LOG_NORMAL(x, output / 3, 1.0))
 
     def apply(self, shift, inputs, *, key=None, method):
         if method == "bottom_up":
@@ -32,7 +32,7 @@ class LinearGaussian:
         mean = inputs[0][0] / 2 + shift
         z = mean + jnp.sqrt(0.5) * jax.random.normal(key, mean.shape)
         return SimpleNamespace(
-            parameters=z, log_p=LOG_NORMAL(z, 0.0, 1.0), log_q=LOG_NORMAL(z, mean, 0.5)
+            parameters=3 * z, log_p=LOG_NORMAL(z, 0.0, 1.0), log_q=LOG_NORMAL(z, mean, 0.5)
         )
 
 
