@@ -14,7 +14,7 @@ from numpy_layers import elu, gained
 from jaxlab.models import nvae
 from jaxlab.models.nvae import NVAE, cells
 from jaxlab.models.nvae.cells import Arch, Op
-from jaxlab.models.nvae.model import _depth_to_space, _spherical, check
+from jaxlab.models.nvae.model import _depth_to_space, check, spherical
 
 
 @pytest.fixture(scope="module")
@@ -442,18 +442,18 @@ def test_ways_in_are_what_the_decoder_is_told(monkeypatch):
 def test_a_path_on_the_sphere(monkeypatch):
     """Between perpendicular points, equal ones and opposite ones; of every group, ends included."""
     a, b = np.array([3.0, 0.0]), np.array([0.0, 3.0])
-    path = _spherical(a, b, np.array([0.0, 1 / 3, 1.0]))
+    path = spherical(a, b, np.array([0.0, 1 / 3, 1.0]))
     third = 3 * np.array([np.cos(np.pi / 6), np.sin(np.pi / 6)])
     np.testing.assert_allclose(path, [a, third, b], atol=1e-6)
-    longer = _spherical(a, 2 * b, np.array([0.25]))
+    longer = spherical(a, 2 * b, np.array([0.25]))
     angle = np.pi / 8
     np.testing.assert_allclose(longer, [[3 * np.cos(angle), 6 * np.sin(angle)]], rtol=1e-5)
     ends = np.array([0.0, 1.0])
-    np.testing.assert_allclose(_spherical(a, a, np.array([0.5])), [a], rtol=1e-4)
-    np.testing.assert_allclose(_spherical(a, -a, ends), [a, -a], rtol=1e-4)
-    np.testing.assert_allclose(_spherical(0 * a, b, ends), [0 * a, b], atol=1e-5)
+    np.testing.assert_allclose(spherical(a, a, np.array([0.5])), [a], rtol=1e-4)
+    np.testing.assert_allclose(spherical(a, -a, ends), [a, -a], rtol=1e-4)
+    np.testing.assert_allclose(spherical(0 * a, b, ends), [0 * a, b], atol=1e-5)
     wide = np.stack([np.eye(2), 2 * np.eye(2)])  # a grid counts as one vector
-    assert _spherical(wide[0], wide[1], ends).shape == (2, 2, 2)
+    assert spherical(wide[0], wide[1], ends).shape == (2, 2, 2)
 
     whitened = [np.stack([a, b]), np.stack([2 * b, a])]
     groups = [SimpleNamespace(whitened=w) for w in whitened]
