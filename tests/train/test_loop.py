@@ -1,5 +1,6 @@
 """`jaxlab.train.loop`: the training loop, step by step."""
 
+import signal
 import sys
 
 import jax
@@ -207,6 +208,26 @@ def test_a_finished_state_comes_back_untouched():
     state, step = make()
     state = train.fit(state, step, Counter(), num_steps=3)
     assert train.fit(state, step, Counter(end=0), num_steps=3) is state
+
+
+@pytest.mark.parametrize(("every", "saves"), [(2, [2, 3]), (0, [4])])
+def test_a_signal_during_a_save_ends_the_run_with_a_saved_state(every, saves):
+    """At the next step, and where there is none, at once."""
+    found = []
+
+    class Saver:
+        best_metric = None
+
+        def save(self, state, data, *, metrics):
+            found.append(int(state.step))
+            if len(found) == 1:
+                signal.raise_signal(signal.SIGTERM)
+
+    state, step = make()
+    options = {"num_steps": 4, "checkpointer": Saver(), "checkpoint_every": every}
+    with pytest.raises(train.Interrupted, match=f"SIGTERM: saved step {saves[-1]} of 4"):
+        train.fit(state, step, Counter(), **options)
+    assert found == saves
 
 
 def test_data_that_ends_is_an_error():
