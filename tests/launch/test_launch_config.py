@@ -5,6 +5,7 @@ import json
 import logging
 import pathlib
 import sys
+import types
 from collections.abc import Sequence
 from typing import Any, Literal, Optional
 
@@ -335,3 +336,22 @@ def test_a_seed_of_any_script_has_32_bits(monkeypatch, seed):
     assert launch._parse_flags(["script", f"--seed={2**32 - 1}", "rest"]) == ["script", "rest"]
     with pytest.raises(launch.UsageError, match=f"--seed has {seed}, must be a whole number from"):
         launch._parse_flags(["script", f"--seed={seed}"])
+
+
+def test_every_argument_is_looked_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "config.py"
+    path.write_text("def get_config():\n    return {'model': {'width': 8}, 'num_steps': 5}\n")
+    seen, flag = [], types.SimpleNamespace(present=0)
+    define = lambda *args, **options: seen.append((args[:2], options))
+    monkeypatch.setattr(configs.config_flags, "DEFINE_config_dict", define)
+    monkeypatch.setattr(configs.flags, "FLAGS", {"config": flag})
+    argv = ["run.py", "--config.num_steps=7", f"--config={path}", "--config.model.width=None", "-v"]
+    config, rest, kinds, nones = configs.define("none.py", argv, {})
+    assert config.to_dict() == {"model": {"width": 8}, "num_steps": 5}
+    assert rest == ["run.py", "--config.num_steps=7", "-v"]
+    assert (list(kinds), nones) == (["num_steps", "model.width"], {"model.width": None})
+    assert flag.present == 1
+    assert seen == [(("config", config), {"sys_argv": rest, "lock_config": False})]
+    assert configs.define("none.py", [argv[0], argv[2]], {})[1] == ["run.py"]
+    with pytest.raises(launch.UsageError, match="num_step"):
+        configs.define("none.py", [argv[0], "--config.num_step=7", argv[2]], {})
