@@ -356,7 +356,13 @@ def check(model: NVAE) -> None:
     check_scalar("branch_scale", model.branch_scale)
     check_scalar("clamp", model.clamp, above=0.0)
     check_scalar("sigma_floor", model.sigma_floor, at_least=0.0)
-    reduction = model.patch * 2 ** (model.blocks + len(model.groups) - 1)
+    halvings = model.blocks + len(model.groups) - 1
+    if halvings > model.image_size.bit_length():  # before a power that fills the memory
+        raise InputError(
+            f"blocks is {model.blocks} and groups has {len(model.groups)} scales: they halve "
+            f"images of {model.image_size} pixels {halvings} times"
+        )
+    reduction = model.patch * 2**halvings
     if model.image_size % reduction:
         raise InputError(
             f"image_size is {model.image_size}, patch {model.patch}, {model.blocks} blocks and "

@@ -517,6 +517,8 @@ def test_limits_of_the_arguments():
     taken = {"sigma_floor": 0.0, "crop": 7, "enc_cells": 0, "dec_cells": 0, "flows": 0}
     check(NVAE(**{**good, **taken, "remat": "full"}))
     check(NVAE(4, groups=(1, 1), blocks=0, patch=2))
+    with pytest.raises(ValueError, match="halve images of 16 pixels 10000001 times"):
+        check(NVAE(**{**good, "blocks": 10**7}))
     for change in ({"image_size": 10}, {"patch": 8}, {"blocks": 4}, {"patch": 3}):
         with pytest.raises(ValueError, match="latent scales need a multiple of"):
             check(NVAE(**{**good, **change}))
