@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # what __getattr__ finds, for type checkers
     from jaxlab import timing as timing
     from jaxlab import train as train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 
 def __dir__() -> list[str]:
