@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import PIL.Image
 import pytest
 from notebook import run_example
 
-from jaxlab import data, mesh, optim, train
+from jaxlab import data, mesh, optim, plots, train
 from jaxlab.launch import config as configs
 from jaxlab.metrics import read_metrics
 from jaxlab.models import nvae
@@ -86,7 +87,7 @@ def test_held_out_images_are_those_of_the_config(trained):
     np.testing.assert_array_equal(sets.held_out.images, whole.images[:7])
 
 
-def test_a_run_leaves_figures_and_pictures(trained):
+def test_a_run_leaves_figures_and_pictures(trained, tmp_path):
     names = {p.name for p in trained.iterdir()}
     pictures = {"samples.png", "reconstructions.png", "curves.png", "kl_per_group.png"}
     assert {"metrics.jsonl", "timing.jsonl", "checkpoints", "config.json"} | pictures <= names
@@ -97,6 +98,13 @@ def test_a_run_leaves_figures_and_pictures(trained):
     assert row["eval/kl"] == pytest.approx(row["eval/kl_00"] + row["eval/kl_01"])
     assert row["eval/bits_per_dim"] == pytest.approx(row["eval/nelbo"] / (784 * np.log(2)))
     assert row["eval/nelbo_raw"] != row["eval/nelbo"]
+    blank = lambda count: np.zeros((count, 28, 28, 1))
+    plots.image_grid(blank(64), tmp_path / "samples.png")
+    plots.reconstruction_grid(blank(30), blank(30), tmp_path / "reconstructions.png")
+    plots.bars(np.ones(2), tmp_path / "kl_per_group.png", ylabel="KL (nats)")
+    for name in ("samples.png", "reconstructions.png", "kl_per_group.png"):
+        shapes = [PIL.Image.open(folder / name).size for folder in (trained, tmp_path)]
+        assert shapes[0] == shapes[1], name
 
 
 def test_a_run_opens_in_one_line(trained):
