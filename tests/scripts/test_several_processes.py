@@ -29,6 +29,7 @@ SCRIPTS = {
 REFUSED = {
     "compare": ("compare", "--config=configs/studies/long_tail.py:tiny"),
     "sweep": ("train_embeddings", "--config=configs/embeddings/sweep.py:tiny"),
+    "study": ("study_nvae", "--config=configs/studies/nvae.py:tiny"),
 }
 
 
