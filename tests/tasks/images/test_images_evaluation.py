@@ -1,12 +1,16 @@
 """`jaxlab.tasks.images.evaluation`: a finished run evaluated: the same figures as in training, and
 the bound below them."""
 
+import types
+
 import numpy as np
 import pytest
 
 from jaxlab import train
 from jaxlab.metrics import read_metrics
+from jaxlab.models import nvae
 from jaxlab.tasks import images
+from jaxlab.tasks.images import evaluation
 
 
 @pytest.fixture(scope="module")
@@ -15,11 +19,32 @@ def run(trained):
 
 
 @pytest.fixture(scope="module")
-def figures(run):
-    return images.evaluate(run, "validation", limit=24, num_samples=4, chunk=2, batch_size=16)
+def bounds():
+    """What the bound was of each batch."""
+    return []
 
 
-def test_a_bound_of_several_samples_is_below_the_elbo(run, figures):
+@pytest.fixture(scope="module")
+def figures(run, bounds):
+    def recorded(model, *, num_samples, chunk):
+        bound = nvae.importance_bound(model, num_samples=num_samples, chunk=chunk)
+
+        def of(*args):
+            bounds.append(bound(*args))
+            return bounds[-1]
+
+        return of
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "nvae", types.SimpleNamespace(**vars(nvae)))
+        patch.setattr(evaluation.nvae, "importance_bound", recorded)
+        return images.evaluate(run, "validation", limit=24, num_samples=4, chunk=2, batch_size=16)
+
+
+def test_a_bound_of_several_samples_is_below_the_elbo(run, figures, bounds):
+    each = np.concatenate(bounds)[:24]  # the second batch is half full
+    assert figures["bound"] == pytest.approx(each.mean())
+    assert figures["bound_se"] == pytest.approx(each.std(ddof=1) / 24**0.5)
     assert (figures["images"], figures["split"], figures["bound_samples"]) == (24, "validation", 4)
     assert (figures["step"], figures["weights"]) == (4, "ema")
     assert figures["nelbo"] == pytest.approx(figures["reconstruction"] + figures["kl"])
