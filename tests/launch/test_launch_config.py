@@ -1,5 +1,5 @@
-"""`jaxlab.launch.config`: config files and the flags that change them: what is wrong with one is a
-line before training."""
+"""`jaxlab.launch.config`, `jaxlab.launch.kinds`: config files and the flags that change them: what
+is wrong with one is a line before training."""
 
 import json
 import logging
