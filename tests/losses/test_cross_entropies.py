@@ -1,5 +1,5 @@
-"""`jaxlab.losses.cross_entropies`, `jaxlab.losses.class_vectors`: logit adjustment and its
-family."""
+"""`jaxlab.losses.cross_entropies`, `jaxlab.losses.adjustment`, `jaxlab.losses.class_vectors`: logit
+adjustment and its family."""
 
 import functools
 

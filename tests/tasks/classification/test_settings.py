@@ -26,6 +26,7 @@ def without(setting, section):
     [
         GOOD,
         GOOD | {"model": {"kind": "mlp", "gains": None}},
+        GOOD | {"model": {"kind": "mlp", "gains": (0.001, 1000.0)}},
         GOOD | {"adaptive": {"gamma": 9.0}},  # not looked at
         ADAPTIVE,
         ADAPTIVE | {"adaptive": {"gamma": 0.0, "num_steps": 1, "folds": 2}},

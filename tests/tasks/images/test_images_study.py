@@ -1,4 +1,5 @@
-"""Studies of NVAE: what arms may change, one cell per run, and the table."""
+"""`jaxlab.tasks.images.study`: studies of NVAE: what arms may change, one cell per run, and the
+table."""
 
 import json
 import shutil
