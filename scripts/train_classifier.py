@@ -6,6 +6,7 @@
 The same command goes on where a run was stopped. WORKDIR then holds config.json, metrics.jsonl,
 checkpoints/, curves.png, class_errors.png and report.json, the figures on test data of the step
 with the best validation figure. `scripts/compare.py` compares settings over seeds.
+`--init_from=RUN` starts from another run's weights, `--init_skip=REGEX` leaves some out.
 """
 
 import dataclasses
@@ -38,7 +39,7 @@ def main(config, workdir):
         logging.info("training models that score the examples they have not seen")
         levels = classification.flood_levels(config, options.data_dir)
     model, run, arrays = classification.describe(config, sets, mesh, levels=levels)
-    state = run.create_state()
+    state = launch.start(run.create_state(), workdir)
     logging.info(
         "%d training examples, classes of %s, %s parameters",
         len(arrays["label"]),
@@ -112,4 +113,5 @@ if __name__ == "__main__":
         default_config="configs/classifier/fashion_long_tail.py",
         sections=classification.KEYWORDS,
         task="classification",
+        reads=(*launch.READS, "init"),
     )

@@ -4,6 +4,7 @@
 
 The same command goes on where a run was stopped. WORKDIR then holds config.json, metrics.jsonl,
 checkpoints/, and samples.png, reconstructions.png, curves.png and kl_per_group.png.
+`--init_from=RUN` starts from another run's weights, `--init_skip=REGEX` leaves some out.
 """
 
 import sys
@@ -36,6 +37,7 @@ def main(config, workdir):
         tensorboard=options.tensorboard,
         allow_change=options.allow_change,
         profile_dir=options.profile_dir,
+        start=lambda state: launch.start(state, workdir),
     )
 
 
@@ -45,4 +47,5 @@ if __name__ == "__main__":
         default_config="configs/nvae/mnist5k.py",
         sections=images.KEYWORDS,
         task="images",
+        reads=(*launch.READS, "init"),
     )

@@ -93,6 +93,7 @@ __all__ = [
     "recipe",
     "run",
     "run_tool",
+    "start",
 ]
 
 _HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
@@ -143,6 +144,17 @@ def load_run(workdir: epath.PathLike, *, task: str) -> train.LoadedRun:
     return train.load_run(workdir, params=f.weights, step=step, data_dir=data_dir, task=task)
 
 
+def start(state: train.TrainState, workdir: epath.Path) -> train.TrainState:
+    """A fresh state with the weights that the flags of `reads=(*READS, "init")` name, if any."""
+    f = flags.FLAGS
+    if f.init_from is None:
+        if f.init_skip is not None:
+            raise UsageError("--init_skip needs --init_from=RUN")
+        return state
+    source, ema = full_path(f.init_from), f.init_weights == "ema"
+    return record.start_from(state, workdir, source, ema=ema, skip=f.init_skip)
+
+
 def run(
     main: Callable[[Any, epath.Path], None],
     *,
@@ -167,8 +179,8 @@ def run(
         None.
       task: the task's name in `jaxlab.tasks`, recorded so that `train.load_run` opens the run.
       reads_run: --workdir is the folder of a run that is there already.
-      reads: which of the common flags the script reads, of `READS`, and "checkpoint" for
-        `load_run`; the others there are not.
+      reads: which of the common flags the script reads, of `READS`, "checkpoint" for `load_run`
+        and "init" for `start`; the others there are not.
       argv: command line, `sys.argv` when None.
     """
     argv = sys.argv if argv is None else argv
@@ -297,6 +309,10 @@ def _define_flags(
         flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "Averaged or last parameters.")
         flags.DEFINE_integer("step", None, "Checkpoint of this step; default the latest.")
         flags.DEFINE_bool("best", False, "Checkpoint that was best on held-out data.")
+    if "init" in reads:
+        flags.DEFINE_string("init_from", None, "Folder of a run whose weights a new one takes.")
+        flags.DEFINE_enum("init_weights", "ema", ["ema", "raw"], "Its averaged or last parameters.")
+        flags.DEFINE_string("init_skip", None, "Weights to leave out: a regular expression.")
     if "tensorboard" in reads:
         flags.DEFINE_bool("tensorboard", False, "Write TensorBoard events too.")
     if "profile" in reads:

@@ -17,6 +17,7 @@ from ml_collections import config_dict, config_flags
 
 from jaxlab.checks import check_count
 from jaxlab.errors import UserError
+from jaxlab.files import RECORD_FILE, read_record
 from jaxlab.launch.kinds import fits, in_words, kind_of, plain_type
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
@@ -153,12 +154,19 @@ def _is_file(argument: str) -> bool:
 
 
 def load(value: str) -> Config:
-    """Runs `get_config` of `file.py:preset`; whatever goes wrong there is one line."""
+    """Runs `get_config` of `file.py:preset`; whatever goes wrong there is one line.
+
+    `config.json` of a run gives what that run was started with.
+    """
     path, *preset = value.split(":", 1)
+    if pathlib.Path(path).name == RECORD_FILE and not preset:
+        return Config(_tuples(read_record(pathlib.Path(find(path)).parent)["config"]))
     name = f"_config_{pathlib.Path(path).stem}"
     spec = importlib.util.spec_from_file_location(name, find(path))
     if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is not a Python file: a config is FILE.py or FILE.py:PRESET")
+        raise UsageError(
+            f"{path} is not a Python file: a config is FILE.py, FILE.py:PRESET or RUN/config.json"
+        )
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(ROOT))  # for `from configs.nvae import base`
     try:
@@ -185,6 +193,13 @@ def load(value: str) -> Config:
         return Config(config)
     except Exception as error:  # keys with dots, keys that are no texts
         raise UsageError(f"{path}: {one_line(error)}") from error
+
+
+def _tuples(value: Any) -> Any:
+    """A value of JSON, which knows no tuples, as a config holds it."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def define(

@@ -14,10 +14,10 @@ import jax
 from absl import logging
 from etils import epath
 
-from jaxlab import __version__, files
+from jaxlab import __version__, checkpoints, files, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.data.pipelines.endless import describe, differences
-from jaxlab.errors import DISTRIBUTION
+from jaxlab.errors import DISTRIBUTION, InputError
 from jaxlab.launch.config import ROOT, Config, UsageError, flat
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -78,8 +78,7 @@ def prepare(
                 "--workdir, or go on with --allow_config_change"
             )
         new["data_dir"] = new["data_dir"] or old.get("data_dir")
-        if "data" in old:
-            new["data"] = old["data"]
+        new |= {name: old[name] for name in ("data", "init") if name in old}
         if not changes and new["data_dir"] == old.get("data_dir"):
             return lambda: None
         if changes:
@@ -133,6 +132,51 @@ def check_data(
             files.write_atomically(path, json.dumps(record, indent=2) + "\n")
 
     mesh_lib.in_process_0(compare)
+
+
+def start_from(
+    state: train.TrainState,
+    workdir: epath.Path,
+    source: epath.PathLike,
+    *,
+    ema: bool = True,
+    skip: str | None = None,
+) -> train.TrainState:
+    """A fresh state with the weights of another run; as it is where the run has checkpoints.
+
+    The run's record says where they come from. All processes must call this together.
+
+    Args:
+      state: fresh.
+      workdir: of the run that starts.
+      source: folder of the other run.
+      ema: the other run's averaged parameters, where it kept them.
+      skip: see `train.start_from`.
+
+    Raises:
+      FileNotFoundError: there is no such run.
+      ValueError: its weights do not fit; see `train.start_from`.
+    """
+    if checkpoints.Checkpointer(workdir / "checkpoints", read_only=True).steps:
+        logging.info("weights of %s are not read: the run goes on", source)
+        return state
+    step, params, model_state = checkpoints.load_params(epath.Path(source) / "checkpoints", ema=ema)
+    try:
+        state = train.start_from(state, params, model_state, skip=skip)
+    except InputError as error:
+        raise InputError(f"--init_from={os.fspath(source)}: {error} (--init_skip=REGEX)") from error
+    logging.info("starts from step %d of %s", step, source)
+
+    def note() -> None:
+        path = workdir / files.RECORD_FILE
+        waiting = _unwritten.get(os.fspath(path))
+        record = waiting or files.read_record(workdir)
+        record["init"] = {"from": os.fspath(source), "step": step, "ema": ema, "skip": skip}
+        if waiting is None:
+            files.write_atomically(path, json.dumps(record, indent=2) + "\n")
+
+    mesh_lib.in_process_0(note)
+    return state
 
 
 def _write_with_first_file(path: epath.Path, record: dict[str, Any]) -> Callable[[], None]:

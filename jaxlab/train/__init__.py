@@ -43,7 +43,7 @@ from jaxlab.train.labelled import FLOODING, make_labelled_loss
 from jaxlab.train.loop import Interrupted, NonFiniteError, TooManySkipsError, fit, resume
 from jaxlab.train.runner import run
 from jaxlab.train.saved import LoadedRun, load_run
-from jaxlab.train.state import TrainState, create_state, state_from_params
+from jaxlab.train.state import TrainState, create_state, start_from, state_from_params
 from jaxlab.train.step import make_train_step
 
 __all__ = [
@@ -64,5 +64,6 @@ __all__ = [
     "make_train_step",
     "resume",
     "run",
+    "start_from",
     "state_from_params",
 ]

@@ -1,14 +1,18 @@
 """The training state: arrays only, so that it can be donated, sharded and saved as one tree."""
 
-from collections.abc import Callable
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxlab import mesh as mesh_lib
+from jaxlab.checkpoints.leaves import differences, flatten
 from jaxlab.checks import at_least_float32
 from jaxlab.errors import InputError
 
@@ -123,6 +127,80 @@ def state_from_params(
     )
     state = jax.jit(_strong)(state)
     return state if mesh is None else mesh_lib.place(state, mesh_lib.state_sharding(mesh, state))
+
+
+def start_from(
+    state: TrainState, params: Any, model_state: Any = None, *, skip: str | None = None
+) -> TrainState:
+    """A fresh state with parameters and model state of another run; all else stays fresh.
+
+    A collection of the model state that only one of the two has, such as vectors of a penalty that
+    only one pays, stays as it is too.
+
+    Args:
+      state: from `create_state`; not to be used afterwards.
+      params: tree of arrays, as `checkpoints.load_params` gives it.
+      model_state: likewise; None for none.
+      skip: regular expression; leaves stay fresh in whose name (`params/Dense_0/kernel`) it is
+        found.
+
+    Returns:
+      The state, its `ema_params`, where there are any, a copy of its `params`.
+
+    Raises:
+      ValueError: leaves do not fit, which are listed; `skip` is no regular expression or is found
+        in no name.
+
+    Example:
+      >>> fresh = lambda key: ({"body": jnp.zeros(2), "head": jnp.zeros(3)}, {})
+      >>> state = create_state(fresh, optax.sgd(0.1), key=jax.random.key(0))
+      >>> other = {"body": jnp.ones(2), "head": jnp.ones(5)}
+      >>> start_from(state, other, skip="head").params
+      {'body': Array([1., 1.], dtype=float32), 'head': Array([0., 0., 0.], dtype=float32)}
+      >>> start_from(state, other)
+      Traceback (most recent call last):
+      jaxlab.errors.ValueError: weights do not fit (params/head seen float32[5], wanted \
+float32[3]): take the same model, or leave them out by a pattern
+    """
+    ours, theirs = state.model_state, model_state or {}
+    shared = [k for k in ours if k in theirs] if isinstance(ours, Mapping) else []
+    seen = flatten({"params": params, "model_state": {k: theirs[k] for k in shared}})
+    fresh = flatten({"params": state.params, "model_state": {k: ours[k] for k in shared}})
+    try:
+        left = {n for n in {*seen, *fresh} if re.search(skip, n)} if skip is not None else set()
+    except re.error as error:
+        raise InputError(f"skip is {skip!r}, must be a regular expression: {error}") from error
+    if skip is not None and not left:
+        raise InputError(
+            f"skip is {skip!r}, which is in no name, such as {', '.join([*fresh][:3])}"
+        )
+    seen = {n: x for n, x in seen.items() if n not in left}
+    # A mean is kept in float32, whatever the parameters are in.
+    wanted = {
+        n: jax.ShapeDtypeStruct(x.shape, seen[n].dtype if n in seen else x.dtype)
+        for n, x in fresh.items()
+        if n not in left
+    }
+    if unlike := differences(seen, wanted):
+        raise InputError(
+            f"weights do not fit ({'; '.join(unlike)}): take the same model, or leave them out by "
+            "a pattern"
+        )
+
+    def filled(tree: Any, field: str) -> Any:
+        leaves = flatten({field: tree})
+        found = {n: np.asarray(seen[n]).astype(x.dtype) for n, x in leaves.items() if n in seen}
+        placed = mesh_lib.place(found, {n: leaves[n].sharding for n in found})
+        placed = jax.tree.map(jnp.copy, placed)  # a step donates them, and may not the host's
+        leaves |= placed
+        return jax.tree.unflatten(jax.tree.structure(tree), list(leaves.values()))
+
+    return dataclasses.replace(
+        state,
+        params=filled(state.params, "params"),
+        model_state=filled(ours, "model_state"),
+        ema_params=None if state.ema_params is None else filled(state.ema_params, "params"),
+    )
 
 
 def _strong(state: TrainState) -> TrainState:

@@ -102,3 +102,17 @@ def test_results_of_other_steps_do_not_enter_the_table(run, tmp_path):
     assert (workdir / "table.md").read_text() == (tmp_path / "fresh" / "table.md").read_text()
     assert "3 candidates, 3 of them done" in run(*arguments, "--allow_config_change").stderr
     assert (workdir / "table.md").read_text() == table
+
+
+@pytest.mark.slow
+def test_a_classifier_starts_from_anothers_weights(run, tmp_path):
+    tiny = "--config=configs/classifier/fashion_long_tail.py:tiny"
+    run("train_classifier", tiny, f"--workdir={tmp_path / 'a'}")
+    start = ("train_classifier", tiny, f"--init_from={tmp_path / 'a'}")
+    done = run(*start, f"--workdir={tmp_path / 'b'}", "--config.seed=9")
+    assert f"starts from step 20 of {tmp_path / 'a'}" in done.stderr
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["init"]["step"] == 20
+    other = "--config.model.features=(7,)"
+    done = run(*start, other, f"--workdir={tmp_path / 'c'}", code=2)
+    assert "weights do not fit (params/" in complaint(done)
+    assert not (tmp_path / "c" / "config.json").exists()

@@ -179,3 +179,22 @@ def test_sampling_refuses_what_it_cannot_do(run, trained, tmp_path):
     assert "3 values, the model 2 groups" in line
     line = complaint(run("sample_nvae", f"--workdir={trained}", "--step=7", code=2))
     assert "no checkpoint 7" in line
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_another_ones_weights_and_resumes_without_it(run, trained, tmp_path):
+    source, workdir = tmp_path / "source", tmp_path / "run"
+    shutil.copytree(trained, source)
+    again = [f"--config={trained / 'config.json'}", f"--workdir={workdir}"]
+    flags = [f"--init_from={source}", "--init_skip=head"]
+    done = run("train_nvae", *again, *flags)
+    assert f"starts from step 20 of {source}" in done.stderr
+    record = json.loads((workdir / "config.json").read_text())
+    assert record["init"] == {"from": str(source), "step": 20, "ema": True, "skip": "head"}
+    shutil.rmtree(source)
+    shutil.rmtree(workdir / "checkpoints" / "20")
+    first = (workdir / "metrics.jsonl").read_bytes()
+    run("train_nvae", *again, *flags)
+    assert (workdir / "metrics.jsonl").read_bytes() == first
+    done = run("train_nvae", *again[:1], f"--workdir={tmp_path / 'b'}", "--init_skip=x", code=2)
+    assert "--init_skip needs --init_from=RUN" in complaint(done)

@@ -188,6 +188,8 @@ def run(
     sets: Sets,
     workdir: epath.PathLike,
     mesh: jax.sharding.Mesh,
+    *,
+    start: Callable[[train.TrainState], train.TrainState] | None = None,
     **options: Any,
 ) -> train.TrainState:
     """Trains what a config describes; the same call goes on where a run was stopped.
@@ -197,6 +199,7 @@ def run(
       sets: from `load_sets`.
       workdir: folder of the run; it gets pictures too.
       mesh: the devices.
+      start: gives the fresh state other weights, as `launch.start` does.
       **options: tensorboard, allow_change and profile_dir of `train.run`.
 
     Returns:
@@ -208,6 +211,7 @@ def run(
     workdir = epath.Path(workdir)
     model, described = begin(config, sets, mesh)
     state = described.create_state()
+    state = state if start is None else start(state)
     logging.info(
         "%d training images, %s parameters, latent groups %s",
         len(sets.train),
