@@ -17,7 +17,8 @@ READS = {"tensorboard": r"\.tensorboard|options\)", "profile": r"\.profile_dir|o
 READS |= {"data_dir": "data_dir|options", "workdir": "workdir"}
 READS |= {"allow_config_change": r"allow_change|options\)"}
 OF_LAUNCH = {"compile_cache", "debug", "distributed", "coordinator_address", "num_processes"}
-OF_LAUNCH |= {"process_id", "join_timeout"}  # which it reads itself
+OF_LAUNCH |= {"process_id", "join_timeout", "weights", "step", "best"}
+OF_LAUNCH |= {"init_from", "init_weights", "init_skip"}  # which it reads itself
 
 
 @pytest.fixture
