@@ -242,6 +242,7 @@ GUARDED = {
     )(rate=0.5),
     "sharpness_aware": lambda guard: optim.sharpness_aware(guard, 0.05),
     "MultiSteps": lambda guard: optax.MultiSteps(guard, 1),
+    "chain in MultiSteps": lambda guard: optax.MultiSteps(optax.chain(optax.trace(0.9), guard), 1),
     "twice": lambda guard: optim.skip_large_updates(optax.chain(guard, optax.scale(0.5))),
 }
 
@@ -255,7 +256,8 @@ def test_a_guard_is_found_wherever_it_is(wrapper):
     for _ in range(3):
         state, metrics = step(state, BATCH)
         assert float(metrics["skipped"]) == 0.0
-    moments = lambda s: [mu for _, mu in optax.tree.get_all_with_path(s.opt_state, "mu")]
+    found = lambda s, name: [value for _, value in optax.tree.get_all_with_path(s, name)]
+    moments = lambda s: found(s.opt_state, "mu") + found(s.opt_state, "trace")
     pick = lambda s: copy((s.params, s.model_state, s.ema_params, moments(s)))
     kept = pick(state)
     for k in (1, 2):
