@@ -7,6 +7,11 @@ Writes to WORKDIR/samples (or --out):
   interpolation.png  paths between pairs of held-out images
   resampled.png      held-out images whose first groups are kept and the others drawn anew
   neighbours.png     each sample next to the training images nearest to it: is it a copy?
+
+    python scripts/sample_nvae.py --workdir=runs/demo --num=50000 --samples_out=DIR|FILE.npz
+
+writes that many samples instead, for tools that compare sets of images, such as those of FID: PNG
+files, to which the same command adds what is missing, or uint8 [N, height, width, 3] as "arr_0".
 """
 
 from absl import flags, logging
@@ -33,6 +38,12 @@ REESTIMATE = flags.DEFINE_integer(
 NEIGHBOURS = flags.DEFINE_integer(
     "neighbours", 5, "Training images next to each sample.", lower_bound=1
 )
+NUM = flags.DEFINE_integer("num", None, "Samples of --samples_out.", lower_bound=1)
+SAMPLES_OUT = flags.DEFINE_string("samples_out", None, "Folder of PNG files, or FILE.npz.")
+TRUE_SAMPLES = flags.DEFINE_bool(
+    "true_samples", False, "There, draw pixels from the likelihood instead of its mean."
+)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "There, samples at a time.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 0, "Seed.")
 DRAW = ("temperatures", "interpolation", "resampled", "neighbours")
 
@@ -74,6 +85,21 @@ def main(config, workdir):
     for text in TEMPERATURES.value:
         positive(text)
     heat = [positive(text) for text in TEMPERATURE.value]
+    if bool(NUM.value) != bool(SAMPLES_OUT.value):
+        raise InputError("--num=N and --samples_out=DIR or FILE.npz go together")
+    if SAMPLES_OUT.value and NUM.value:
+        run = launch.load_run(workdir, task="images")
+        pictures = images.Pictures(run, COLUMNS.value, SEED.value, REESTIMATE.value)
+        count = images.export_samples(
+            pictures,
+            SAMPLES_OUT.value,
+            NUM.value,
+            temperature=pictures.heat(heat),
+            likelihood=TRUE_SAMPLES.value,
+            batch_size=BATCH_SIZE.value,
+        )
+        logging.info("step %d: %d samples written to %s", run.step, count, SAMPLES_OUT.value)
+        return
     out = output_folder(OUT.value or workdir / "samples")
     run = launch.load_run(workdir, task="images")
     pictures = images.Pictures(run, COLUMNS.value, SEED.value, REESTIMATE.value)

@@ -198,3 +198,15 @@ def test_a_run_starts_from_another_ones_weights_and_resumes_without_it(run, trai
     assert (workdir / "metrics.jsonl").read_bytes() == first
     done = run("train_nvae", *again[:1], f"--workdir={tmp_path / 'b'}", "--init_skip=x", code=2)
     assert "--init_skip needs --init_from=RUN" in complaint(done)
+
+
+@pytest.mark.slow
+def test_samples_for_other_tools(run, trained, tmp_path):
+    args = [f"--workdir={trained}", "--num=5", "--batch_size=2", "--temperature=0.8"]
+    done = run("sample_nvae", *args, f"--samples_out={tmp_path / 'png'}", "--true_samples")
+    assert f"step 20: 5 samples written to {tmp_path / 'png'}" in done.stderr
+    assert len(list((tmp_path / "png").glob("*.png"))) == 5
+    run("sample_nvae", *args, f"--samples_out={tmp_path / 'a.npz'}", "--reestimate=1")
+    assert np.load(tmp_path / "a.npz")["arr_0"].shape == (5, 28, 28, 3)
+    done = run("sample_nvae", f"--workdir={trained}", "--num=5", code=2)
+    assert "--num=N and --samples_out=DIR or FILE.npz go together" in complaint(done)

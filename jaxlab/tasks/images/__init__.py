@@ -5,6 +5,7 @@ may hold.
 """
 
 from jaxlab.tasks.images.evaluation import evaluate, table
+from jaxlab.tasks.images.exports import export_samples
 from jaxlab.tasks.images.pictures import Pictures, nearest
 from jaxlab.tasks.images.study import check_study, run_study, study_table
 from jaxlab.tasks.images.training import (
@@ -32,6 +33,7 @@ __all__ = [
     "check_study",
     "conclude",
     "evaluate",
+    "export_samples",
     "find_spec",
     "load_sets",
     "make_eval_fn",

@@ -88,15 +88,16 @@ class Pictures:
         # A small set is repeated, so that there are rows to fill.
         return encode(self.run.variables, jnp.resize(self.images, (rows, *self.images.shape[1:])))
 
-    def _at(self, temperature: float) -> Any:
-        """Variables whose batch statistics suit a temperature."""
+    def variables_at(self, temperature: float | Sequence[float]) -> Any:
+        """Variables whose batch statistics suit a temperature, which `reestimate` wants as one."""
         if not self.reestimate:
             return self.run.variables
+        one: Any = temperature  # others are an error there
         stats = nvae.reestimate_sampling_statistics(
             self.run.model,
             self.run.variables,
             self.key,
-            temperature=temperature,
+            temperature=one,
             num_batches=self.reestimate,
         )
         return {**self.run.variables, "batch_stats": stats}
@@ -136,7 +137,9 @@ class Pictures:
 
     def temperatures(self, values: Sequence[float]) -> np.ndarray:
         """A row of samples for each temperature, the same noise in every row."""
-        return np.concatenate([self._row(temperature=t, variables=self._at(t)) for t in values])
+        return np.concatenate(
+            [self._row(temperature=t, variables=self.variables_at(t)) for t in values]
+        )
 
     def interpolation(self) -> np.ndarray:
         """A row between each pair of neighbouring held-out images, at most `PAIRS` of them."""

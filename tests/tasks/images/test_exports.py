@@ -1,0 +1,105 @@
+"""`jaxlab.tasks.images.exports`: what a finished run gives to other tools."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxlab import train
+from jaxlab.errors import DivergedError
+from jaxlab.tasks import images
+from jaxlab.tasks.images import exports
+
+
+@pytest.fixture(scope="module")
+def pictures(trained):
+    return images.Pictures(train.load_run(trained), seed=3)
+
+
+def read(folder):
+    return np.stack([np.asarray(Image.open(p)) for p in sorted(folder.glob("*.png"))])
+
+
+def test_samples_are_those_of_the_model_on_the_noise_of_each(pictures, tmp_path):
+    out = tmp_path / "a.npz"
+    assert images.export_samples(pictures, out, 11, temperature=0.7, batch_size=5) == 11
+    with np.load(out) as file:
+        assert file.files == ["arr_0"]
+        drawn = file["arr_0"]
+    assert (drawn.dtype, drawn.shape) == (np.uint8, (11, 28, 28, 3))
+    assert (drawn == drawn[..., :1]).all()  # grey
+    run, model = pictures.run, pictures.run.model
+    keys = [jax.random.split(jax.random.fold_in(jax.random.key(3), i))[0] for i in (0, 10)]
+    noise = [
+        np.stack(group) for group in zip(*(exports.noise_of(model, k) for k in keys), strict=True)
+    ]
+    output = jax.jit(lambda v: model.apply(v, noise=noise, temperature=0.7, method="top_down"))
+    want = np.asarray(model.observation.mean(output(run.variables).parameters)) * 255
+    assert np.abs(drawn[[0, 10], ..., :1] - want).max() <= 0.51
+    assert np.abs(drawn[0].astype(int) - drawn[1]).max() > 0
+
+
+def test_a_folder_gets_what_is_missing_the_same_in_any_order(pictures, tmp_path):
+    export = lambda name, num, **kwargs: images.export_samples(
+        pictures, tmp_path / name, num, batch_size=4, **kwargs
+    )
+    assert export("whole", 18) == 18
+    whole = read(tmp_path / "whole")
+    assert whole.shape == (18, 28, 28)
+    assert sorted(p.name for p in (tmp_path / "whole").iterdir())[-2:] == [
+        "000017.png",
+        "samples.json",
+    ]
+    assert export("parts", 3) == 3
+    assert export("parts", 18) == 15
+    (tmp_path / "parts" / "000009.png").unlink()
+    before = (tmp_path / "parts" / "000012.png").stat().st_mtime_ns
+    assert export("parts", 18) == 1
+    assert (tmp_path / "parts" / "000012.png").stat().st_mtime_ns == before
+    assert export("parts", 18) == 0
+    np.testing.assert_array_equal(read(tmp_path / "parts"), whole)
+    with pytest.raises(ValueError, match="holds 18 samples, num is 17"):
+        export("parts", 17)
+    with pytest.raises(ValueError, match=r"holds samples of temperature 1.0, not 0.5: choose"):
+        export("parts", 18, temperature=0.5)
+    params = jax.tree.map(lambda x: x + 1, pictures.run.params)
+    other = images.Pictures(dataclasses.replace(pictures.run, params=params), seed=4)
+    with pytest.raises(ValueError, match=r"weights 'ema of step 4, .*; seed 3, not 4: choose"):
+        images.export_samples(other, tmp_path / "parts", 18)
+    (tmp_path / "parts" / "samples.json").unlink()
+    with pytest.raises(ValueError, match="holds 18 pictures of others"):
+        export("parts", 18)
+
+
+def test_true_samples_are_draws_around_the_mean(pictures, tmp_path):
+    images.export_samples(pictures, tmp_path / "mean.npz", 4, batch_size=4)
+    images.export_samples(pictures, tmp_path / "true.npz", 4, batch_size=4, likelihood=True)
+    mean, true = (np.load(tmp_path / f"{n}.npz")["arr_0"] / 255 for n in ("mean", "true"))
+    assert set(np.unique(true)) == {0.0, 1.0}
+    p = mean[..., 0].ravel()
+    error = (true[..., 0].ravel() - p).sum() / np.sqrt((p * (1 - p)).sum())
+    assert abs(error) < 5
+    assert not (true[0] == true[1]).all()
+
+
+def test_statistics_are_measured_at_the_temperature(pictures, tmp_path):
+    fresh = images.Pictures(pictures.run, seed=3, reestimate=1)
+    images.export_samples(fresh, tmp_path / "fresh.npz", 2, temperature=0.5, batch_size=4)
+    images.export_samples(pictures, tmp_path / "kept.npz", 2, temperature=0.5, batch_size=4)
+    fresh_, kept = (np.load(tmp_path / f"{n}.npz")["arr_0"] for n in ("fresh", "kept"))
+    assert not np.array_equal(fresh_, kept)
+    with pytest.raises(ValueError, match="temperature"):
+        images.export_samples(fresh, tmp_path / "two", 2, temperature=[0.5, 1.0])
+    with pytest.raises(ValueError, match=r"temperature has shape \(3,\)"):
+        images.export_samples(pictures, tmp_path / "two", 2, temperature=[0.5, 1.0, 1.0])
+    assert images.export_samples(pictures, tmp_path / "two", 2, temperature=[0.5, 1]) == 2
+
+
+def test_samples_that_are_not_finite_are_not_written(pictures, tmp_path):
+    broken = jax.tree.map(lambda x: x * np.nan, pictures.run.params)
+    run = dataclasses.replace(pictures.run, params=broken)
+    with pytest.raises(DivergedError, match="samples 0 to 7 are not finite"):
+        images.export_samples(images.Pictures(run), tmp_path / "a.npz", 2, batch_size=4)
+    assert not list(tmp_path.iterdir())
