@@ -210,3 +210,28 @@ def test_samples_for_other_tools(run, trained, tmp_path):
     assert np.load(tmp_path / "a.npz")["arr_0"].shape == (5, 28, 28, 3)
     done = run("sample_nvae", f"--workdir={trained}", "--num=5", code=2)
     assert "--num=N and --samples_out=DIR or FILE.npz go together" in complaint(done)
+
+
+@pytest.mark.slow
+def test_weights_of_the_published_code_are_sampled_evaluated_and_trained_on(
+    run, fixtures_dir, data_dir, tmp_path
+):
+    source, workdir = fixtures_dir / "nvae_reference_mnist.npz", tmp_path / "imported"
+    data = f"--data_dir={data_dir}"
+    done = run("import_nvae", f"--checkpoint={source}", f"--workdir={workdir}", data)
+    assert f"1,281,510 parameters in 3 groups written to {workdir}" in done.stderr
+    args = ["--num=3", f"--samples_out={tmp_path / 'a.npz'}", "--batch_size=3"]
+    run("sample_nvae", f"--workdir={workdir}", *args)
+    assert np.load(tmp_path / "a.npz")["arr_0"].shape == (3, 28, 28, 3)
+    args = ["--num_samples=0", "--limit=8", "--batch_size=8"]
+    run("evaluate_nvae", f"--workdir={workdir}", *args)
+    before = json.loads((workdir / "evaluation_test.json").read_text())["nelbo"]
+    new = tmp_path / "tuned"
+    numbers = {"num_steps": 2, "batch_size": 8, "optimizer.warmup_steps": 0, "log_every": 1}
+    numbers |= {"num_eval_images": 8, "eval_batch_size": 8, "fast_compile": True}
+    flags = [f"--config.{name}={value}" for name, value in numbers.items()]
+    start = [f"--config={workdir / 'config.json'}", f"--init_from={workdir}", data]
+    run("train_nvae", *start, *flags, f"--workdir={new}")
+    first = read_metrics(new)[0]
+    assert np.isfinite([before, first["loss"]]).all()
+    assert json.loads((new / "config.json").read_text())["init"]["step"] == 0

@@ -1,6 +1,11 @@
 """NVAE in Flax: model, objective, evaluation, and import of the reference's weights."""
 
-from jaxlab.models.nvae.building import for_images, groups_per_scale, parameter_count
+from jaxlab.models.nvae.building import (
+    arguments_of,
+    for_images,
+    groups_per_scale,
+    parameter_count,
+)
 from jaxlab.models.nvae.cells import ARCHS
 from jaxlab.models.nvae.evaluation import (
     active_channels,
@@ -23,6 +28,7 @@ __all__ = [
     "Likelihood",
     "NVAEOutput",
     "active_channels",
+    "arguments_of",
     "count_active",
     "for_images",
     "groups_per_scale",

@@ -1,5 +1,6 @@
 """Models for sets of images, from the words of a config, and their size."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -51,6 +52,20 @@ def for_images(spec: Any, **kwargs: Any) -> NVAE:
     )
     check(model)
     return model
+
+
+def arguments_of(model: NVAE) -> dict[str, Any]:
+    """The arguments that a model was made with, as JSON and configs can hold them.
+
+    Example:
+        >>> found = arguments_of(NVAE(image_size=8, groups=(1,), dtype=jax.numpy.bfloat16))
+        >>> found["groups"], found["dtype"], "name" in found
+        ((1,), 'bfloat16', False)
+    """
+    names = [f.name for f in dataclasses.fields(model) if f.name not in ("parent", "name")]
+    found = {name: getattr(model, name) for name in names}
+    dtype = "float32" if model.dtype is None else jax.numpy.dtype(model.dtype).name
+    return found | {"groups": tuple(model.groups), "dtype": dtype}
 
 
 def parameter_count(params: Any) -> int:

@@ -46,6 +46,20 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise InputError(f"{path} is not a readable .npz file: {error}") from error
 
 
+def weights(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The weights among the arrays of a file, and its flags: what `load_reference` takes.
+
+    Raises:
+        ValueError: There is no config, or it is not JSON.
+    """
+    _require(arrays, "config")
+    try:
+        flags = json.loads(np.asarray(arrays["config"]).item())
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the file's config is not the JSON text of flags: {error}") from error
+    return {k: v for k, v in arrays.items() if k.startswith("state/")}, flags
+
+
 def table(errors: Mapping[str, float]) -> tuple[str, bool]:
     """Lines to print of what `compare` found, and whether all of it agrees.
 
@@ -79,11 +93,7 @@ def compare(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
       ValueError: the file has no config, input, noise or weights, or weights do not fit.
     """
     _require(arrays, "config", "input/x")
-    try:
-        flags = json.loads(np.asarray(arrays["config"]).item())
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the file's config is not the JSON text of flags: {error}") from error
-    state = {k: v for k, v in arrays.items() if k.startswith("state/")}
+    state, flags = weights(arrays)
     model, variables = reference.load_reference(state, flags)
     _require(arrays, *(f"eps/{i}" for i in range(model.num_groups)))
     x = _nhwc(arrays, "input/x", (model.image_size, model.image_size, model.channels))

@@ -6,6 +6,7 @@ may hold.
 
 from jaxlab.tasks.images.evaluation import evaluate, table
 from jaxlab.tasks.images.exports import export_samples
+from jaxlab.tasks.images.imports import check_is_new, import_model
 from jaxlab.tasks.images.pictures import Pictures, nearest
 from jaxlab.tasks.images.study import check_study, run_study, study_table
 from jaxlab.tasks.images.training import (
@@ -30,11 +31,13 @@ __all__ = [
     "begin",
     "blueprint",
     "build",
+    "check_is_new",
     "check_study",
     "conclude",
     "evaluate",
     "export_samples",
     "find_spec",
+    "import_model",
     "load_sets",
     "make_eval_fn",
     "make_pipeline",
