@@ -235,3 +235,12 @@ def test_weights_of_the_published_code_are_sampled_evaluated_and_trained_on(
     first = read_metrics(new)[0]
     assert np.isfinite([before, first["loss"]]).all()
     assert json.loads((new / "config.json").read_text())["init"]["step"] == 0
+
+
+@pytest.mark.slow
+def test_latents_of_a_set(run, trained, tmp_path):
+    args = ["encode_nvae", f"--workdir={trained}"]
+    done = run(*args, f"--out={tmp_path / 'a.npz'}", "--split=test", "--limit=5")
+    assert f"step 20: 5 images in {tmp_path / 'a.npz'}, KL " in done.stderr
+    assert np.load(tmp_path / "a.npz")["label"].shape == (5,)
+    assert "--out=FILE.npz or FILE.parquet is required" in complaint(run(*args, code=2))

@@ -4,8 +4,9 @@ Configs are plain mappings with the keys of `configs/nvae/`; `KEYWORDS` says wha
 may hold.
 """
 
+from jaxlab.tasks.images.encodings import check_table, encode, write_table
 from jaxlab.tasks.images.evaluation import evaluate, table
-from jaxlab.tasks.images.exports import export_samples
+from jaxlab.tasks.images.exports import export, export_samples, load_export
 from jaxlab.tasks.images.imports import check_is_new, import_model
 from jaxlab.tasks.images.pictures import Pictures, nearest
 from jaxlab.tasks.images.study import check_study, run_study, study_table
@@ -33,11 +34,15 @@ __all__ = [
     "build",
     "check_is_new",
     "check_study",
+    "check_table",
     "conclude",
+    "encode",
     "evaluate",
+    "export",
     "export_samples",
     "find_spec",
     "import_model",
+    "load_export",
     "load_sets",
     "make_eval_fn",
     "make_pipeline",
@@ -47,4 +52,5 @@ __all__ = [
     "run_study",
     "study_table",
     "table",
+    "write_table",
 ]

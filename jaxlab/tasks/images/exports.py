@@ -1,4 +1,4 @@
-"""What a finished run gives to other tools: many samples as PNG files or one npz."""
+"""What a finished run gives to other tools: many samples, and its weights."""
 
 import io
 import os
@@ -12,9 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from etils import epath
+from flax import traverse_util
 from PIL import Image
 
+from jaxlab import data, train
 from jaxlab import mesh as mesh_lib
+from jaxlab.checkpoints.leaves import differences, flatten
 from jaxlab.checks import check_count
 from jaxlab.errors import DivergedError, InputError
 from jaxlab.files import (
@@ -26,6 +29,7 @@ from jaxlab.files import (
     write_atomically,
 )
 from jaxlab.models import nvae
+from jaxlab.models.bert.folder import CONFIG_FILE, WEIGHTS_FILE, safetensors
 from jaxlab.models.nvae.latent_inputs import draw_noise
 from jaxlab.tasks.images.pictures import Pictures
 
@@ -178,3 +182,56 @@ def _write_npz(path: epath.Path, drawn: Iterator[tuple[int, np.ndarray]], num: i
                 np.lib.format.write_array_header_1_0(file, header)
             file.write(np.ascontiguousarray(colour).data)
             logging.info("%d of %d samples", start + len(batch), num)
+
+
+def export(run: train.LoadedRun, folder: epath.PathLike) -> None:
+    """Writes a model as config.json and model.safetensors, which `load_export` reads back.
+
+    Names of the weights are `params/stem/kernel`, `batch_stats/...`; layouts are Flax's.
+
+    Args:
+      run: from `train.load_run`.
+      folder: made if missing.
+
+    Raises:
+      ValueError: the folder cannot be written to.
+      ModuleNotFoundError: safetensors is not installed.
+    """
+    package, place = safetensors(), output_folder(folder)
+    about = {"model": nvae.arguments_of(run.model), "step": run.step, "weights": run.weights}
+    variables = {"params": run.params, "batch_stats": run.model_state["batch_stats"]}
+    leaves = {n: np.asarray(x) for n, x in flatten(variables).items()}
+    write_atomically(place / WEIGHTS_FILE, package.numpy.save(leaves))
+    write_atomically(place / CONFIG_FILE, to_json(about, indent=1) + "\n")
+
+
+def load_export(folder: epath.PathLike) -> tuple[nvae.NVAE, dict[str, Any]]:
+    """Reads a folder of `export`: (model, {"params", "batch_stats"}), as `model.apply` takes them.
+
+    Raises:
+      FileNotFoundError: a file is missing.
+      ValueError: one is damaged, or the weights are not those of the model.
+      ModuleNotFoundError: safetensors is not installed.
+    """
+    package, place = safetensors(), epath.Path(folder)
+    about = read_json(place / CONFIG_FILE)
+    found = about.get("model") if isinstance(about, dict) else None
+    names = ("image_size", "channels", "crop", "likelihood", "bits")
+    if not isinstance(found, dict) or any(name not in found for name in names):
+        raise InputError(f"{place / CONFIG_FILE} does not describe an NVAE: {', '.join(names)}")
+    size, channels, crop, likelihood, bits = (found[name] for name in names)
+    model = nvae.for_images(
+        data.ImageSpec("export", channels, size, crop, likelihood, bits), **found
+    )
+    try:
+        leaves = package.numpy.load((place / WEIGHTS_FILE).read_bytes())
+    except package.SafetensorError as error:
+        raise InputError(f"{place / WEIGHTS_FILE} is not a safetensors file: {error}") from error
+    shape = (2, size, size, channels)
+    wanted, state = jax.eval_shape(
+        lambda key: nvae.init_variables(model, key, jnp.zeros(shape, jnp.uint8)), jax.random.key(0)
+    )
+    wanted = flatten({"params": wanted, "batch_stats": state["batch_stats"]})
+    if unlike := differences(leaves, wanted):
+        raise InputError(f"{place / WEIGHTS_FILE} does not fit its config: {'; '.join(unlike)}")
+    return model, traverse_util.unflatten_dict(leaves, sep="/")

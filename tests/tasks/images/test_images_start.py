@@ -65,13 +65,15 @@ def test_weights_of_another_model_are_one_line(trained, fresh, tmp_path):
     workdir = epath.Path(tmp_path) / "new"
     prepared(workdir, config)
     other = jax.tree.map(lambda x: x, state.params)
-    other["stem"]["b"] = jnp.zeros(9)
+    other["stem"]["bias"] = jnp.zeros(9)
     other = {"step": jnp.int32(0), "params": other, "model_state": state.model_state}
     with checkpoints.Checkpointer(tmp_path / "other" / "checkpoints") as saved:
         saved.save(other)
-    want = r"^--init_from=.*other: weights do not fit \(params/stem/b seen .*\(--init_skip=REGEX\)$"
+    want = (
+        r"^--init_from=.*other: weights do not fit \(params/stem/bias seen .*\(--init_skip=REGEX\)$"
+    )
     with pytest.raises(ValueError, match=want):
         record.start_from(state, workdir, tmp_path / "other")
-    record.start_from(state, workdir, tmp_path / "other", skip="stem/b")
+    record.start_from(state, workdir, tmp_path / "other", skip="stem/bias")
     with pytest.raises(FileNotFoundError, match=r"no checkpoints: .*nothing/checkpoints"):
         record.start_from(state, workdir, tmp_path / "nothing")
