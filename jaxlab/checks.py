@@ -238,6 +238,11 @@ def own_keywords(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
+def takes(keywords: Sequence[str]) -> str:
+    """What a row of a table takes, for a message."""
+    return f"only {', '.join(keywords)}" if keywords else "no numbers"
+
+
 def call_by_name(
     what: str,
     table: Mapping[str, Callable[..., Any]],
@@ -263,7 +268,7 @@ def call_by_name(
       1.0
       >>> call_by_name("objective", table, "plain", {"gamma": 1.0}, [3, 4])
       Traceback (most recent call last):
-      jaxlab.errors.ValueError: gamma is 1.0, objective 'plain' takes no numbers
+      jaxlab.errors.ValueError: gamma is 1.0, objective 'plain' takes no numbers: set gamma to None
     """
     check_choice(what, name, table)
     numbers = {key: value for key, value in numbers.items() if value is not None}
@@ -273,8 +278,8 @@ def call_by_name(
         if key not in every:
             raise InputError(f"{what} has {key!r}, must be one of: {', '.join(every)}")
         if key not in own:
-            taken = f"only {', '.join(own)}" if own else "no numbers"
-            raise InputError(f"{key} is {value}, {what} {name!r} takes {taken}")
+            rule = f"{what} {name!r} takes {takes(own)}"
+            raise InputError(f"{key} is {value}, {rule}: set {key} to None")
     return table[name](*given, **numbers)
 
 

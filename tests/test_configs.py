@@ -142,6 +142,7 @@ def test_recipes_are_what_differs_from_the_base():
 def test_presets_of_studies_combine():
     tiny, both = read("studies/flooding", "tiny"), read("studies/flooding", "sinusoid,tiny")
     assert tiny.to_dict() == both.to_dict()
+    assert read("studies/weissi", "tiny,tiny").to_dict() == read("studies/weissi", "tiny").to_dict()
     noise = read("studies/flooding", "tiny,noise40-adam")
     assert (noise.base.data.name, noise.base.data.noise) == ("fashion_mnist", 0.4)
     assert (noise.base.optimizer.name, noise.base.num_steps) == ("adam", 6)

@@ -93,7 +93,7 @@ def get_config(preset: str = "sgd"):
     Several with commas.
     """
     names = launch.chosen(preset, PRESETS)
-    config = base.recipe(RECIPE, PRESETS, "adam,tiny" if names == ["tiny"] else ",".join(names))
+    config = base.recipe(RECIPE, PRESETS, "adam,tiny" if {*names} == {"tiny"} else ",".join(names))
     model, optimizer = config.base.model, config.base.optimizer
     adam, resnet, rate = optimizer.name == "adam", model.kind == "resnet", optimizer.learning_rate
 

@@ -109,6 +109,6 @@ def make_objective(
       [2.3026]
       >>> make_objective("focal", class_counts=counts, tau=7.0)
       Traceback (most recent call last):
-      jaxlab.errors.ValueError: tau is 7.0, objective 'focal' takes only gamma
+      jaxlab.errors.ValueError: tau is 7.0, objective 'focal' takes only gamma: set tau to None
     """
     return call_by_name("objective", OBJECTIVES, name, numbers, class_counts)

@@ -216,43 +216,6 @@ SOFTMAXES = {"joint": joint_cross_entropy, "conditional": row_cross_entropy}
 # --- Negative sampling ----------------------------------------------------------------------------
 
 
-def negative_sampling_loss(word: jax.Array, context: jax.Array, negatives: jax.Array) -> jax.Array:
-    r"""Loss of word pairs against random contexts, in nats.
-
-    .. math:: -\log \sigma(\langle u, v\rangle) - \sum_k \log \sigma(-\langle u, v_k\rangle)
-
-    Args:
-      word: u [..., n].
-      context: v [..., n].
-      negatives: v_k [..., K, n].
-
-    Returns:
-      [...], a value a pair.
-
-    Raises:
-      ValueError: the shapes do not belong together.
-
-    Example:
-      >>> loss = negative_sampling_loss(jnp.zeros((2, 3)), jnp.ones((2, 3)), jnp.ones((2, 5, 3)))
-      >>> print((loss / jnp.log(2)).astype(int))
-      [6 6]
-
-    Source: Mikolov et al., 2013, arXiv:1310.4546.
-    """
-    if word.shape != context.shape or negatives.shape != (
-        *word.shape[:-1],
-        *negatives.shape[-2:-1],
-        *word.shape[-1:],
-    ):
-        raise InputError(
-            f"word, context and negatives have shapes {word.shape}, {context.shape} and "
-            f"{negatives.shape}, need [..., n], [..., n] and [..., K, n]"
-        )
-    positive = jnp.sum(word * context, axis=-1)
-    negative = jnp.einsum("...n,...kn->...k", word, negatives)
-    return jax.nn.softplus(-positive) + jax.nn.softplus(negative).sum(axis=-1)
-
-
 def block_loss(
     words: jax.Array,
     contexts: jax.Array,
@@ -266,9 +229,9 @@ def block_loss(
 
     Each of the B words of a stretch is paired with the `left` words before and the `right` words
     after it, and each pair with all M negatives of its stretch, weighted by `num_negatives` / M.
-    The expected gradient is that of `negative_sampling_loss` with `num_negatives` drawn for each
-    pair, but the work is three small matrix products instead of some 30 rows fetched and added for
-    each word. Unlike word2vec, a negative that happens to be the context stays.
+    The expected gradient is that of `num_negatives` drawn for each pair (Mikolov et al., 2013,
+    arXiv:1310.4546), but the work is three small matrix products instead of some 30 rows fetched
+    and added for each word. Unlike word2vec, a negative that happens to be the context stays.
 
     Args:
       words: u [b, B, n] of b stretches.

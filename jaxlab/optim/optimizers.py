@@ -12,7 +12,7 @@ import jax
 import optax
 
 from jaxlab import regularizers
-from jaxlab.checks import absent, check_choice, check_scalar, own_keywords
+from jaxlab.checks import absent, check_choice, check_scalar, own_keywords, takes
 from jaxlab.errors import InputError
 from jaxlab.optim import penalties as transformations
 from jaxlab.optim.flooding import flood_updates
@@ -64,6 +64,7 @@ def sgd(given: Given, /) -> Transformation:
 def momentum(given: Given, /, *, momentum: float = 0.9, nesterov: bool = False) -> Transformation:
     """Heavy ball; momentum is in [0, 1)."""
     check_scalar("momentum", momentum, at_least=0.0, below=1.0)
+    check_choice("nesterov", nesterov, (False, True))
     return given.finish(optax.trace(momentum, nesterov))
 
 
@@ -274,6 +275,8 @@ def make_optimizer(
     for key, value in {**strengths, "flooding": flooding, "sharpness": sharpness}.items():
         if value is not None:
             check_scalar(key, value, at_least=0.0)
+    if not absent(skip_factor):
+        check_scalar("skip_factor", skip_factor, above=1.0)
     given = Given(
         make_schedule(schedule, learning_rate, num_steps, **shape),
         decay_mask=regularizers.mask_by_name("decay_mask", decay_mask, stacked=stacked),
@@ -341,10 +344,11 @@ def _refuse(left, name, schedule, penalties):
     every = dict.fromkeys(k for row in rows(penalties) for k in own_keywords(row))
     if key not in every:
         raise InputError(f"optimizer has {key!r}, must be one of: {', '.join(every)}")
-    listed = lambda row: ", ".join(own_keywords(row)) or "no numbers"
+    listed = lambda row: takes(own_keywords(row))
     raise InputError(
-        f"{key} is {value}, optimizer {name!r} takes only {listed(OPTIMIZERS[name])}; schedule "
-        f"{schedule!r} {listed(SCHEDULES[schedule])}; the penalties are {', '.join(penalties)}"
+        f"{key} is {value}, optimizer {name!r} takes {listed(OPTIMIZERS[name])}; schedule "
+        f"{schedule!r} {listed(SCHEDULES[schedule])}; the penalties are {', '.join(penalties)}: "
+        f"set {key} to None"
     )
 
 

@@ -67,6 +67,8 @@ def step(
     """Is multiplied by `drop_factor` at each of these shares of the run."""
     rise = _rise(num_steps, warmup, warmup_steps)
     check_scalar("drop_factor", drop_factor, at_least=0.0)
+    if not isinstance(drop_at, tuple | list):
+        raise InputError(f"drop_at is {drop_at!r}, must hold shares of the steps")
     for i, share in enumerate(drop_at):
         check_scalar(f"drop_at[{i}]", share, above=0.0, below=1.0)
     drops = {round(share * num_steps) - rise: drop_factor for share in drop_at}

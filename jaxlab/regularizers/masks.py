@@ -194,7 +194,7 @@ def mask_by_name(what: str, names: str, *, stacked: Mask = False) -> Callable[[P
       stacked: leaves with a leading layer axis.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: an unknown name; from the mask, parameters that have no such part.
 
     Example:
       >>> params = {"query": jnp.ones((2, 2)), "value": jnp.ones((2, 2)), "w": jnp.ones(2)}
@@ -205,7 +205,16 @@ def mask_by_name(what: str, names: str, *, stacked: Mask = False) -> Callable[[P
     for name in names.split("+") if isinstance(names, str) else [names]:
         check_choice(what, name, MASKS)
         chosen.append(functools.partial(MASKS[name], stacked=stacked))
-    return chosen[0] if len(chosen) == 1 else any_of(*chosen)
+    mask = chosen[0] if len(chosen) == 1 else any_of(*chosen)
+
+    def checked(params):
+        found = mask(params)
+        # optax would decay nothing and say nothing.
+        if names not in ("all", "matrices") and not any(jax.tree.leaves(found)):
+            raise InputError(f"{what} is {names!r}, must select a leaf: params has no such part")
+        return found
+
+    return checked
 
 
 def any_of(*masks: Mask) -> Callable[[Params], Any]:

@@ -94,6 +94,8 @@ def load_run(
         return open_run(config, workdir, params=params, step=step, data_dir=data_dir)
     except KeyError as error:
         raise InputError(f"{path}: the config lacks {error}") from error
+    except TypeError as error:  # a section that is none, or a key that its function has not
+        raise InputError(f"{path}: the config is none of {found!r}: {error}") from error
 
 
 def _task_of(config: Mapping[str, Any]) -> str | None:

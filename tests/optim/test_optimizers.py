@@ -1,6 +1,7 @@
 """`jaxlab.optim.optimizers`: each name and each number adds what it says."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -114,7 +115,11 @@ BAD_OPTIMIZERS = [
     ({"num_steps": 2.5}, "num_steps is 2.5"),
     ({"momentum": 1.0}, "momentum is 1.0, must be below 1"),
     ({"momentum": -0.1}, "momentum is -0.1, must be at least 0"),
-    ({"name": "sgd", "momentum": 0.5}, "momentum is 0.5, optimizer 'sgd' takes only no numbers; "),
+    ({"skip_factor": 0.5}, "skip_factor is 0.5, must be above 1"),
+    ({"name": "momentum", "nesterov": "no"}, "nesterov is 'no', must be one of False, True"),
+    ({"schedule": "step", "drop_at": 0.5}, "drop_at is 0.5, must hold shares"),
+    ({"name": "sgd", "eps": 1e-3}, "set eps to None"),
+    ({"name": "sgd", "momentum": 0.5}, "momentum is 0.5, optimizer 'sgd' takes no numbers; "),
     *(
         ({name: value}, f"{name} is {value}, must be")
         for name in ("l2", "weissi", "weissi_direction", "path", "spectral", "weight_decay")
@@ -126,7 +131,7 @@ BAD_OPTIMIZERS = [
     ({"skip_factor": 1.0}, "factor is 1.0, must be above 1"),
     ({"nesterov": True, "name": "adam"}, "nesterov is True, optimizer 'adam' takes only b1, b2"),
     ({"l3": 0.1}, "optimizer has 'l3', must be one of: momentum, nesterov, b1"),
-    ({"final_learning_rate": 0.1, "schedule": "constant"}, "schedule 'constant' warmup"),
+    ({"final_learning_rate": 0.1, "schedule": "constant"}, "schedule 'constant' only warmup"),
     ({"name": "adamw_weissi"}, "log_norm is None, optimizer 'adamw_weissi' needs it"),
     ({"name": "adamw_weissi", "log_norm": -1.0}, "log_norm is -1.0"),
     ({"name": "adamw_weissi", "log_norm": 1.0, "weight_decay": 0.1}, "set weight_decay to None"),
@@ -366,3 +371,19 @@ def test_one_method_more_is_a_function_and_a_row(monkeypatch):
     assert tx.update(jnp.zeros((1, 1)), tx.init(params), params)[0] == -0.5
     with pytest.raises(InputError, match=r"must be one of: momentum, .*sharp, warmup"):
         optim.make_optimizer("sign", learning_rate=0.5, num_steps=1, blunt=1.0)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"name": "sgd", "l2": 0.1, "decay_mask": "query_key"},
+        {"name": "adamw", "decay_mask": "feed_forward+query_key"},
+        {"name": "sgd", "weight_decay": 0.1, "decay_mask": "convolutions"},
+        {"name": "sgd", "weissi": 0.1, "weissi_mask": "query_key"},
+    ],
+)
+def test_a_mask_that_selects_nothing_is_an_error(section):
+    tx = optim.make_optimizer(**section, learning_rate=0.1, num_steps=5)
+    which = "weissi_mask" if "weissi_mask" in section else "decay_mask"
+    with pytest.raises(InputError, match=f"{which} is '{re.escape(section[which])}', must select"):
+        tx.init({"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)})

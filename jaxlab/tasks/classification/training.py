@@ -12,6 +12,7 @@ from etils import epath
 
 from jaxlab import checkpoints, data, optim, regularizers, train
 from jaxlab import mesh as mesh_lib
+from jaxlab.checks import check_choice
 from jaxlab.data.classification import ClassificationSplits
 from jaxlab.models import classifiers
 from jaxlab.tasks.classification.objectives import make_loss, prepare
@@ -201,5 +202,9 @@ def open_run(
         step=step,
         best_metric=f"validation/{config['select']}",
     )
-    load_data = lambda split="test": getattr(sets, split)
+
+    def load_data(split: str = "test", *, limit: int | None = None) -> dict[str, np.ndarray]:
+        check_choice("split", split, data.SPLITS)
+        return {name: rows[:limit] for name, rows in getattr(sets, split).items()}
+
     return train.LoadedRun(config, found, params, model, values, state, load_data)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from etils import epath
 
 from jaxlab import checkpoints, train
+from jaxlab.checks import check_choice
 from jaxlab.data import text
 from jaxlab.data.wordpiece import load_tokenizer
 from jaxlab.errors import InputError
@@ -48,6 +49,7 @@ def open_run(
         values = plain_params(folder.name, tree)
 
     def load_data(split: str = "test", *, limit: int | None = None) -> text.TokenSet:
+        check_choice("split", split, config["limits"])
         limit = limit or config["limits"][split] or None
         texts = text.load_text(**config["data"], data_dir=data_dir, split=split, limit=limit)
         longest = max(config["buckets"])

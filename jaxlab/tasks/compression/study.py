@@ -340,29 +340,30 @@ class Study:
             folder, needs = f"{place}/{arm}", (first.cell,)
             found = run(f"{folder}/{kind}", kind, start=start, rates=rates.get(arm), needs=needs)
             if arm in REPLACING:
-                self._sensitivity(folder, depth, predecessor, found.params)
+                self._sensitivity(folder, depth, predecessor, found)
             if arm != "distill" and config["stages"]["successor"]["num_steps"]:
                 run(f"{folder}/successor", "successor", start=found.params, needs=(found.cell,))
 
     def _sensitivity(self, folder, depth, predecessor, successor):
         """Test accuracy of the predecessor with one of its modules swapped for the successor's."""
-        path = self.workdir / folder / "sensitivity.json"
-        if mesh_lib.in_process_0(lambda: _is_swapped(path)):
+        path, key = self.workdir / folder / "sensitivity.json", successor.cell.key
+        if mesh_lib.in_process_0(lambda: _is_swapped(path, key)):
             return
-        params = self._params("replacing", successor, predecessor)
+        params = self._params("replacing", successor.params, predecessor)
         count = num_gates(params, self.models[depth])
         found = []
         for gates in (np.zeros(count, bool), *np.eye(count, dtype=bool)):
             state = {"gates": jnp.asarray(gates)}
             found.append(self._means(depth, params, state, "test", replaced=True)["accuracy"])
-        text = to_json({"predecessor": found[0], "swapped": found[1:]}) + "\n"
+        text = to_json({"predecessor": found[0], "swapped": found[1:], "key": key}) + "\n"
         mesh_lib.in_process_0(lambda: write_atomically(path, text))
 
 
-def _is_swapped(path: epath.Path) -> bool:
-    """Whether there is a whole sensitivity.json; one torn by an earlier version is made again."""
+def _is_swapped(path: epath.Path, key: str) -> bool:
+    """Whether there is a whole sensitivity.json of that stage; without a key it counts."""
     try:
-        return path.exists() and {"predecessor", "swapped"} <= set(read_json(path))
+        found = dict(read_json(path)) if path.exists() else {}
+        return {"predecessor", "swapped"} <= set(found) and found.get("key", key) == key
     except (InputError, TypeError):
         return False
 

@@ -110,6 +110,8 @@ def open_run(
         folder / "checkpoints", step=step, ema=params == "ema"
     )
     words, _ = word_vectors.load_word2vec(folder / "vectors.txt")
+    if len(words) != (count := len(tables["words"])):
+        raise InputError(f"{folder}/vectors.txt has {len(words)} words, must have {count}")
 
     def load_data(split: str = "train", *, limit: int | None = None) -> corpora.Corpus:
         check_choice("split", split, ("train",))

@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from etils import epath
 
-from jaxlab import checkpoints, train
+from jaxlab import checkpoints, data, train
+from jaxlab.checks import check_choice
 from jaxlab.data.questions import sets
 from jaxlab.studies import cells
 from jaxlab.tasks.question_generation.folder import load_generator, model_folder
@@ -40,6 +41,7 @@ def open_run(
         generator = generator._replace(params=tree)
 
     def load_data(split: str = "test", *, limit: int | None = None) -> sets.QASet:
+        check_choice("split", split, data.SPLITS)
         records = sets.load_records(**config["data"], data_dir=data_dir)
         layout = {"order": generator.order, "join": generator.join}
         wanted = {

@@ -8,6 +8,7 @@ import pytest
 from notebook import run_example
 
 from jaxlab import data, train
+from jaxlab.errors import InputError
 from jaxlab.tasks import classification
 
 CONFIG = {
@@ -57,6 +58,9 @@ def test_it_gives_the_figures_of_training(trained):
     assert (run.step, run.weights) == (6, "ema")
     held = run.load_data("test")
     assert len(held["label"]) == 5
+    assert [len(rows) for rows in run.load_data("test", limit=2).values()] == [2, 2]
+    with pytest.raises(InputError, match="split is 'num_classes', must be one of train, test"):
+        run.load_data("num_classes")
     logits = classification.predict(run.model, run.params, run.model_state, jnp.asarray(held["x"]))
     wrong = np.mean(np.asarray(logits).argmax(-1) != held["label"])
     assert wrong == pytest.approx(figures[6]["test/error"])
@@ -75,3 +79,17 @@ def test_the_example_of_the_page(trained):
     assert found["run"].step == 4
     assert found["adjusted"].shape == (5, 2)
     assert all(0 <= float(error) <= 1 for error in found["errors"])
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (3, "the config is none of 'classification'.* must be a mapping"),
+        ({**CONFIG["data"], "colour": 1}, "the config is none of 'classification'.*'colour'"),
+    ],
+)
+def test_a_config_that_does_not_fit_names_its_file(tmp_path, section, message):
+    record = {"config": {**CONFIG, "data": section}, "task": "classification"}
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=rf"config\.json: {message}"):
+        train.load_run(tmp_path)

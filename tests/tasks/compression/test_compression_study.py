@@ -205,7 +205,11 @@ def test_figures_are_of_the_stages_own_model(trained):
             assert record[f"{split}/loss"] == pytest.approx(-float(log_probs.mean()), rel=1e-5)
             hits = logits.argmax(-1) == tokens.labels
             assert record[f"{split}/accuracy"] == pytest.approx(float(hits.mean()))
-    swapped = json.loads((place / ARM / "sensitivity.json").read_text())
+    path = place / ARM / "sensitivity.json"
+    swapped = json.loads(path.read_text())
+    key = swapped.pop("key")  # of the stage: swaps of another successor are none of this one
+    assert study_lib._is_swapped(path, key)
+    assert not study_lib._is_swapped(path, "another")
     record = lambda stage: json.loads((place / stage / "result.json").read_text())
     accuracy = lambda stage: record(stage)["test/accuracy"]
     # With one module in all, the one that is swapped in is the successor.

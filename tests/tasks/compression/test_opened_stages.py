@@ -15,6 +15,7 @@ from notebook import run_example
 
 from jaxlab import checkpoints, train
 from jaxlab.data import text, wordpiece
+from jaxlab.errors import InputError
 from jaxlab.models import bert
 from jaxlab.studies import cells
 from jaxlab.tasks import compression
@@ -70,6 +71,8 @@ def test_a_stage_opens(stage):
     assert run.parts["head"].label_names == ("a", "b", "c")
     assert [len(run.load_data(split)) for split in ("test", "train")] == [5, 1]
     assert len(run.load_data("test", limit=2)) == 2
+    with pytest.raises(InputError, match="split is 'dev', must be one of train"):
+        run.load_data("dev")
     earlier = train.load_run(folder, step=2, params="raw")
     assert (earlier.step, earlier.weights) == (2, "raw")
     assert same(earlier.params["head"], params["head"])

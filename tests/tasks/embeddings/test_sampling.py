@@ -102,7 +102,7 @@ def test_the_rate_is_that_of_the_schedule(config):
     [
         ({"optimizer": {"name": "sdg"}}, "optimizer is 'sdg', must be one of sgd"),
         ({"optimizer": {"schedule": "line"}}, "schedule is 'line', must be one of constant"),
-        ({"optimizer": {"momentum": 0.9}}, "momentum is 0.9, optimizer 'sgd' takes only no"),
+        ({"optimizer": {"momentum": 0.9}}, "momentum is 0.9, optimizer 'sgd' takes no"),
         ({"dim": 0}, "dim is 0, must be a whole number of at least 1"),
         ({"epochs": 0}, "epochs is 0, must be a whole number of at least 1"),
         ({"max_tokens": -5}, "max_tokens is -5"),
@@ -144,6 +144,9 @@ def test_a_finished_run_opens(config, tmp_path):
     opened = train.load_run(workdir, step=run.num_steps - 2)
     assert (opened.step, len(opened.load_data(limit=7))) == (run.num_steps - 2, 7)
     assert np.abs(np.asarray(opened.params["words"]) - vectors).max() > 0
+    word_vectors.save_word2vec(workdir / "vectors.txt", corpus.words[:2], vectors[:2])
+    with pytest.raises(ValueError, match=f"txt has 2 words, must have {len(vectors)}"):
+        train.load_run(workdir)
     record["config"]["job"] = "sweep"
     (workdir / "config.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match="holds a sweep, which keeps no vectors"):

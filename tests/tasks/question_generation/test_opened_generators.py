@@ -15,6 +15,7 @@ from notebook import run_example
 from jaxlab import checkpoints, train
 from jaxlab.data import wordpiece
 from jaxlab.data.questions.segments import Limits
+from jaxlab.errors import InputError
 from jaxlab.models import bert
 from jaxlab.studies import cells
 from jaxlab.tasks.question_generation.folder import Generator, save_generator
@@ -65,6 +66,8 @@ def test_a_generator_opens(finished):
     assert all(jax.tree.leaves(kept))
     assert run.parts["generator"].params is run.params
     assert (len(run.load_data("train")), len(run.load_data("test", limit=1))) == (6, 1)
+    with pytest.raises(InputError, match="split is 'dev', must be one of train"):
+        run.load_data("dev")
     best = train.load_run(folder, step="best")
     assert best.step == 3
     word = lambda tree: np.asarray(tree["bert"]["embeddings"]["word"]["embedding"])
