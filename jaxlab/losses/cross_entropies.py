@@ -283,6 +283,8 @@ def focal_cross_entropy(
     # With all other classes masked the true one is certain: its loss is 0.
     certain = jnp.isneginf(jnp.where(others, x, -jnp.inf)).all(-1) & jnp.isfinite(target)
     x = jnp.where(certain[..., None], 0.0, x)
+    # Over no class the sum is -inf, whose gradient is NaN.
+    others |= certain[..., None]
     log_odds = target - jax.nn.logsumexp(x, axis=-1, where=others)
     loss = optax_losses.sigmoid_focal_loss(log_odds, jnp.ones_like(log_odds), gamma=gamma)
     return examples.finish(jnp.where(certain, 0.0, loss))

@@ -144,7 +144,7 @@ def alternating_rates(
         up = state.count % 2 == (0 if ascent_first else 1)
         factor = jnp.where(up, ascent, -jnp.asarray(descent))
         return (
-            jax.tree.map(lambda u: u * factor.astype(u.dtype), updates),
+            jax.tree.map(lambda u: u * factor.astype(jnp.result_type(u)), updates),
             AlternatingState(count=(state.count + 1) % 2),
         )
 

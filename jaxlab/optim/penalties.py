@@ -9,7 +9,7 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxlab import regularizers
-from jaxlab.checks import check_scalar
+from jaxlab.checks import at_least_float32, check_scalar
 from jaxlab.errors import InputError
 from jaxlab.optim.freezing import filled, is_none, moving
 from jaxlab.regularizers import Mask, Params
@@ -65,7 +65,7 @@ def add_to(updates: Any, change: Callable[..., Any], *trees: Any) -> Any:
         if u is None:
             return None
         delta = change(*leaves)
-        return u if delta is None else (u + delta).astype(u.dtype)
+        return u if delta is None else (u + delta).astype(jnp.result_type(u))
 
     return jax.tree.map(add, updates, *trees, is_leaf=is_none)
 
@@ -176,7 +176,7 @@ def add_weissi(
             if not flag:
                 return None
             # In float32 until it is added: a bfloat16 gradient would be rounded twice.
-            p = p.astype(jnp.promote_types(p.dtype, jnp.float32))
+            p = at_least_float32(p)
             return regularizers.weissi_grad(
                 p, log_norm=radial, direction=tangent, eps=eps, stacked=layer
             )
@@ -245,7 +245,7 @@ def weissi_decay(
         def change(p, flag, layer):
             if not flag:
                 return None
-            x = p.astype(jnp.promote_types(p.dtype, jnp.float32))
+            x = at_least_float32(p)
             r2 = regularizers.squared_norm(x, stacked=layer)
             safe = jnp.where(r2 > 0, r2, 1.0)
             # sqrt(1 - loss) - 1 without cancellation, so that tiny strengths still act.

@@ -75,4 +75,6 @@ def _unit(updates, params):
     """Updates of norm 1, zeros where all of them are zero."""
     del params
     norm = optax.tree.norm(jax.tree.map(at_least_float32, updates))
-    return jax.tree.map(lambda u: (u / jnp.where(norm > 0, norm, 1.0)).astype(u.dtype), updates)
+    return jax.tree.map(
+        lambda u: (u / jnp.where(norm > 0, norm, 1.0)).astype(jnp.result_type(u)), updates
+    )

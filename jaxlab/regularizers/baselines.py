@@ -155,9 +155,10 @@ def _matrices(params: Params, mask: Mask | None, stacked: Mask) -> dict[str, jax
         strict=True,
     ):
         if flag:
+            p = at_least_float32(p)
             layers = p.shape[0] if layer else 1
             name = jax.tree_util.keystr(path, simple=True, separator="/")
-            matrices[name] = at_least_float32(p).reshape(layers, -1, p.shape[-1])
+            matrices[name] = p.reshape(layers, -1, p.shape[-1] if p.ndim else 1)
     return matrices
 
 

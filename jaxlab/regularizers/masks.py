@@ -291,6 +291,11 @@ def select(mask: Mask | None, params: Params, *, stacked: Mask = False) -> tuple
                 f"{name} is {type(p).__name__}, must be an array of numbers: leave it out by "
                 "mask=, or give the arrays of the model alone (eqx.filter, nnx.state)"
             )
+        if jnp.issubdtype(dtype, np.complexfloating):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise InputError(
+                f"{name} is {dtype}, must be real: give its real and imaginary parts as leaves"
+            )
         if layer and not np.ndim(p):
             raise InputError("a stacked leaf has shape (), needs a leading layer axis")
     return chosen, layered

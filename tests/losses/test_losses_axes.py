@@ -183,6 +183,19 @@ def test_what_does_not_count_may_be_anything(padding):
     assert each[0] == 0 < each[1]
 
 
+@pytest.mark.parametrize("padding", [0.3, -np.inf])
+def test_where_only_the_label_counts_it_is_certain(padding):
+    logits, where = (
+        np.array([[1.0, padding, padding]], np.float32),
+        np.array([[True, False, False]]),
+    )
+    for name in ("logit adjusted", "pairwise", "focal"):
+        loss = lambda x, name=name: FULL[name](x, [0], np.float32([0.5, 0.3, 0.2]), where=where)[0]
+        value, grads = jax.value_and_grad(loss)(logits)
+        assert value == 0, name
+        np.testing.assert_array_equal(grads, 0.0, err_msg=name)
+
+
 def test_labels_of_padding_count_nowhere():
     labels, where = np.array([0, 1, 1, -1]), np.array([True, True, True, False])
     np.testing.assert_allclose(losses.estimate_class_prior(labels, 2, where=where), [1 / 3, 2 / 3])

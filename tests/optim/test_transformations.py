@@ -219,6 +219,18 @@ def test_trees_without_leaves(name):
     chex.assert_trees_all_equal(optax.tree.map_params(tx, lambda x: x, state), state)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_leaves_may_be_plain_numbers(name):
+    case = CASES[name]
+    everything = {"mask": True} if "weissi" in name else {}
+    tx = optax.with_extra_args_support(case.make(**case.numbers, **everything))
+    found, want = (
+        tx.update(tree, tx.init(tree), tree, value=0.25, grad_fn=elsewhere)[0]
+        for tree in ({"w": PARAMS["w"], "s": 3.0}, {"w": PARAMS["w"], "s": np.float32(3.0)})
+    )
+    chex.assert_trees_all_close(found, want, rtol=1e-6)
+
+
 def test_states_hold_a_count_only_for_schedules():
     """Checkpoints of runs with plain numbers depend on it."""
     half = halving(0.5)

@@ -112,3 +112,11 @@ def test_wrong_arguments():
     vectors = reg.init_spectral_vectors({"w": KERNELS[0]}, jax.random.key(0), iterations=0)
     with pytest.raises(ValueError, match=r"vectors do not fit the leaves \['w'\]"):
         reg.spectral_norm_penalty({"w": KERNELS[1]}, vectors)
+
+
+@pytest.mark.parametrize("number", [3.0, np.float32(3.0)])
+def test_a_scalar_is_a_matrix_of_one_by_one(number):
+    params = {"scale": number, "bias": np.float32([3.0, 4.0])}
+    vectors = reg.init_spectral_vectors(params, jax.random.key(0), mask=True)
+    total, _ = reg.spectral_norm_penalty(params, vectors, mask=True)
+    np.testing.assert_allclose(total, 9.0 + 25.0, rtol=1e-6)

@@ -2,9 +2,11 @@
 
 import jax
 import numpy as np
+import pytest
 from network import TREE
 
 from jaxlab import regularizers as reg
+from jaxlab.errors import InputError
 
 
 def test_masks_by_purpose():
@@ -22,3 +24,10 @@ def test_the_default_mask_leaves_biases_alone_and_masks_choose():
     mask = reg.all_of(reg.matrices_only, reg.none_of(reg.named("embedding")))
     np.testing.assert_allclose(reg.weissi(TREE, mask=mask), kernel, rtol=1e-5)
     np.testing.assert_allclose(reg.weissi(TREE, mask=reg.named("bias")), np.log(2), rtol=1e-5)
+
+
+def test_complex_leaves_are_refused():
+    params = {"kernel": np.ones((2, 2), np.complex64)}
+    for penalty in (reg.l2, reg.weissi, reg.log_norm_sum):
+        with pytest.raises(InputError, match="kernel is complex64, must be real"):
+            penalty(params)
