@@ -164,7 +164,6 @@ def run(
     task: str | None = None,
     reads_run: bool = False,
     reads: Collection[str] = READS,
-    argv: list[str] | None = None,
 ) -> None:
     """Runs `main(config, workdir)` and exits the process.
 
@@ -181,23 +180,21 @@ def run(
       reads_run: --workdir is the folder of a run that is there already.
       reads: which of the common flags the script reads, of `READS`, "checkpoint" for `load_run`
         and "init" for `start`; the others there are not.
-      argv: command line, `sys.argv` when None.
     """
-    argv = sys.argv if argv is None else argv
+    argv = sys.argv
     workdir = ("existing" if reads_run else "made") if needs_workdir else None
     known = lambda: (sections() if callable(sections) else sections) or {}
     start = lambda: _run(main, default_config, known(), workdir, task, reads, argv)
     sys.exit(_guarded(start, argv))
 
 
-def run_tool(main: Callable[[list[str]], None], *, argv: list[str] | None = None) -> None:
+def run_tool(main: Callable[[list[str]], None]) -> None:
     """Runs `main(names)` and exits the process: a script without config, devices and workdir.
 
     Args:
       main: gets the arguments that are no flags. Its module's docstring is the head of --help.
-      argv: command line, `sys.argv` when None.
     """
-    argv = sys.argv if argv is None else argv
+    argv = sys.argv
 
     def start():
         flags.DEFINE_bool("debug", False, "Print the whole traceback of an error.")

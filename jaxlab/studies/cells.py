@@ -12,14 +12,15 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from absl import logging
 from etils import epath
 
 from jaxlab.data.pipelines.endless import describe
-from jaxlab.errors import InputError, UserError
+from jaxlab.errors import InputError, InputTypeError, UserError
 from jaxlab.files import append_line, parse_json, read_json, to_json, write_atomically
 
 __all__ = [
@@ -44,11 +45,14 @@ def key_of(setting: Mapping[str, Any]) -> str:
     Args:
       setting: JSON-able; all that the record depends on, steps and seeds included.
 
+    Raises:
+      TypeError: a value is neither that nor of NumPy.
+
     Example:
       >>> key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
       True
     """
-    text = json.dumps(setting, sort_keys=True, default=list)
+    text = json.dumps(setting, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -68,6 +72,19 @@ def depends_on(
     """
     same = {name: value for name, value in config.items() if name not in but}
     return {**same, "data": {name: describe(arrays) for name, arrays in sets.items()}}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know, such as NumPy's numbers, as it does."""
+    if hasattr(
+        value, "items"
+    ):  # a section of a config, of which `list` would leave the names alone
+        return dict(value.items())
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Sequence):
+        return list(value)
+    raise InputTypeError(f"a setting has {value!r}, must hold numbers, texts, lists and dicts")
 
 
 @dataclasses.dataclass(frozen=True)

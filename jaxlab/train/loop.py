@@ -16,7 +16,7 @@ from tqdm import tqdm
 from jaxlab import mesh as mesh_lib
 from jaxlab.checkpoints import Checkpointer, DataChangedError
 from jaxlab.checks import check_count
-from jaxlab.errors import DivergedError, InputError
+from jaxlab.errors import DivergedError, InputError, InputTypeError
 from jaxlab.metrics import MetricsWriter
 from jaxlab.signals import Interrupted, StopFlag
 from jaxlab.train.state import TrainState
@@ -143,8 +143,13 @@ def fit(
         be saved is not. Nothing is saved; earlier checkpoints stay. After a skipped step whose loss
         is not finite nothing is saved either, with a warning.
       TooManySkipsError: see `max_skipped_in_a_row`.
-      ValueError: an argument is out of range, or `data` ended early.
+      ValueError: an argument is out of range, `data` ended early, or `eval_fn` does not give the
+        checkpointer's `best_metric`.
+      TypeError: `data` is no iterator.
     """
+    if not hasattr(data, "__next__"):
+        kind = type(data).__name__
+        raise InputTypeError(f"data is of type {kind}, must be an iterator, such as iter(data)")
     check_count("num_steps", num_steps)
     check_count("log_every", log_every)
     for name, every in (("eval_every", eval_every), ("checkpoint_every", checkpoint_every)):
@@ -214,6 +219,10 @@ def fit(
                 _check_state(step, state)
             if evaluating:
                 figures = {k: float(v) for k, v in eval_fn(state).items()}  # type: ignore[misc]
+                best = None if checkpointer is None else checkpointer.best_metric
+                if best is not None and best not in figures:
+                    known = ", ".join(figures) or "none"
+                    raise InputError(f"best_metric is {best!r}, the figures of eval_fn are {known}")
                 if writer is not None:
                     writer.write(step, figures)
                 logging.info("step %d  %s", step, _format(figures))

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from etils import epath
 
+from jaxlab.errors import InputError
 from jaxlab.train.blueprint import Blueprint
 from jaxlab.train.loop import fit, resume
 from jaxlab.train.state import TrainState
@@ -59,6 +60,10 @@ def run(
       >>> print(train.run(described, rows, tempfile.mkdtemp()).params.round(3))
       [1. 1.]
     """
+    if best_metric is not None and eval_fn is None:
+        raise InputError(
+            f"best_metric is {best_metric!r}, eval_fn must be a function that gives it"
+        )
     start: TrainState = blueprint.create_state() if state is None else state
     state, checkpointer, writer = resume(
         workdir,

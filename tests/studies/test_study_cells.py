@@ -4,8 +4,11 @@ import dataclasses
 import hashlib
 import json
 
+import ml_collections
+import numpy as np
 import pytest
 
+from jaxlab.errors import InputTypeError
 from jaxlab.studies import cells
 
 GOOD, POOR = {"steps": [0, 1], "loss": 0.5}, {"steps": [0], "loss": 0.75}
@@ -134,3 +137,13 @@ def test_a_broken_line_in_the_middle_of_records_stays(tmp_path):
     path.write_bytes(first + third[:-9])
     assert set(read(tmp_path)) == {"a"}
     assert path.read_bytes() == first
+
+
+def test_a_key_is_that_of_the_values():
+    key = cells.key_of
+    assert key({"a": np.float64(0.5), "b": np.array([1, 2])}) == key({"a": 0.5, "b": (1, 2)})
+    sections = [ml_collections.ConfigDict({"base": {"width": width}}) for width in (1, 2)]
+    assert key(sections[0].to_dict()) == key({"base": sections[0].base}) != key(dict(sections[1]))
+    for wrong in ({1, 2}, object()):  # without an order, without a value
+        with pytest.raises(InputTypeError, match=r"a setting has .*, must hold numbers, texts"):
+            key({"a": wrong})

@@ -10,6 +10,7 @@ import pytest
 
 from jaxlab import data, train
 from jaxlab.checkpoints import Checkpointer
+from jaxlab.errors import InputError, InputTypeError
 from jaxlab.metrics import read_metrics
 
 
@@ -72,3 +73,17 @@ def test_the_folder_is_free_after_a_failure(tmp_path):
     with pytest.raises(RuntimeError, match="no picture"):
         train.run(blueprint(2), rows(), tmp_path, eval_fn=fails)
     assert int(train.run(blueprint(2), rows(), tmp_path).step) == 2
+
+
+def test_a_best_metric_that_nothing_gives_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="best_metric is 'size', eval_fn must be a function"):
+        train.run(blueprint(1), rows(), tmp_path, best_metric="size")
+    with pytest.raises(InputError, match="best_metric is 'size', the figures of eval_fn are sise"):
+        train.run(
+            blueprint(1), rows(), tmp_path, best_metric="size", eval_fn=lambda state: {"sise": 1.0}
+        )
+
+
+def test_data_that_are_no_iterator_are_named(tmp_path):
+    with pytest.raises(InputTypeError, match="data is of type list, must be an iterator"):
+        train.run(blueprint(1), [{"x": np.ones((4, 2), np.float32)}], tmp_path)
