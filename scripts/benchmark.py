@@ -121,8 +121,6 @@ def draw(record, x, path):
 
 def main(config, workdir):
     del workdir
-    if SCRIPT.value != SCRIPT.default and not flags.FLAGS["config"].present:
-        raise launch.UsageError(f"--config=FILE is required with --script={SCRIPT.value}")
     out = check_output(OUT.value) if OUT.value else None
     wanted = read_variants()
     data_dir = launch.options().data_dir

@@ -43,8 +43,6 @@ OUT = flags.DEFINE_string("out", None, "JSON file to write.")
 def main(config, workdir):
     del workdir
     out = check_output(OUT.value) if OUT.value else None
-    if SCRIPT.value != SCRIPT.default and not flags.FLAGS["config"].present:
-        raise launch.UsageError(f"--config=FILE is required with --script={SCRIPT.value}")
     mesh = mesh_lib.make_mesh(planning.find_devices(TOPOLOGY.value), fsdp=config.get("fsdp", 1))
     data_dir = launch.options().data_dir
     found = planning.blueprint(SCRIPT.value, config.to_dict(), mesh, data_dir=data_dir)

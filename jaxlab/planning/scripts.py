@@ -47,14 +47,19 @@ def sections(argv: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
       argv: the command line; train_nvae where it names none.
 
     Raises:
-      ValueError: there is no such script.
+      ValueError: there is no such script, or no --config, which is train_nvae's without one.
 
     Example:
-      >>> "gamma" in sections(["plan.py", "--script=train_classifier"])["objective"]
+      >>> argv = ["plan.py", "--script=train_classifier", "--config=FILE"]
+      >>> "gamma" in sections(argv)["objective"]
       True
     """
     named = [a.partition("=")[2] for a in argv if re.match("--?script=", a)]
-    return task_of(named[-1] if named else "train_nvae").KEYWORDS
+    script = named[-1] if named else "train_nvae"
+    found = task_of(script).KEYWORDS
+    if script != "train_nvae" and not any(re.match("--?(config(=|$)|help|h$)", a) for a in argv):
+        raise InputError(f"--config=FILE is required with --script={script}")
+    return found
 
 
 def blueprint(
