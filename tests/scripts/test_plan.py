@@ -40,7 +40,7 @@ def test_wrong_topologies_scripts_and_batches():
 def test_every_training_script_has_a_blueprint_and_its_keywords(script):
     task = planning.task_of(script)
     assert callable(task.blueprint)
-    assert planning.sections(["plan.py", f"--script={script}"]) is task.KEYWORDS
+    assert planning.sections(["plan.py", f"--script={script}", "--config=F"]) is task.KEYWORDS
     assert all(isinstance(known, dict) for known in task.KEYWORDS.values())
     text = (ROOT / "scripts" / f"{script}.py").read_text()
     assert f'task="{planning.TASKS[script]}"' in text

@@ -169,7 +169,7 @@ def test_wrong_input_is_one_clear_line(run, trained, tmp_path):
         ("generate_qa", (folder, "--text=README.md", "--top_p=nan"), "top_p is nan"),
         ("generate_qa", (folder, "--text=README.md", "--num_pairs=0"), "num_pairs"),
         ("generate_qa", (folder, "--text=README.md", "--limit=-1"), "limit"),
-        ("generate_qa", (folder, "--text=README.md", "--out=/no/where/x"), "folder is not there"),
+        ("generate_qa", (folder, "--text=README.md", "--out=/no/where/x"), "there is no folder"),
         ("evaluate_qa_generation", (folder, "--limit=-5"), "limit"),
         ("evaluate_qa_generation", (folder, "--f1=nan"), "f1 is nan"),
     ]
