@@ -39,6 +39,7 @@ def test_a_run_leaves_its_record(trained):
     assert rows[-1]["eval/nelbo"] < 500  # 543 is the price of a fair coin for each pixel
 
 
+@pytest.mark.slow  # test_resume.py kills a run of its own in the fast suite
 def test_resuming_ends_as_if_nothing_had_happened(run, trained, tmp_path):
     again = tmp_path / "run"
     shutil.copytree(trained, again)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from absl import logging
 from etils import epath
-from scipy import stats
 
 from jaxlab.checks import check_count
 from jaxlab.data.formats.plain_text import read_text, split_lines, whole_characters
@@ -91,6 +90,8 @@ def rank_correlation(
     cosines = np.sum(unit[left] * unit[right], axis=1).round(12)
     if np.ptp(cosines) == 0 or np.ptp(scores[known]) == 0:
         return float("nan"), len(known)
+    from scipy import stats  # loads slowly
+
     result = stats.spearmanr(cosines, scores[known])
     return float(result.statistic), len(known)  # type: ignore[attr-defined]
 

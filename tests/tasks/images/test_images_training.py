@@ -194,4 +194,4 @@ def test_weissi_and_flooding_reach_the_nvae_from_its_config():
         np.testing.assert_allclose(moved, want, rtol=1e-4, atol=1e-7)
     assert not updates[name]["merge"]["bias"].any()
     batch = {"image": jnp.zeros(run.batch["image"].shape, jnp.uint8)}
-    assert run.step(state, batch)[1]["flooded"] == 1
+    assert "flooded" in jax.eval_shape(run.step, state, batch)[1]
