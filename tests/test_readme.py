@@ -33,7 +33,9 @@ def test_the_loop_runs_and_learns():
 
 def test_links_and_pictures_are_there():
     for page in [ROOT / "README.md", *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        text = page.read_text()
+        links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+        for target in links + re.findall(r'<img src="([^"]+)"', text):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
