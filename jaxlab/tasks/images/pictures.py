@@ -75,9 +75,9 @@ class Pictures:
         return draw
 
     @functools.cached_property
-    def _encoded(self) -> tuple[Any, list[jax.Array]]:
-        """Of each image of two rows: what the posterior sees, and latents in units of the prior."""
-        model, rows = self.run.model, 2 * self.columns
+    def _encode(self) -> Any:
+        """Of each image: what the posterior sees, and latents in units of the prior."""
+        model = self.run.model
 
         @jax.jit
         def encode(variables, x):
@@ -85,8 +85,25 @@ class Pictures:
             output: Any = model.apply(variables, features, method="top_down")
             return features, [group.whitened for group in output.groups]
 
-        # A small set is repeated, so that there are rows to fill.
-        return encode(self.run.variables, jnp.resize(self.images, (rows, *self.images.shape[1:])))
+        return encode
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """Of two rows of images."""
+        model = self.run.model
+        return 2 * self.columns, model.image_size, model.image_size, model.channels
+
+    @functools.cached_property
+    def _encoded(self) -> tuple[Any, list[jax.Array]]:
+        """Two rows of images; a small set is repeated, so that there are rows to fill."""
+        return self._encode(self.run.variables, jnp.resize(self.images, self._shape))
+
+    @functools.cached_property
+    def _blank(self) -> tuple[Any, list[jax.Array]]:
+        """In the place of `_encoded` for rows from the prior, which need no data."""
+        x = jax.ShapeDtypeStruct(self._shape, jnp.float32)
+        shapes = jax.eval_shape(self._encode, self.run.variables, x)
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
     def variables_at(self, temperature: float | Sequence[float]) -> Any:
         """Variables whose batch statistics suit a temperature, which `reestimate` wants as one."""
@@ -111,7 +128,8 @@ class Pictures:
         variables: Any = None,
     ) -> np.ndarray:
         """Mean images of a row: from the prior, from images' first groups, or between a pair."""
-        features, whitened = self._encoded
+        from_prior = not kept and pair is None
+        features, whitened = self._blank if from_prior else self._encoded
         first = [x[:, : self.columns] for x in features]
         ends = [x[2 * (pair or 0) :][:2] for x in whitened]
         heat = np.broadcast_to(np.asarray(temperature, np.float32), self.run.model.num_groups)

@@ -1,5 +1,6 @@
 """`jaxlab.tasks.images.pictures`: what a finished run draws, as arrays."""
 
+import dataclasses
 import functools
 import types
 
@@ -87,3 +88,12 @@ def test_rows_of_a_deep_model_keep_six_numbers_of_groups(monkeypatch):
     assert labels == ["image", *(f"{k} of 10 kept" for k in kept)]
     assert columns == 2
     assert grid.ravel().tolist() == [x / 2 for k in (0, *kept) for x in (k, k)]
+
+
+def test_samples_need_no_data(pictures):
+    def load_data(*args, **kwargs):
+        raise AssertionError("data were read")
+
+    run = dataclasses.replace(pictures.run, load_data=load_data)
+    alone = images.Pictures(run, columns=3)
+    np.testing.assert_array_equal(alone.temperatures([1.0]), pictures.samples(1.0))
