@@ -101,6 +101,11 @@ DEFAULTS = {
             power=0.75, subsample=0.001, shuffle=True)
         skipgram_pipeline(prefetch=2)
     """,
+    "jaxlab.data.sources": """
+        load_rows(shares=(0.1, 0.1), split_seed=0)
+        Found(sizes="")
+        Rows()
+    """,
     "jaxlab.data.tables": """
         standardize(tails=0.001)
     """,

@@ -23,6 +23,7 @@ from jaxlab.data.pipelines.arrays import (
     eval_batches,
     train_pipeline,
 )
+from jaxlab.data.sources import Found, Rows, load_rows, read_rows
 from jaxlab.data.tables import load_table, standardize
 
 __all__ = [
@@ -30,8 +31,10 @@ __all__ = [
     "SPLITS",
     "ClassificationSplits",
     "EvalBatches",
+    "Found",
     "ImageSet",
     "ImageSpec",
+    "Rows",
     "array_pipeline",
     "data_folder",
     "epoch_order",
@@ -40,9 +43,11 @@ __all__ = [
     "image_spec",
     "load",
     "load_classification",
+    "load_rows",
     "load_table",
     "long_tail_counts",
     "long_tail_indices",
+    "read_rows",
     "sinusoid",
     "split_indices",
     "standardize",

@@ -70,7 +70,7 @@ from jaxlab.launch.recipes import (
     or_none,
     recipe,
 )
-from jaxlab.launch.record import check_data, read_config
+from jaxlab.launch.record import check_data, read_config, report_data
 
 __all__ = [
     "GIVEN",
@@ -91,6 +91,7 @@ __all__ = [
     "or_none",
     "read_config",
     "recipe",
+    "report_data",
     "run",
     "run_tool",
     "start",

@@ -1,5 +1,6 @@
 """config.json: what a run was started with, written just before the run's first file."""
 
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -17,11 +18,14 @@ from etils import epath
 from jaxlab import __version__, checkpoints, files, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.data.pipelines.endless import describe, differences
+from jaxlab.data.sources import Found
 from jaxlab.errors import DISTRIBUTION, InputError
 from jaxlab.launch.config import ROOT, Config, UsageError, flat
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+DATA_FILE = "data.json"  # what the readers of a run found
 _unwritten: dict[str, dict[str, Any]] = {}  # records that wait for their run's first file, by path
+_with_record: dict[str, dict[str, str]] = {}  # files that wait with them: name -> content
 
 
 def read_config(workdir: epath.PathLike) -> Config:
@@ -134,6 +138,27 @@ def check_data(
     mesh_lib.in_process_0(compare)
 
 
+def report_data(workdir: epath.Path, found: Found) -> None:
+    """Logs what was found in two lines, and writes `data.json`, with the record if that waits.
+
+    Args:
+      workdir: of the run.
+      found: from a reader.
+    """
+    for line in found.lines():
+        logging.info("%s", line)
+
+    def write() -> None:
+        text = files.to_json(dataclasses.asdict(found), indent=2, ensure_ascii=False) + "\n"
+        name = os.fspath(workdir / files.RECORD_FILE)
+        if name in _unwritten:
+            _with_record[name] = {DATA_FILE: text}
+        else:
+            files.write_atomically(workdir / DATA_FILE, text)
+
+    mesh_lib.in_process_0(write)
+
+
 def start_from(
     state: train.TrainState,
     workdir: epath.Path,
@@ -196,6 +221,8 @@ def _write_with_first_file(path: epath.Path, record: dict[str, Any]) -> Callable
         if mine is not None:
             try:
                 files.write_atomically(path, json.dumps(mine, indent=2) + "\n")
+                for file, content in _with_record.pop(name, {}).items():
+                    files.write_atomically(path.parent / file, content)
             except BaseException:  # a full disk: the next file tries again
                 _unwritten[name] = mine
                 raise

@@ -8,7 +8,8 @@ import jax
 import pytest
 from etils import epath
 
-from jaxlab import files
+from jaxlab import files, launch
+from jaxlab.data import Found
 from jaxlab.launch import record
 from jaxlab.launch.config import Config, UsageError
 
@@ -151,3 +152,18 @@ def test_packages_that_are_not_there_are_said_to_be_so(monkeypatch):
     found = record._versions()
     assert list(found) == ["python", "jaxlab", "numpy", "no-such-package"]
     assert found["no-such-package"] == "not installed"
+
+
+def test_found_data_are_written_with_the_record(prepare, tmp_path, caplog):
+    """Two lines at once; data.json waits for the record, and comes by itself where none waits."""
+    found = Found("csv", "a.csv", {"train": {"examples": 3, "classes": {"né": 3}}})
+    caplog.set_level("INFO")
+    finish = prepare({"a": 1})
+    launch.report_data(epath.Path(tmp_path), found)
+    assert [r.getMessage() for r in caplog.records][-2:] == found.lines()
+    assert not list(tmp_path.iterdir())
+    finish()
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "data.json"}
+    (tmp_path / "data.json").unlink()
+    launch.report_data(epath.Path(tmp_path), found)
+    assert json.loads((tmp_path / "data.json").read_text())["splits"]["train"]["examples"] == 3
