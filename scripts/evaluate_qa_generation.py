@@ -14,6 +14,10 @@ latter:
 - with --reader, a run trained with --config.order=question_first --config.prefix_parts=2: how many
   drawn pairs it answers as they say;
 - pairs for some passages, drawn and unselected.
+
+Of a run that answers, exact and F1 of its answers to people's questions. predictions.jsonl has what
+the model wrote for each question measured on ("id", what it was given, "prediction", "references"),
+for sacrebleu, rouge-score and others; answers.json, {id: answer}, is what SQuAD's scorer takes.
 """
 
 import numpy as np
@@ -24,8 +28,8 @@ from jaxlab.checks import check_scalar
 from jaxlab.data.questions import sets
 from jaxlab.files import output_folder, to_json, write_atomically
 from jaxlab.tasks.question_generation import evaluation
-from jaxlab.tasks.question_generation.folder import load_generator, model_folder
-from jaxlab.tasks.question_generation.pairs import check_options
+from jaxlab.tasks.question_generation.folder import load_generator, load_reader
+from jaxlab.tasks.question_generation.pairs import MODES, check_options
 
 SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "Which articles.")
 OUT = flags.DEFINE_string("out", None, "Folder of the report.")
@@ -37,6 +41,7 @@ NUM_PASSAGES = flags.DEFINE_integer(
     "num_passages", 200, "Passages to draw answers for.", lower_bound=1
 )
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 10, "Answers per passage.", lower_bound=1)
+MODE = flags.DEFINE_enum("mode", MODES[0], list(MODES), "How pairs are drawn: see generate_qa.py.")
 SHOWN = flags.DEFINE_integer("shown", 20, "Pairs to print.", lower_bound=0)
 BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "For questions; 1 is greedy.", lower_bound=1)
 TOP_P = flags.DEFINE_float("top_p", 0.95, "For answers.")
@@ -76,16 +81,25 @@ def main(config, workdir):
         found = measured.questions(beam_size=BEAM_SIZE.value)
         report["most_frequent_question"], report["questions"] = found
         report["answers"], pairs = measured.answers(
-            num_passages=NUM_PASSAGES.value, num_samples=NUM_SAMPLES.value, top_p=TOP_P.value
+            num_passages=NUM_PASSAGES.value,
+            num_samples=NUM_SAMPLES.value,
+            top_p=TOP_P.value,
+            mode=MODE.value,
         )
         if READER.value:
-            reader = load_generator(model_folder(launch.full_path(READER.value)))
+            reader = load_reader(launch.full_path(READER.value))
             report["round trip"] = measured.round_trip(reader, pairs, f1=F1.value)
         bound = pairs["spans only"]
         order = np.random.default_rng(SEED.value).permutation(len(bound))
         samples = [bound[i] for i in order[: SHOWN.value]]
     elif READER.value:
         raise launch.UsageError("--reader checks pairs, and this model writes none")
+    elif generator.layout.targets == ("answer",):
+        report["reading"] = measured.reading(f1=F1.value)
+        answers = {row["id"]: row["prediction"] for row in measured.predictions}
+        write_atomically(out / "answers.json", to_json(answers, ensure_ascii=False) + "\n")
+    lines = (to_json(row, ensure_ascii=False) + "\n" for row in measured.predictions)
+    write_atomically(out / "predictions.jsonl", "".join(lines))
     text = evaluation.markdown(report, samples)
     write_atomically(out / "report.json", to_json(report, indent=2) + "\n")
     write_atomically(out / "report.md", text)

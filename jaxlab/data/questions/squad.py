@@ -37,6 +37,7 @@ class Record:
       answers: the answers given to it, at least one, the most frequent first.
       starts: where each of them starts in the passage, in characters; `qa_offsets.SILENT` where
         the file does not say, `qa_offsets.WRONG` where it says what decides for no place.
+      id: the question's, as the file has it, or where it stands in the file.
     """
 
     article: str
@@ -44,6 +45,7 @@ class Record:
     question: str
     answers: tuple[str, ...]
     starts: tuple[int, ...]
+    id: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Triple:
       answer: the answer.
       question: the question.
       answers: all answers given to the question that are in the segment.
-      article: as of the record.
+      article: as of the record, and `id` likewise.
     """
 
     passage: str
@@ -63,6 +65,7 @@ class Triple:
     question: str
     answers: tuple[str, ...] = ()
     article: str = ""
+    id: str = ""
 
 
 def read_squad(
@@ -103,7 +106,8 @@ def read_squad(
                 answers.append((text, find_start(passage, text, answer.get("answer_start"))))
             if answers:
                 texts, starts = _by_frequency([a for a in answers if a[0]] or answers[:1])
-                records.append(Record(title, passage, question, texts, starts))
+                name = str(qa.get("id") or f"{path.name}:{where}")
+                records.append(Record(title, passage, question, texts, starts, name))
             else:
                 skipped["no answer given"] += 1
     return records
@@ -263,7 +267,9 @@ def make_triples(
             skipped["answer cut by segmentation"] += 1
             continue
         inside = dict.fromkeys(a.strip() for a in record.answers if a.strip() and a.strip() in part)
-        triple = Triple(part, answer, record.question.strip(), tuple(inside), record.article)
+        triple = Triple(
+            part, answer, record.question.strip(), tuple(inside), record.article, record.id
+        )
         if (part, answer, triple.question) in seen:
             skipped["duplicate"] += 1
             continue

@@ -34,6 +34,9 @@ class Evaluation:
 
     Attributes:
       triples: those measured on.
+      predictions: what the model wrote for them, a line of JSONL each, once `questions` or
+        `reading` has run: "id", "passage", "answer" and "question" as given, "prediction", and
+        "references", a list of what people wrote in its place.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Evaluation:
         self.triples = [held_out.triples[i] for i in order]
         ids = [held_out.tokens.ids[i] for i in order]
         self._tokens = TokenSet(ids, held_out.tokens.labels[order])
+        self.predictions: list[dict[str, Any]] = []
 
     def _words(self, text: str) -> list[str]:
         ids = segments.token_ids(text, self.generator.tokenizer)
@@ -128,6 +132,14 @@ class Evaluation:
             batch_size=self._batch_size,
             beam_size=beam_size,
         )
+        self.predictions = [
+            {
+                **_given(triple, but="question"),
+                "prediction": segments.detokenize(ids, self.generator.tokenizer),
+                "references": [triple.question],
+            }
+            for triple, ids in zip(self.triples, found, strict=True)
+        ]
         ours = [segments.words(ids, self.generator.tokenizer) for ids in found]
         gold = [self._words(triple.question) for triple in self.triples]
         common = collections.Counter(t.question for t in self._train).most_common(1)[0][0]
@@ -138,7 +150,12 @@ class Evaluation:
         }
 
     def answers(
-        self, *, num_passages: int = 200, num_samples: int = 10, top_p: float = 0.95
+        self,
+        *,
+        num_passages: int = 200,
+        num_samples: int = 10,
+        top_p: float = 0.95,
+        **options: Any,
     ) -> tuple[dict[str, Any], dict[str, list[tuple[str, texts.QAPair]]]]:
         """What drawn answers are, free and bound to the passage; and their pairs.
 
@@ -146,6 +163,7 @@ class Evaluation:
           num_passages: to draw for.
           num_samples: answers per passage.
           top_p: of the draws.
+          **options: of `texts.generate_texts`, such as `mode`.
         """
         gold: dict[str, set[tuple[str, ...]]] = {}
         for triple in self.triples:
@@ -163,6 +181,7 @@ class Evaluation:
                 top_p=top_p,
                 spans_only=bound,
                 keep_all=True,
+                **options,
             )
             words = [[tuple(self._words(pair.answer)) for pair in pairs] for pairs in drawn]
             found[kind] = {
@@ -176,6 +195,27 @@ class Evaluation:
                 for pair in distinct(pairs)
             ]
         return found, kept
+
+    def reading(self, *, f1: float = 0.8) -> dict[str, Any]:
+        """What a model that answers makes of people's questions.
+
+        Args:
+          f1: see `round_trip`.
+        """
+        tokenizer = self.generator.tokenizer
+        passages = [triple.passage for triple in self.triples]
+        questions = [triple.question for triple in self.triples]
+        size = self._batch_size
+        found = texts.answer_texts(self.generator, passages, questions, batch_size=size)
+        self.predictions = []
+        for triple, ids in zip(self.triples, found, strict=True):
+            span = segments.find_span(triple.passage, ids, tokenizer)
+            text = triple.passage[slice(*span)] if span else segments.detokenize(ids, tokenizer)
+            answers = list(dict.fromkeys((triple.answer, *triple.answers)))
+            given = _given(triple, but="answer")
+            self.predictions.append({**given, "prediction": text, "references": answers})
+        words = [segments.words(ids, tokenizer) for ids in found]
+        return {"gold questions": agreement(words, [self._gold(t) for t in self.triples], f1=f1)}
 
     def round_trip(
         self,
@@ -204,6 +244,11 @@ class Evaluation:
             found = read([p for p, _ in asked], [pair.question for _, pair in asked])
             sides[kind] = agreement(found, [[self._words(p.answer)] for _, p in asked], f1=f1)
         return sides
+
+
+def _given(triple: Any, *, but: str) -> dict[str, str]:
+    names = (name for name in ("id", "passage", "answer", "question") if name != but)
+    return {name: getattr(triple, name) for name in names}
 
 
 def unigram(
@@ -320,8 +365,8 @@ def markdown(report: Mapping[str, Any], samples: Sequence[tuple[str, texts.QAPai
     """The report as tables.
 
     Args:
-      report: {"triples", "split", "likelihood"}, and the parts "questions", "answers" and
-        "round trip" that there are.
+      report: {"triples", "split", "likelihood"}, and the parts "questions", "answers", "round
+        trip" and "reading" that there are.
       samples: passages and pairs to show.
     """
     likelihood = {k: v for k, v in report["likelihood"].items() if k != "articles"}
@@ -335,7 +380,7 @@ def markdown(report: Mapping[str, Any], samples: Sequence[tuple[str, texts.QAPai
     text += tables.markdown(["nats per token", *names], rows)
     text += f"\nIntervals (95 %) over {report['likelihood']['articles']} articles.\n\n"
     number = lambda value: "none" if value is None else f"{value:.3g}"
-    for title in ("questions", "answers", "round trip"):
+    for title in ("questions", "answers", "round trip", "reading"):
         part = report.get(title)
         if part is not None:
             columns = list(dict.fromkeys(name for row in part.values() for name in row))

@@ -146,3 +146,18 @@ def load_generator(directory: epath.PathLike) -> Generator:
     assert isinstance(head, MaskedLMHead)
     params = {"bert": body, "head": top}
     return Generator(model, head, params, load_tokenizer(str(folder)), limits, **rest)
+
+
+def load_reader(directory: epath.PathLike) -> Generator:
+    """The model of a run that answers questions.
+
+    Raises:
+      FileNotFoundError, ValueError: as `load_generator`, or the run was trained for something else.
+    """
+    reader = load_generator(model_folder(directory))
+    if reader.layout.targets != ("answer",):
+        raise InputError(
+            f"{directory} writes {' and '.join(reader.layout.targets)}, a reader is a run with "
+            "--config.order=question_first --config.prefix_parts=2"
+        )
+    return reader

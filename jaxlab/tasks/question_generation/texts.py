@@ -32,6 +32,8 @@ class QAPair:
       question_log_prob: log p(question | passage, answer), end included.
       is_span: whether the answer is a run of the passage's tokens.
       ended: whether both ended within their limits.
+      start: where the answer starts in the passage, in characters; -1 where it is no span.
+      tokens: of answer and question, ends included.
     """
 
     passage: int
@@ -41,6 +43,13 @@ class QAPair:
     question_log_prob: float
     is_span: bool
     ended: bool
+    start: int
+    tokens: int
+
+    @property
+    def score(self) -> float:
+        """Log-probability of answer and question per token: pairs of any length compare."""
+        return (self.answer_log_prob + self.question_log_prob) / self.tokens
 
 
 def cut_texts(generator: Generator, texts: Sequence[str]) -> list[tuple[int, str]]:
@@ -195,6 +204,8 @@ def _texts(generator, passage, index, pairs, row, keep) -> list[QAPair]:
                 float(questions.log_probs[row, i]),
                 span is not None,
                 bool(answers.ended[row, i] and questions.ended[row, i]),
+                span[0] if span else -1,
+                int(answers.lengths[row, i] + questions.lengths[row, i]),
             )
         )
     return found

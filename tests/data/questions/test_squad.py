@@ -495,7 +495,8 @@ def test_records_of_a_file_by_hand(tmp_path):
     (tmp_path / "x.json").write_text(json.dumps(tree))
     first, second = qa.read_squad(tmp_path / "x.json")
     # 9 is next to 8; of places that the file gives for one answer the first known one counts.
-    want = ("x.json:1", "a b c a c", "q?", ("c", "a", "b"), (8, 0, 2))
+    where = "x.json:data[1].paragraphs[0].qas[0]"
+    want = ("x.json:1", "a b c a c", "q?", ("c", "a", "b"), (8, 0, 2), where)
     assert first == qa.Record(*want)
     assert (second.answers, second.starts) == (("",), (SILENT,))
 

@@ -18,7 +18,7 @@ pytest.importorskip("tokenizers")
 
 
 def pair(answer, *, is_span=True, ended=True, question="what?"):
-    return QAPair(0, answer, question, -1.0, -2.0, is_span, ended)
+    return QAPair(0, answer, question, -1.0, -2.0, is_span, ended, 0, 4)
 
 
 def test_a_unigram_model_counts_its_own_part_and_one_more():
@@ -127,7 +127,7 @@ RECORDS = {
     ],
     "test": [
         Record("a", ADA, "who wrote?", ("ada",), (0,)),
-        Record("a", ADA, "when was it?", ("1801",), (16,)),
+        Record("a", ADA, "when was it?", ("1801",), (16,), "q2"),
         Record("b", BOB, "who read?", ("bob", "bob read"), (0, 0)),
     ],
     "validation": [],  # not looked at
@@ -211,6 +211,11 @@ def test_questions_are_compared_with_those_of_people(generator, measured, monkey
     want = text_scores([split("when was it?")] * 3, gold)
     assert found["most frequent question"] == want
     assert found["model"]["first word"] == pytest.approx(2 / 3)
+    row = next(row for row in measured.predictions if row["answer"] == "1801")
+    assert row == {
+        "id": "q2", "passage": ADA, "answer": "1801", "prediction": "who was it?",
+        "references": ["when was it?"],
+    }  # fmt: skip
 
 
 def test_answers_are_drawn_free_and_bound(generator, measured, monkeypatch):
@@ -265,3 +270,19 @@ def test_a_reader_answers_questions_of_people_and_of_the_model(generator, measur
     third = pytest.approx(2 / 3)
     assert found["gold questions"] == {"pairs": 3, "exact": third, "f1": third, "f1 >= 0.6": third}
     assert found["free"] == sure
+
+
+def test_a_model_that_answers_is_measured_on_the_questions_of_people(generator, monkeypatch):
+    reader = generator._replace(order="question_first", prefix_parts=2)
+    measured = evaluation.Evaluation(reader, RECORDS, buckets=(28,), batch_size=2, seed=3)
+    ids = lambda text: segments.token_ids(text, reader.tokenizer)
+    answers = {"who read?": "bob read", "who wrote?": "it", "when was it?": "in it"}
+    give = lambda _, passages, questions, **options: [ids(answers[q]) for q in questions]
+    monkeypatch.setattr(evaluation.texts, "answer_texts", give)
+    (found,) = measured.reading(f1=0.5).values()
+    third = pytest.approx(1 / 3)
+    assert found == {"pairs": 3, "exact": third, "f1": third, "f1 >= 0.5": third}
+    (row,) = (row for row in measured.predictions if row["question"] == "who read?")
+    assert (row["prediction"], row["references"]) == ("bob read", ["bob", "bob read"])
+    (row,) = (row for row in measured.predictions if row["id"] == "q2")
+    assert (row["prediction"], row["references"]) == ("in it", ["1801"])

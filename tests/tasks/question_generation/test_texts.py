@@ -120,10 +120,11 @@ def fake(generator, ids, monkeypatch):
             tokens[:, 3, 0] = sep
             ended = np.array([[True, True, False, True]] * rows)
             numbers = np.arange(rows * 4.0).reshape(rows, 4)
-            answers = decoding.Decoded(tokens, None, -numbers, ended)
+            lengths = np.full((rows, 4), 2)
+            answers = decoding.Decoded(tokens, lengths, -numbers, ended)
             questions = decoding.Decoded(
                 np.broadcast_to(np.array([*ids("he read"), sep]), (rows, 4, 3)),
-                None, -numbers - 0.5, np.array([[True, False, True, True]] * rows),
+                lengths + 1, -numbers - 0.5, np.array([[True, False, True, True]] * rows),
             )  # fmt: skip
             return question_generation.Pairs(answers, questions)
 
@@ -137,8 +138,9 @@ def test_pairs_are_read_in_the_order_of_the_passages(generator, ids, fake):
     passages = ["Wrote programs and he", "She read", "he read them"]
     found = generate_texts(generator, passages, seed=3, num_pairs=2, batch_size=2)
     assert fake.made == [(4, {})]  # two draws for each pair
-    first = QAPair(0, "Wrote", "he read", 0.0, -0.5, True, True)
-    cut = QAPair(0, "programs", "he read", -2.0, -2.5, True, False)
+    first = QAPair(0, "Wrote", "he read", 0.0, -0.5, True, True, 0, 5)
+    cut = QAPair(0, "programs", "he read", -2.0, -2.5, True, False, 6, 5)
+    assert (first.score, cut.score) == (-0.1, -0.9)
     # The second batch holds the longest alone, twice; the first the two shorter ones.
     assert found[0] == [first, cut]
     assert [pair.answer for pair in found[1]] == ["She", "read"]
@@ -182,7 +184,7 @@ def test_how_many_are_drawn_and_kept(generator, fake):
 def test_an_answer_that_is_no_span_is_written_from_its_tokens(generator, ids, fake, monkeypatch):
     monkeypatch.setattr(segments, "find_span", lambda *_: None)
     (pair,) = generate_texts(generator, ["SHE wrote"])[0]
-    assert (pair.answer, pair.is_span) == ("she", False)
+    assert (pair.answer, pair.is_span, pair.start) == ("she", False, -1)
 
 
 @pytest.fixture
