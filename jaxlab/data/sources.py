@@ -23,12 +23,25 @@ from jaxlab.data.formats.rows import (
     Rows,
     as_numbers,
     join_rows,
+    number_labels,
     read_rows,
     read_saved,
 )
 from jaxlab.errors import InputError
 
-__all__ = ["TABLES", "Found", "Rows", "as_numbers", "find_path", "load_rows", "read_rows"]
+__all__ = [
+    "TABLES",
+    "Found",
+    "Rows",
+    "as_numbers",
+    "check_shares",
+    "count_classes",
+    "find_path",
+    "load_rows",
+    "number_labels",
+    "read_rows",
+    "split_rows",
+]
 
 SPLITS = ("train", "validation", "test")
 Paths = str | os.PathLike | Mapping[str, str] | Sequence[str]
@@ -169,7 +182,7 @@ def load_rows(
     if config_name is not None and name != "hf":
         raise InputError(f"data.config_name is {config_name!r}, {name} has none: it is of hf")
     check_count("data.split_seed", split_seed, at_least=0, below=None)
-    held = _check_shares(shares)
+    held = check_shares(shares)
     if isinstance(path, str | os.PathLike):
         found = _read_place(name, path, data_dir, config_name, columns)
     else:
@@ -184,7 +197,12 @@ def load_rows(
     return _completed(found, held, group_column, label_column, split_seed)
 
 
-def _check_shares(shares: Sequence[float]) -> dict[str, float]:
+def check_shares(shares: Sequence[float]) -> dict[str, float]:
+    """Shares of validation and test by split.
+
+    Raises:
+      ValueError: they are not two shares that leave something.
+    """
     fits = isinstance(shares, tuple | list) and len(shares) == 2
     if not fits or not all(isinstance(s, int | float) and 0 <= s < 1 for s in shares):
         raise InputError(f"data.shares is {shares!r}, must be two shares in [0, 1)")
@@ -259,38 +277,67 @@ def _completed(found, shares, group_column, label_column, seed) -> dict[str, Row
     train = found["train"]
     wanted = {s: share for s, share in shares.items() if s not in found and share}
     if wanted:
-        rows = _split(train, wanted, group_column, label_column, seed)
-        parts = {split: train.take(indices) for split, indices in rows.items()}
-        for split, part in parts.items():
-            if not len(part):
-                raise InputError(
-                    f"data.shares is {tuple(shares.values())}: of the {len(train)} rows of "
-                    f"{train.source} none is left for {split}"
-                )
-        found = {**found, **parts}
+        column = lambda name, key: None if name is None else train.column(name, key=f"data.{key}")
+        parts = split_rows(
+            len(train),
+            wanted,
+            groups=column(group_column, "group_column"),
+            labels=column(label_column, "label_column"),
+            seed=seed,
+            source=train.source,
+        )
+        found = {**found, **{split: train.take(rows) for split, rows in parts.items()}}
     return {split: found[split] for split in SPLITS if split in found}
 
 
-def _split(rows: Rows, shares, group_column, label_column, seed) -> dict[str, Any]:
-    """Indices of the rows of each split, "train" those that are left."""
-    total = len(rows)
-    if group_column is not None:
-        values = rows.column(group_column, key="data.group_column")
-        numbers = _numbered(values)
-        sizes, order = np.bincount(numbers), np.random.default_rng((seed, 0))
-        where, taken, ends = {}, 0, np.cumsum([*shares.values()]) * total
-        for group in order.permutation(len(sizes)):
-            where[group] = next((s for s, end in zip(shares, ends, strict=True) if taken < end), "")
+def split_rows(
+    total: int,
+    shares: Mapping[str, float],
+    *,
+    groups: Sequence[Any] | None = None,
+    labels: Sequence[Any] | None = None,
+    seed: int = 0,
+    source: str = "the set",
+) -> dict[str, list[int]]:
+    """Indices of the rows of each split, "train" those that are left; see `load_rows`.
+
+    Args:
+      total: N.
+      shares: split -> share of N.
+      groups: [N], rows of equal ones stay together; None for none.
+      labels: [N], each split gets its share of each, unless there are groups.
+      seed: >= 0.
+      source: what the rows are of, for the message.
+
+    Raises:
+      ValueError: a split is left without rows.
+
+    Example:
+      >>> parts = split_rows(6, {"test": 0.34}, labels="aaabbb")
+      >>> {split: len(rows) for split, rows in parts.items()}
+      {'train': 4, 'test': 2}
+    """
+    if groups is not None:
+        numbers = _numbered(groups)
+        sizes, where, taken = np.bincount(numbers), {}, 0
+        ends = dict(zip(shares, np.cumsum([*shares.values()]) * total, strict=True))
+        for group in np.random.default_rng((seed, 0)).permutation(len(sizes)):
+            where[group] = next((split for split, end in ends.items() if taken < end), "train")
             taken += sizes[group]
         parts = {s: [i for i, g in enumerate(numbers) if where[g] == s] for s in shares}
     else:
-        by: Any = total
-        if label_column is not None:
-            by = _numbered(rows.column(label_column, key="data.label_column"))
+        by: Any = total if labels is None else _numbered(labels)
         split = labels_lib.split_indices(by, sizes=tuple(shares.values()), seed=seed)
         parts = {s: part.tolist() for s, part in zip(shares, split, strict=True)}
     held = {i for part in parts.values() for i in part}
-    return {"train": [i for i in range(total) if i not in held], **parts}
+    parts = {"train": [i for i in range(total) if i not in held], **parts}
+    for name, part in parts.items():
+        if not part:
+            raise InputError(
+                f"data.shares is {tuple(shares.values())}: of the {total} rows of {source} none is "
+                f"left for {name}"
+            )
+    return parts
 
 
 def _numbered(values: Sequence[Any]) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxlab.data import Found, load_rows, read_rows
-from jaxlab.data.sources import count_classes
+from jaxlab.data.sources import Rows, count_classes, number_labels
 
 TEXTS = ['said "yes"', "a, b", "né\u2028x", "plain"]
 LABELS = [1, 0, 1, 0]
@@ -183,3 +183,20 @@ def test_found_says_it_in_two_lines():
         "data: train 78 (12 classes of 1 (0) to 12 (11)), test 1,000",
     ]
     assert count_classes(np.array([1, 1]), ("a", "b", "c")) == {"a": 0, "b": 2, "c": 0}
+
+
+def test_labels_are_numbered_by_the_training_rows():
+    train = Rows({"y": [10.0, 9, True, "9"]}, "a.jsonl")
+    test = Rows({"y": ["1", None]}, "b.csv").take([1, 0])
+    names, labels = number_labels({"train": train, "test": test}, "y", hidden=True)
+    assert names == ("1", "9", "10")
+    assert labels["train"].tolist() == [2, 1, 0, 1]
+    assert labels["test"].tolist() == [-1, 0]
+    with pytest.raises(ValueError, match=r"b\.csv, row 2: column 'y' has no label"):
+        number_labels({"train": train, "test": test}, "y")
+    with pytest.raises(
+        ValueError, match=r"b\.csv, row 1: label '2' is in no training row, .* 9, 10"
+    ):
+        number_labels({"train": train, "test": Rows({"y": ["2"]}, "b.csv")}, "y")
+    words = Rows({"y": ["10", "9", "b"]}, "c.csv")
+    assert number_labels({"train": words}, "y")[0] == ("10", "9", "b")

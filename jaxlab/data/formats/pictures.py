@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -30,10 +30,24 @@ HIDDEN = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
 BACKGROUND = "white"  # behind transparent pixels, whose own colour no viewer shows
 
 Box = tuple[int, int, int, int]
+_IN_THREADS = 512  # pictures that are worth threads of their own
+
+
+class Stored(NamedTuple):
+    """A picture file inside another file."""
+
+    content: bytes
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def list_images(
-    folder: str | Path, *, classes: Sequence[str] | None = None
+    folder: str | Path,
+    *,
+    classes: Sequence[str] | None = None,
+    left_out: collections.Counter[str] | None = None,
 ) -> tuple[list[Path], np.ndarray | None, list[str]]:
     """The picture files of a folder, sorted; sub-folders that hold pictures are classes.
 
@@ -44,6 +58,7 @@ def list_images(
       folder: holds picture files (no labels), or one sub-folder for each class.
       classes: names of the classes in the order of their numbers, those of the training split; None
         numbers the sub-folders in the order of their names.
+      left_out: gets the numbers of files that are left out, by reason.
 
     Returns:
       Paths, int32 labels (None without sub-folders) and class names.
@@ -55,7 +70,7 @@ def list_images(
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of images")
-    left_out: collections.Counter[str] = collections.Counter()
+    left_out = collections.Counter() if left_out is None else left_out
     here, folders = entries(folder, left_out)
     by_class = {p.name: sorted(_walk(p, left_out, (folder,))) for p in folders}
     empty = [name for name, paths in by_class.items() if not paths]
@@ -101,7 +116,11 @@ def class_names(folder: Path) -> list[str]:
 
 
 def read_images(
-    paths: Sequence[Path], *, image_size: int | None, channels: int = 3, crop: Box | None = None
+    paths: Sequence[Path | Stored],
+    *,
+    image_size: int | None,
+    channels: int = 3,
+    crop: Box | None = None,
 ) -> np.ndarray:
     """Decode image files as viewers show them, crop and resize them.
 
@@ -109,7 +128,7 @@ def read_images(
     white background, and of an animation or of several pages the first counts (logged).
 
     Args:
-      paths: the files.
+      paths: the files, or what tables hold of them.
       image_size: height and width of the result; None keeps the pictures' own size, which must then
         be square and the same for all.
       channels: 3 for RGB, 1 for grey.
@@ -126,23 +145,11 @@ def read_images(
     check_geometry(image_size, channels, crop)
     if not len(paths):
         raise InputError("paths is empty, must hold at least one picture")
-    notes: dict[str, set[Path]] = collections.defaultdict(set)
+    notes: dict[str, set[str]] = collections.defaultdict(set)
 
-    def one(path: Path) -> np.ndarray:
-        picture = decode(path, f"{path}:", channels, lambda note: notes[note].add(path))
-        width, height = picture.size
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        box = crop or (left, top, left + side, top + side)
-        if box[2] > width or box[3] > height:
-            raise InputError(f"{path}: is {width}x{height}, too small for the crop {box}")
-        if crop is None and width != height:
-            notes["not square, their centre square is taken (a crop takes another part)"].add(path)
-        picture = picture.crop(box)
-        if image_size is not None and picture.size != (image_size, image_size):
-            # With reducing_gap unset, Pillow's bilinear averages over the whole source area.
-            picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
-        return np.asarray(picture).reshape(*picture.size[::-1], channels)
+    def one(path: Path | Stored) -> np.ndarray:
+        note = lambda text: notes[text].add(str(path))
+        return read_image(path, image_size=image_size, channels=channels, crop=crop, note=note)
 
     first = one(paths[0])
     shape = (len(paths), *first.shape)
@@ -165,12 +172,80 @@ def read_images(
     grey = notes.pop("grey", ())
     for note, which in sorted(notes.items()):
         say(f"{len(which)} of {len(paths)} images are {note}, such as {min(which)}")
-    if channels == 3 and len(grey) == len(set(paths)):
+    if channels == 3 and len(grey) == len({*map(str, paths)}):
         say(
             f"all {len(paths)} images are grey, such as {min(grey)}: "
             "--config.data.channels=1 reads them so"
         )
     return images
+
+
+def read_image(
+    source: Path | Stored,
+    *,
+    image_size: int | None,
+    channels: int,
+    crop: Box | None,
+    note: Callable[[str], None] = lambda _: None,
+) -> np.ndarray:
+    """One picture of `read_images`, uint8 [H, W, channels]; `note` is that of `decode`."""
+    content = source.content if isinstance(source, Stored) else source
+    picture = decode(content, f"{source}:", channels, note)
+    width, height = picture.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    box = crop or (left, top, left + side, top + side)
+    if box[2] > width or box[3] > height:
+        raise InputError(f"{source}: is {width}x{height}, too small for the crop {box}")
+    if crop is None and width != height:
+        note("not square, their centre square is taken (a crop takes another part)")
+    picture = picture.crop(box)
+    if image_size is not None and picture.size != (image_size, image_size):
+        # With reducing_gap unset, Pillow's bilinear averages over the whole source area.
+        picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    return np.asarray(picture).reshape(*picture.size[::-1], channels)
+
+
+class LazyImages:
+    """Pictures that are read when they are indexed: what fits no memory, as an array would be.
+
+    `shape`, `dtype`, `size` and `nbytes` are those of the array that `read_images` gives, as are
+    the rows that indexing with a slice or an array of whole numbers gives.
+
+    Args:
+      paths: as for `read_images`.
+      image_size: height and width of all.
+      channels: 3 or 1.
+      crop: as for `read_images`.
+    """
+
+    dtype, ndim = np.dtype(np.uint8), 4
+
+    def __init__(
+        self, paths: Sequence[Path | Stored], *, image_size: int, channels: int, crop: Box | None
+    ):
+        self.paths = paths
+        self.geometry: dict[str, Any] = {"image_size": image_size, "channels": channels}
+        self.geometry["crop"] = crop
+        self.shape = (len(paths), image_size, image_size, channels)
+        self.size = self.nbytes = int(np.prod(self.shape))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, indices: Any) -> np.ndarray:
+        rows = np.arange(len(self))[indices]
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+
+        def fill(part: range) -> None:
+            for i in part:
+                images[i] = read_image(self.paths[rows[i]], **self.geometry)
+
+        if len(rows) > _IN_THREADS:
+            in_threads(fill, len(rows))
+        else:  # a batch: the pipeline's threads make several at a time
+            fill(range(len(rows)))
+        return images
 
 
 def check_geometry(image_size: Any, channels: Any, crop: Any) -> None:

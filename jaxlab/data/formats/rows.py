@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ class Rows:
       columns: name -> N values: texts of CSV and TSV, in others what the file holds; None is
         missing.
       source: where they come from, for messages.
+      numbers: of each row in its source, from 1; None: 1, 2, ...
+      folder: that of the file, where paths in the table start.
 
     Example:
       >>> rows = Rows({"text": ["good", "bad"], "label": [1, 0]}, "a.jsonl")
@@ -44,6 +46,8 @@ class Rows:
 
     columns: dict[str, list[Any]]
     source: str
+    numbers: Sequence[int] | None = None
+    folder: str = ""
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
@@ -67,7 +71,17 @@ class Rows:
         """Some of the rows, in the order of `indices`."""
         indices = list(indices)
         columns = {name: [values[i] for i in indices] for name, values in self.columns.items()}
-        return Rows(columns, self.source)
+        numbers = self.numbers or range(1, len(self) + 1)
+        return dataclasses.replace(self, columns=columns, numbers=[numbers[i] for i in indices])
+
+    def place(self, index: int) -> str:
+        """Source and number of a row, for messages.
+
+        Example:
+          >>> Rows({"n": [1, 2, 3]}, "a.csv").take([2]).place(0)
+          'a.csv, row 3'
+        """
+        return f"{self.source}, row {self.numbers[index] if self.numbers else index + 1}"
 
 
 def join_rows(parts: Sequence[Rows], source: str) -> Rows:
@@ -84,7 +98,7 @@ def join_rows(parts: Sequence[Rows], source: str) -> Rows:
                 f"{', '.join(first.columns)}: parts of a table need the same"
             )
     columns = {name: [x for part in parts for x in part.columns[name]] for name in first.columns}
-    return Rows(columns, source)
+    return Rows(columns, source, folder=first.folder)
 
 
 def read_rows(path: epath.PathLike, name: str, columns: Sequence[str] | None = None) -> Rows:
@@ -122,7 +136,8 @@ def read_rows(path: epath.PathLike, name: str, columns: Sequence[str] | None = N
     if not len(Rows(found, "")):
         raise InputError(f"{path}: holds no row")
     wanted = found if columns is None else [key for key in found if key in columns]
-    return Rows({key: found[key] for key in wanted}, os.fspath(path))
+    kept = {key: found[key] for key in wanted}
+    return Rows(kept, os.fspath(path), folder=os.fspath(path.parent))
 
 
 def read_saved(
@@ -266,6 +281,64 @@ _READERS = {
 }
 
 
+def number_labels(
+    splits: Mapping[str, Rows], column: str, *, key: str = "data.label_column", hidden: bool = False
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Numbers the labels of a column from 0, by those of the training rows.
+
+    Labels that are all numbers come in the order of numbers, others in that of their texts.
+
+    Args:
+      splits: split -> rows, "train" among them.
+      column: of the labels: words or numbers.
+      key: of the config that names the column, for messages.
+      hidden: whether test rows may have no label: -1 then.
+
+    Returns:
+      Names of the K classes, and split -> int32 [n].
+
+    Raises:
+      ValueError: there is no such column, a label is missing, or the training rows lack it.
+
+    Example:
+      >>> train, test = Rows({"y": ["10", "9", "10"]}, "a.csv"), Rows({"y": [9]}, "b.jsonl")
+      >>> number_labels({"train": train, "test": test}, "y")
+      (('9', '10'), {'train': array([1, 0, 1], dtype=int32), 'test': array([0], dtype=int32)})
+    """
+    texts = {}
+    for split, rows in splits.items():
+        texts[split] = [_label_text(value) for value in rows.column(column, key=key)]
+        for i, text in enumerate(texts[split]):
+            if not text and not (hidden and split == "test"):
+                raise InputError(f"{rows.place(i)}: column {column!r} has no label")
+    distinct = {text for text in texts["train"] if text}
+    numeric = as_numbers(list(distinct)) is not None
+    names = tuple(sorted(distinct, key=float if numeric else str))
+    number = {name: i for i, name in enumerate(names)} | ({"": -1} if hidden else {})
+    for split, rows in splits.items():
+        for i, text in enumerate(texts[split]):
+            if text not in number:
+                known = ", ".join(names[:8]) + (f" and {len(names) - 8} more" * (len(names) > 8))
+                raise InputError(
+                    f"{rows.place(i)}: label {text!r} is in no training row, which have {known}"
+                )
+    return names, {
+        split: np.array([number[text] for text in found], np.int32)
+        for split, found in texts.items()
+    }
+
+
+def _label_text(value: Any) -> str:
+    """A label as text: 1, 1.0, True and "1" are the same class; missing is ""."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(int(value)) if isinstance(value, bool | np.bool_) else str(value)
+
+
 def as_numbers(values: Sequence[Any]) -> np.ndarray | None:
     """The values as float64, what is missing ("", None) as NaN; None where one is no number.
 
@@ -277,6 +350,3 @@ def as_numbers(values: Sequence[Any]) -> np.ndarray | None:
         return np.array([np.nan if v is None or v == "" else float(v) for v in values], np.float64)
     except (TypeError, ValueError):
         return None
-
-
-__all__ = ["ENDINGS", "TABLES", "Rows", "as_numbers", "join_rows", "read_rows", "read_saved"]
