@@ -179,6 +179,7 @@ def make_pipeline(config: Mapping[str, Any], sets: Sets) -> Any:
         config["batch_size"],
         seed=config["seed"],
         flip=config["flip"],
+        shift=config["shift"],
         **mesh_lib.this_process(),
     )
 
