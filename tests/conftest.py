@@ -1,12 +1,18 @@
 """What all tests share: the CPU with 8 devices, the folders of real data, and a run to kill."""
 
+import functools
+import gc
 import os
 import pathlib
+import unittest.mock
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiling is most of the suite's time. What is compiled here runs once or twice, so it is not
 # optimised; and it is kept for the other worker, for scripts that tests start, for the next run.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Its other emitters of fused loops take half as long again to compile.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+)
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR",
     str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "programs"),
@@ -16,16 +22,25 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 import jax
 import pytest
+from jax._src.interpreters import mlir
 from processes import ROOT, Toy, run_script
 
 # Before the first use of a device. A single-device test stays on the first of them.
 jax.config.update("jax_num_cpu_devices", 8)
+# Tracing makes many objects and no garbage to speak of.
+gc.set_threshold(100_000, 20, 50)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs():
-    """What a file compiled is of little use to the next one, and would add up to gigabytes."""
-    yield
+    """What a file compiled is of little use to the next one, and would add up to gigabytes.
+
+    Within a file, all programs are lowered in one context: to make one takes longer than to lower
+    a small program.
+    """
+    one = functools.cache(mlir.make_ir_context)
+    with unittest.mock.patch.object(mlir, "make_ir_context", one):
+        yield
     jax.clear_caches()
 
 
