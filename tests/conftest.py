@@ -1,5 +1,6 @@
 """What all tests share: the CPU with 8 devices, the folders of real data, and a run to kill."""
 
+import fcntl
 import functools
 import gc
 import os
@@ -61,6 +62,24 @@ def data_dir() -> pathlib.Path:
 def fixtures_dir() -> pathlib.Path:
     """Folder of reference arrays: $JAXLAB_FIXTURES, else ../shared/fixtures."""
     return _folder("JAXLAB_FIXTURES", "fixtures")
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """Calls `make(folder)` once for all workers of a test run; returns the folder of that name."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def call(name, make) -> pathlib.Path:
+        done = base / f"{name}.done"
+        with open(base / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                make(base / name)
+                done.touch()
+        return base / name
+
+    return call
 
 
 @pytest.fixture(scope="session")
