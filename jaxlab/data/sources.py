@@ -35,6 +35,7 @@ __all__ = [
     "Rows",
     "as_numbers",
     "check_shares",
+    "complete",
     "count_classes",
     "find_path",
     "load_rows",
@@ -183,7 +184,7 @@ def load_rows(
     if config_name is not None and name != "hf":
         raise InputError(f"data.config_name is {config_name!r}, {name} has none: it is of hf")
     check_count("data.split_seed", split_seed, at_least=0, below=None)
-    held = check_shares(shares)
+    check_shares(shares)
     if isinstance(path, str | os.PathLike):
         found = _read_place(name, path, data_dir, config_name, columns)
     else:
@@ -191,7 +192,13 @@ def load_rows(
         for split, place in _named_splits(path).items():
             parts = _read_place(name, place, data_dir, config_name, columns)
             found[split] = parts[split] if split in parts else next(iter(parts.values()))
-    return _completed(found, held, group_column, label_column, split_seed)
+    return complete(
+        found,
+        shares=shares,
+        group_column=group_column,
+        label_column=label_column,
+        seed=split_seed,
+    )
 
 
 def paths_by_split(
@@ -301,10 +308,28 @@ def _by_split(saved: Mapping[str, Rows]) -> dict[str, Rows]:
     return found
 
 
-def _completed(found, shares, group_column, label_column, seed) -> dict[str, Rows]:
-    """Takes validation and test rows that have no file from the training rows."""
+def complete(
+    found: Mapping[str, Rows],
+    *,
+    shares: Sequence[float],
+    group_column: str | None = None,
+    label_column: str | None = None,
+    seed: int = 0,
+) -> dict[str, Rows]:
+    """Takes validation and test rows that have no file from the training rows.
+
+    Args:
+      found: split -> rows, "train" among them.
+      shares: as for `load_rows`, as are the others.
+      group_column: rows of a group stay together.
+      label_column: each split gets its share of every class.
+      seed: of the random split.
+
+    Raises:
+      ValueError: an argument is out of range, or a split is left without rows.
+    """
     train = found["train"]
-    wanted = {s: share for s, share in shares.items() if s not in found and share}
+    wanted = {s: share for s, share in check_shares(shares).items() if s not in found and share}
     if wanted:
         column = lambda name, key: None if name is None else train.column(name, key=f"data.{key}")
         parts = split_rows(

@@ -21,6 +21,7 @@ from jaxlab.errors import InputError
 BINARIZE = (None, "fixed", "static")
 
 _ORDER = 0  # stream of random numbers that one seed gives, next to those of `augmentation`
+_DECODING = 8  # threads that build batches of pictures which are decoded then
 
 
 def train_pipeline(
@@ -53,7 +54,8 @@ def train_pipeline(
         `process_index * b .. (process_index + 1) * b`, b = batch_size / process_count.
       flip: mirror each image left to right with probability one half.
       shift: most pixels to move an image by in each direction, at random; zeros come in. >= 0.
-      num_threads: threads that build batches ahead; 0 builds them when asked.
+      num_threads: threads that build batches ahead; 0 builds them when asked; at least 8 where
+        pictures are decoded for each batch.
       prefetch: batches built ahead.
 
     Returns:
@@ -86,6 +88,8 @@ def train_pipeline(
     if image_set.labels is not None:
         arrays["labels"] = image_set.labels
     size = len(image_set)
+    if image_set.lazy and num_threads:
+        num_threads = max(num_threads, _DECODING)
     return _endless(arrays, size, batch_size, rows, seed, batch, num_threads, prefetch)
 
 
