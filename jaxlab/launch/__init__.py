@@ -71,6 +71,7 @@ from jaxlab.launch.recipes import (
     recipe,
 )
 from jaxlab.launch.record import check_data, read_config, report_data
+from jaxlab.launch.starting import full_path, start, start_params
 
 __all__ = [
     "GIVEN",
@@ -95,6 +96,7 @@ __all__ = [
     "run",
     "run_tool",
     "start",
+    "start_params",
 ]
 
 _HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
@@ -143,17 +145,6 @@ def load_run(workdir: epath.PathLike, *, task: str) -> train.LoadedRun:
     step = "best" if f.best else f.step
     data_dir = options().data_dir
     return train.load_run(workdir, params=f.weights, step=step, data_dir=data_dir, task=task)
-
-
-def start(state: train.TrainState, workdir: epath.Path) -> train.TrainState:
-    """A fresh state with the weights that the flags of `reads=(*READS, "init")` name, if any."""
-    f = flags.FLAGS
-    if f.init_from is None:
-        if f.init_skip is not None:
-            raise UsageError("--init_skip needs --init_from=RUN")
-        return state
-    source, ema = full_path(f.init_from), f.init_weights == "ema"
-    return record.start_from(state, workdir, source, ema=ema, skip=f.init_skip)
 
 
 def run(
@@ -308,7 +299,9 @@ def _define_flags(
         flags.DEFINE_integer("step", None, "Checkpoint of this step; default the latest.")
         flags.DEFINE_bool("best", False, "Checkpoint that was best on held-out data.")
     if "init" in reads:
-        flags.DEFINE_string("init_from", None, "Folder of a run whose weights a new one takes.")
+        flags.DEFINE_string(
+            "init_from", None, "Weights to start from: RUN, FOLDER, FILE.safetensors or FILE.npz."
+        )
         flags.DEFINE_enum("init_weights", "ema", ["ema", "raw"], "Its averaged or last parameters.")
         flags.DEFINE_string("init_skip", None, "Weights to leave out: a regular expression.")
     if "tensorboard" in reads:
@@ -376,11 +369,6 @@ def _start_jax(f, config) -> None:
     explicit = (f.coordinator_address, f.num_processes, f.process_id)
     if f.distributed or any(x is not None for x in explicit):
         mesh_lib.initialize_distributed(*explicit, timeout=f.join_timeout)
-
-
-def full_path(name: str) -> epath.Path:
-    """Absolute, as orbax wants it, unless it is a bucket."""
-    return epath.Path(name if "://" in name else os.path.abspath(os.path.expanduser(name)))
 
 
 def _make_workdir(name: str, *, make: bool) -> epath.Path:

@@ -20,6 +20,7 @@ from jaxlab import mesh as mesh_lib
 from jaxlab.data.pipelines.endless import describe, differences
 from jaxlab.data.sources import Found
 from jaxlab.errors import DISTRIBUTION, InputError
+from jaxlab.launch import weights
 from jaxlab.launch.config import ROOT, Config, UsageError, flat
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -169,31 +170,33 @@ def start_from(
     *,
     ema: bool = True,
     skip: str | None = None,
+    special: Callable[[epath.Path], Any] | None = None,
 ) -> train.TrainState:
-    """A fresh state with the weights of another run; as it is where the run has checkpoints.
+    """A fresh state with the weights of another run or a file; as it is in a run that goes on.
 
     The run's record says where they come from. All processes must call this together.
 
     Args:
       state: fresh.
       workdir: of the run that starts.
-      source: folder of the other run.
+      source: folder of the other run, or a file; see `weights.read_weights`.
       ema: the other run's averaged parameters, where it kept them.
       skip: see `train.start_from`.
+      special: see `weights.read_weights`.
 
     Raises:
-      FileNotFoundError: there is no such run.
+      FileNotFoundError: there is no such run or file.
       ValueError: its weights do not fit; see `train.start_from`.
     """
     if checkpoints.Checkpointer(workdir / "checkpoints", read_only=True).steps:
         logging.info("weights of %s are not read: the run goes on", source)
         return state
-    step, params, model_state = checkpoints.load_params(epath.Path(source) / "checkpoints", ema=ema)
+    step, params, model_state = weights.read_weights(source, ema=ema, special=special)
     try:
         state = train.start_from(state, params, model_state, skip=skip)
     except InputError as error:
         raise InputError(f"--init_from={os.fspath(source)}: {error} (--init_skip=REGEX)") from error
-    logging.info("starts from step %d of %s", step, source)
+    logging.info("starts from %s%s", "" if step is None else f"step {step} of ", source)
 
     def note() -> None:
         path = workdir / files.RECORD_FILE
