@@ -11,9 +11,20 @@ For every seed: the predecessor is fine-tuned; then, for every depth, each arm o
 - constant, curriculum: the same layers by module replacing with a constant or rising rate,
   and then fine-tuned alone.
 
-The same command goes on where a run was stopped, in the middle of a stage too. WORKDIR then holds a
-folder per stage (SEED/DEPTH/ARM/STAGE, each with metrics.jsonl, result.json and a Hugging Face
-folder `model`), report.md, report.json, accuracy.png and sensitivity_DEPTH_layers.png.
+Texts of your own, in any table, and a task of GLUE or CLUE:
+
+    python scripts/compress_bert.py --config.data.name=csv --config.data.path=reviews.csv \\
+        --config.data.text_column=review --config.data.label_column=stars --workdir=runs/reviews
+    python scripts/compress_bert.py --config.data.name=glue/mrpc --workdir=runs/mrpc
+
+`--config.pretrained=FOLDER` takes any Hugging Face BERT, with its classifier where the labels are
+the same; `--config.stages.predecessor.num_steps=0` leaves that as it is. `--init_from=RUN|FOLDER`
+gives the predecessor other weights than the pretrained ones.
+
+The same command goes on where a run was stopped, in the middle of a stage too. WORKDIR then holds
+data.json, a folder per stage (SEED/DEPTH/ARM/STAGE, each with metrics.jsonl, result.json and a
+Hugging Face folder `model`, which predict_bert.py reads), report.md, report.json, accuracy.png (or
+another metric's) and sensitivity_DEPTH_layers.png.
 """
 
 import dataclasses
@@ -31,15 +42,17 @@ def write_report(config, workdir, study):
     """report.md, report.json and the figures."""
     shown = {name: config[name] for name in ("seeds", "depths", "arms")}
     steps = config.stages.successor.num_steps
-    rows = report.collect(workdir, deep=study.deep.num_layers, successor_steps=steps, **shown)
+    options = {"successor_steps": steps, "metrics": study.metrics}
+    rows = report.collect(workdir, deep=study.deep.num_layers, **options, **shown)
     swaps, latency = report.collect_swaps(workdir, **shown), report.latency(study)
     record = {"rows": rows, "latency_ms": latency, "sensitivity_points": swaps}
     write_atomically(workdir / "report.json", to_json(record, indent=2) + "\n")
     sizes = {f"{split}_texts": len(study.sets[split]) for split in ("train", "test")}
-    text = report.markdown(rows, latency, swaps, **sizes)
+    metric = study.metrics[0]
+    text = report.markdown(rows, latency, swaps, metric=metric, **sizes)
     write_atomically(workdir / "report.md", text)
-    accuracy = {name: 100 * np.array(row["test/accuracy"]) for name, row in rows.items()}
-    plots.dots(accuracy, workdir / "accuracy.png", xlabel="test accuracy (%)")
+    found = {name: 100 * np.array(row[f"test/{metric}"]) for name, row in rows.items()}
+    plots.dots(found, workdir / f"{metric}.png", xlabel=f"test {metric} (%)")
     for depth in config.depths if swaps else ():
         end = f", {depth} layers"
         plots.bars(
@@ -47,14 +60,17 @@ def write_report(config, workdir, study):
             workdir / f"sensitivity_{depth}_layers.png",
             title=f"one module swapped ({depth} layers)",
             xlabel="module",
-            ylabel="accuracy lost (points)",
+            ylabel=f"{metric} lost (points)",
         )
     print(text, end="")  # at the end: whoever reads it may go away
 
 
 def main(config, workdir):
     options = dataclasses.asdict(launch.options())
-    study = compression.Study(config.to_dict(), mesh_lib.make_mesh(), workdir=workdir, **options)
+    start = lambda params, read: launch.start_params(params, workdir, read)
+    mesh = mesh_lib.make_mesh()
+    study = compression.Study(config.to_dict(), mesh, workdir=workdir, start=start, **options)
+    launch.report_data(workdir, study.found)
     # Stages that are done have seen the same.
     launch.check_data(workdir, study.arrays, allow_change=options["allow_change"])
     for seed in config.seeds:
@@ -68,4 +84,5 @@ if __name__ == "__main__":
         default_config="configs/theseus/study.py",
         sections=compression.KEYWORDS,
         task="compression",
+        reads=(*launch.READS, "init"),
     )

@@ -61,6 +61,9 @@ BASE = {
         "successor": stage(100, 5e-5, "layers"),
         "distill": stage(0, 1e-4, "all"),  # steps: those of replacing and successor
     },
+    # Of the task where it is "": accuracy, or F1, Matthews' or Spearman's correlation (text_tasks).
+    "metric": "",
+    "keep_best": False,  # whether a stage ends with its best checkpoint by it on validation texts
     "batch_size": 32,
     "objective": launch.defaults(
         train.make_labelled_loss,

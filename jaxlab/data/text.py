@@ -1,4 +1,4 @@
-"""Named text sets: reading them from the data folder, splitting them, turning them into tokens.
+"""Text sets: known ones, tasks and tables of one's own, their splits, and their tokens.
 
 - `headlines`: news headlines, 1 = sarcastic; `headlines-sarcasm.tsv.gz`, label TAB text.
 - `rotten_tomatoes`: snippets of film reviews, 1 = fresh; `rotten-tomatoes-snippets.csv.gz`.
@@ -6,40 +6,29 @@
 
 Texts that are equal up to case, spaces and composed accents are kept once, and left out altogether
 when their labels differ, before anything is split; how many is logged. Splits depend on nothing but
-the file and `split_seed`.
+the file and `split_seed`. Tasks (`glue/sst2`, see `text_tasks`) and tables of one's own that come
+in splits are taken as they are.
 """
 
-import csv
 import dataclasses
-import io
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from absl import logging
 
 from jaxlab.checks import check_count
 from jaxlab.data.folder import data_folder
-from jaxlab.data.formats.plain_text import (
-    normal_text,
-    read_text,
-    split_lines,
-    whole_characters,
-    whole_json,
-)
+from jaxlab.data.formats.plain_text import whole_characters
+from jaxlab.data.sources import TABLES, Found, count_classes
+from jaxlab.data.text_sets import READERS, SPLITS, Row, distinct, splits_of
+from jaxlab.data.text_tables import Examples, Splits, read_known_task, read_table, sizes_of
+from jaxlab.data.text_tasks import TASKS
 from jaxlab.errors import InputError
 
-SPLITS = ("train", "validation", "test")
-HELD_OUT = 0.1  # share of each of validation and test
-MAX_CLASSES = 10_000  # a larger label is a damaged one
-
-
-class _Row(NamedTuple):
-    text: str
-    label: int
-    group: Hashable  # rows of one group go to the same split
-    split: str | None  # where the set itself says so
+_REPEATED = "texts, which are empty, repeated or have two labels"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,8 +37,9 @@ class TextSet:
 
     Attributes:
       texts: N texts.
-      labels: int32 [N].
-      label_names: a name for each class.
+      labels: int32 [N], or float32 [N] for regression.
+      label_names: a name for each class; none for regression.
+      pairs: the second text of each; None for single texts.
 
     Raises:
       ValueError: there are not as many labels as texts, or a label has no name.
@@ -62,18 +52,19 @@ class TextSet:
     texts: Sequence[str]
     labels: np.ndarray
     label_names: tuple[str, ...]
+    pairs: Sequence[str] | None = None
 
     def __post_init__(self):
+        if self.pairs is not None and len(self.pairs) != len(self.texts):
+            raise InputError(f"pairs are {len(self.pairs)}, {len(self.texts)} texts need as many")
         if self.labels.shape != (len(self.texts),):
             raise InputError(
                 f"labels have shape {self.labels.shape}, {len(self.texts)} texts need "
                 f"({len(self.texts)},)"
             )
-        if len(self.texts) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
-            raise InputError(
-                f"labels are {self.labels.min()} to {self.labels.max()}, must be in "
-                f"[0, {self.num_classes})"
-            )
+        low, high = (self.labels.min(), self.labels.max()) if len(self.texts) else (0, 0)
+        if self.label_names and not 0 <= low <= high < self.num_classes:
+            raise InputError(f"labels are {low} to {high}, must be in [0, {self.num_classes})")
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -82,6 +73,11 @@ class TextSet:
     def num_classes(self) -> int:
         return len(self.label_names)
 
+    def first(self, limit: int | None) -> "TextSet":
+        """The first texts, or all."""
+        pairs = None if self.pairs is None else self.pairs[:limit]
+        return TextSet(self.texts[:limit], self.labels[:limit], self.label_names, pairs)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TokenSet:
@@ -89,7 +85,9 @@ class TokenSet:
 
     Attributes:
       ids: N int32 vectors, special tokens included.
-      labels: int32 [N].
+      labels: int32 [N], or float32 [N] for regression.
+      type_ids: N int32 vectors, 0 for the first text of a pair and 1 for the second; None for
+        single texts.
 
     Example:
       >>> TokenSet([np.array([2, 8, 3]), np.array([2, 3])], np.array([0, 1])).lengths
@@ -98,6 +96,7 @@ class TokenSet:
 
     ids: Sequence[np.ndarray]
     labels: np.ndarray
+    type_ids: Sequence[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -108,9 +107,10 @@ class TokenSet:
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """What the set holds, in three arrays: by which it is compared with another."""
+        """What the set holds, in three or four arrays: by which it is compared with another."""
         tokens = np.concatenate([np.asarray(ids) for ids in self.ids])
-        return {"lengths": self.lengths, "labels": self.labels, "tokens": tokens}
+        found = {"lengths": self.lengths, "labels": self.labels, "tokens": tokens}
+        return found | ({} if self.type_ids is None else {"types": np.concatenate(self.type_ids)})
 
 
 def load_text(
@@ -120,32 +120,144 @@ def load_text(
     *,
     split_seed: int = 0,
     limit: int | None = None,
+    path: str | Sequence[str] | None = None,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+    group_column: str | None = None,
+    shares: tuple[float, float] | None = None,
+    config_name: str | None = None,
+    regression: bool | None = None,
 ) -> TextSet:
-    """Reads one split of a text set.
-
-    Headlines are split at random, 80 % / 10 % / 10 %; review snippets likewise, but by film, so
-    that no film is on two sides; iflytek comes split. Each split is in a random order.
+    """Reads one split of a text set; see `load_texts`.
 
     Args:
-      name: "headlines", "rotten_tomatoes" or "iflytek".
+      name: see `load_texts`, as for all that is not here.
       data_dir: the data folder; by default $JAXLAB_DATA, else the user's cache folder.
       split: "train", "validation" or "test".
       split_seed: of the random split and order, >= 0.
       limit: keep only the first N (a random subset, since the order is random).
+      path: of a table or a task.
+      text_column: of a table, as all that follow: "text" by default.
+      pair_column: the second text of each pair; None for single texts.
+      label_column: "label" by default.
+      group_column: rows of a group stay in one split.
+      shares: of validation and test rows, (0.1, 0.1) by default.
+      config_name: of "hf".
+      regression: whether labels are numbers to predict, rather than classes.
 
     Raises:
       FileNotFoundError: the set is not in the data folder.
       ValueError: an argument is unknown or out of range, or a file is not what it should be.
     """
-    if name not in _READERS:
-        raise InputError(f"text set is {name!r}, known are {tuple(_READERS)}")
     if split not in SPLITS:
         raise InputError(f"split is {split!r}, known are {SPLITS}")
-    check_count("split_seed", split_seed, at_least=0, below=None)
     if limit is not None:
         check_count("limit", limit)
-    found, names = _READERS[name](data_folder(data_dir))
-    rows = _distinct(found)
+    sets, _ = _load(
+        name, data_dir, split_seed=split_seed, path=path, text_column=text_column,
+        pair_column=pair_column, label_column=label_column, group_column=group_column,
+        shares=shares, config_name=config_name, regression=regression,
+    )  # fmt: skip
+    _check_filled(name, sets, (split,))
+    return sets[split].first(limit)
+
+
+def load_texts(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    split_seed: int = 0,
+    path: str | Sequence[str] | None = None,
+    **table: Any,
+) -> tuple[dict[str, TextSet], Found]:
+    """Reads all splits of a text set, each in a random order, and what was found.
+
+    Headlines are split at random, 80 % / 10 % / 10 %; review snippets likewise, but by film, so
+    that no film is on two sides; iflytek comes split. Of tasks whose test set has no labels, "test"
+    is the validation set.
+
+    Args:
+      name: "headlines", "rotten_tomatoes", "iflytek"; a task of `text_tasks.TASKS`, such as
+        "glue/sst2"; or a kind of table, of `sources.TABLES`.
+      data_dir: the data folder; by default $JAXLAB_DATA, else the user's cache folder.
+      split_seed: of the random split and order, >= 0.
+      path: of a table (see `sources.load_rows`), or the folder of a task.
+      **table: columns and splits of a table; see `load_text`. None stands for the default.
+
+    Returns:
+      split -> texts, and where they are from, their classes and what was left out.
+
+    Raises:
+      FileNotFoundError: the set is not in the data folder.
+      ValueError: an argument is unknown or out of range, or a file is not what it should be.
+    """
+    sets, found = _load(name, data_dir, split_seed=split_seed, path=path, **table)
+    _check_filled(name, sets, SPLITS)
+    return sets, found
+
+
+def _check_filled(name: str, sets: dict[str, TextSet], splits: Sequence[str]) -> None:
+    for split in splits:
+        if not len(sets[split]):
+            total = sum(map(len, sets.values()))
+            raise InputError(f"text set {name!r}: none of its {total} texts is in split {split!r}")
+
+
+def _load(name, data_dir, *, split_seed, path, **table) -> tuple[dict[str, TextSet], Found]:
+    check_count("split_seed", split_seed, at_least=0, below=None)
+    table = {key: value for key, value in table.items() if value is not None}
+    if name in READERS and path is not None:
+        raise InputError(f"data.path is {path!r}, {name!r} is a set of the data folder: drop it")
+    if name not in TABLES and table:
+        key, value = next(iter(table.items()))
+        raise InputError(f"data.{key} is {value!r}, {name!r} has its own columns: drop it")
+    if name in READERS:
+        found, source = _known(name, data_dir, split_seed)
+    elif name in TASKS:
+        assert path is None or isinstance(path, str)
+        found = read_known_task(name, path, data_dir)
+        source = found.source
+    elif name in TABLES:
+        found = read_table(name, path, data_dir=data_dir, split_seed=split_seed, **table)
+        source = found.source
+        if not found.splits_are_own:
+            found = _without_repeats(found)
+    else:
+        known = (*READERS, *TASKS, *TABLES)
+        raise InputError(f"text set is {name!r}, known are {known}")
+    sets = {split: _in_order(found, split, split_seed) for split in SPLITS}
+    counts = {
+        split: {
+            "examples": len(part),
+            "classes": count_classes(part.labels, part.label_names) if part.label_names else None,
+        }
+        for split, part in sets.items()
+    }
+    sizes = sizes_of(found.examples["train"].texts)
+    left_out = {why: count for why, count in found.left_out.items() if count}
+    return sets, Found(name, source, counts, sizes, left_out)
+
+
+def _in_order(found: Splits, split: str, seed: int) -> TextSet:
+    """The texts of a split in their random order."""
+    part = found.examples[split]
+    order = np.random.default_rng((seed, 1)).permutation(len(part.texts))
+    labels = np.array(
+        [part.labels[i] for i in order], np.int32 if found.label_names else np.float32
+    )
+    texts = [part.texts[i] for i in order]
+    pairs = None
+    if texts and not isinstance(texts[0], str):
+        texts, pairs = ([t[k] for t in texts] for k in (0, 1))
+    return TextSet(texts, labels, found.label_names, pairs)
+
+
+def _known(name: str, data_dir: str | Path | None, seed: int) -> tuple[Splits, str]:
+    """A set of the data folder, split by its own rule."""
+    folder = data_folder(data_dir)
+    found, names = READERS[name](folder)
+    rows = distinct(found)
     if len(rows) < len(found):
         logging.info(
             "%s: %d of %d texts left out: empty, repeated, or with two labels",
@@ -153,13 +265,29 @@ def load_text(
         )
     if not rows:
         raise InputError(f"text set {name!r}: no text is left of {len(found)}")
-    splits = _splits(rows, split_seed)
-    chosen = [row for row, where in zip(rows, splits, strict=True) if where == split]
-    if not chosen:
-        raise InputError(f"text set {name!r}: none of its {len(rows)} texts is in split {split!r}")
-    order = np.random.default_rng((split_seed, 1)).permutation(len(chosen))[:limit]
-    labels = np.array([chosen[i].label for i in order], np.int32)
-    return TextSet([chosen[i].text for i in order], labels, names)
+    parts = {split: Examples([], [], str(folder)) for split in SPLITS}
+    for row, where in zip(rows, splits_of(rows, seed), strict=True):
+        parts[where].texts.append(row.text)
+        parts[where].labels.append(row.label)
+    left_out = Counter({_REPEATED: len(found) - len(rows)})
+    return Splits(parts, names, str(folder), left_out, False), str(folder)
+
+
+def _without_repeats(found: Splits) -> Splits:
+    """Of a table that is split here: texts that are equal once, none with two labels."""
+    rows = [
+        Row(text, label, None, split)
+        for split, part in found.examples.items()
+        for text, label in zip(part.texts, part.labels, strict=True)
+    ]
+    kept, parts = distinct(rows), {}
+    for split, part in found.examples.items():
+        mine = [row for row in kept if row.split == split]
+        if not mine:
+            raise InputError(f"{part.source}: no text is left for {split}, all are repeated")
+        parts[split] = Examples([r.text for r in mine], [r.label for r in mine], part.source)
+    left_out = found.left_out + Counter({_REPEATED: len(rows) - len(kept)})
+    return dataclasses.replace(found, examples=parts, left_out=left_out)
 
 
 def encode(
@@ -177,11 +305,18 @@ def encode(
     Raises:
       ValueError: a text is too long and shall not be cut.
     """
-    check_count("max_length", max_length, at_least=3)
-    ids = []
-    texts = list(map(whole_characters, text_set.texts))
-    for row, encoding in enumerate(tokenizer.encode_batch(texts)):
-        tokens = np.asarray(encoding.ids, np.int32)
+    check_count("max_length", max_length, at_least=3 if text_set.pairs is None else 5)
+    texts: Any = list(map(whole_characters, text_set.texts))
+    if text_set.pairs is not None:
+        texts = list(zip(texts, map(whole_characters, text_set.pairs), strict=True))
+    ids, types = [], []
+    encodings = tokenizer.encode_batch(texts)
+    if truncate and text_set.pairs is not None and any(len(e) > max_length for e in encodings):
+        tokenizer.enable_truncation(max_length)  # the longer text of a pair first
+        encodings = tokenizer.encode_batch(texts)
+        tokenizer.no_truncation()
+    for row, encoding in enumerate(encodings):
+        tokens, kinds = (np.asarray(x, np.int32) for x in (encoding.ids, encoding.type_ids))
         if len(tokens) > max_length:
             if not truncate:
                 raise InputError(
@@ -190,111 +325,5 @@ def encode(
                 )
             tokens = np.append(tokens[: max_length - 1], tokens[-1])
         ids.append(tokens)
-    return TokenSet(ids, text_set.labels)
-
-
-def _distinct(rows: list[_Row]) -> list[_Row]:
-    """The first row of each text, none where labels differ, test before training."""
-    # A text of the test split that is in the training split too stays in the test split.
-    rows = sorted(rows, key=lambda row: -SPLITS.index(row.split) if row.split else 0)
-    keys = [normal_text(row.text) for row in rows]
-    labels: dict[str, set[int]] = {}
-    for key, row in zip(keys, rows, strict=True):
-        labels.setdefault(key, set()).add(row.label)
-    kept: dict[str, _Row] = {}
-    for key, row in zip(keys, rows, strict=True):
-        if key and len(labels[key]) == 1:
-            kept.setdefault(key, row)
-    return list(kept.values())
-
-
-def _splits(rows: list[_Row], seed: int) -> list[str]:
-    """Where each row goes: where its set says, or by groups in random order."""
-    groups = list(dict.fromkeys(row.group for row in rows))
-    sizes = dict.fromkeys(groups, 0)
-    for row in rows:
-        sizes[row.group] += 1
-    where, taken = {}, 0
-    for i in np.random.default_rng((seed, 0)).permutation(len(groups)):
-        share = taken / len(rows)
-        where[groups[i]] = SPLITS[2 if share < HELD_OUT else 1 if share < 2 * HELD_OUT else 0]
-        taken += sizes[groups[i]]
-    return [row.split or where[row.group] for row in rows]
-
-
-def _open(folder: Path, file: str, name: str | None = None) -> str:
-    path = folder / file
-    if not path.is_file():
-        how = f"`python -m jaxlab fetch_data {name}` downloads it" if name else "put it there"
-        raise FileNotFoundError(
-            f"{path} is missing: {how}, or name the folder that has it with --data_dir or "
-            "$JAXLAB_DATA"
-        )
-    return read_text(path)
-
-
-def _headlines(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
-    file, rows = "headlines-sarcasm.tsv.gz", []
-    for number, line in enumerate(split_lines(_open(folder, file, "headlines")), 1):
-        label, tab, text = line.partition("\t")
-        if label not in ("0", "1") or not tab:
-            raise InputError(f"{folder / file}, line {number}: {line[:40]!r}, needs 0|1 TAB text")
-        rows.append(_Row(text, int(label), number, None))
-    return rows, ("serious", "sarcastic")
-
-
-def _rotten_tomatoes(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
-    file, names = "rotten-tomatoes-snippets.csv.gz", ("rotten", "fresh")
-    rows, place = [], folder / file
-    lines = io.StringIO(_open(folder, file, "rotten_tomatoes"), newline="")
-    reader = csv.DictReader(lines, strict=True)
-    try:
-        columns = reader.fieldnames or ()
-        if not {"category", "text", "movie_name"} <= set(columns):
-            raise InputError(
-                f"{place} has columns {list(columns)[:9]}, needs category, text and movie_name"
-            )
-        for row in reader:
-            # Fields that are missing are None, and one too many has the key None.
-            if None in row or None in row.values() or row["category"] not in (*names, "plot"):
-                raise InputError(
-                    f"{place}, line {reader.line_num}: {str(list(row.values()))[:60]}, needs "
-                    f"{len(columns)} fields, of them category fresh, rotten or plot"
-                )
-            if row["category"] in names:  # "plot" is no opinion
-                label = names.index(row["category"])
-                rows.append(_Row(row["text"], label, row["movie_name"], None))
-    except csv.Error as error:
-        raise InputError(f"{place}, line {reader.line_num}: no CSV ({error})") from error
-    return rows, names
-
-
-def _iflytek(folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
-    files = {"train": "train-few-all", "validation": "dev-few-all", "test": "test-public"}
-    rows, names = [], {}
-    for split, part in files.items():
-        file = f"iflytek-{part}.jsonl.gz"
-        for number, line in enumerate(split_lines(_open(folder, file)), 1):
-            place = f"{folder / file}, line {number}"
-            row = whole_json(line, place)
-            try:
-                text, name, label = row["sentence"], row["label_des"], int(str(row["label"]))
-                if not (isinstance(text, str) and isinstance(name, str)):
-                    raise TypeError
-                if not 0 <= label < MAX_CLASSES:
-                    raise ValueError
-            except (ValueError, KeyError, TypeError):
-                raise InputError(
-                    f"{place}: {line[:40]!r}, needs label (a whole number from 0 to "
-                    f"{MAX_CLASSES - 1}), label_des and sentence"
-                ) from None
-            names[label] = name
-            rows.append(_Row(text, label, (split, number), split))
-    return rows, tuple(names.get(i, f"class {i}") for i in range(max(names, default=-1) + 1))
-
-
-_READERS: dict[str, Callable[[Path], tuple[list[_Row], tuple[str, ...]]]] = {
-    "headlines": _headlines,
-    "rotten_tomatoes": _rotten_tomatoes,
-    "iflytek": _iflytek,
-}
+        types.append(kinds)
+    return TokenSet(ids, text_set.labels, None if text_set.pairs is None else types)

@@ -1,4 +1,4 @@
-"""Weights that a fresh run starts from, by the flags `--init_from`, `--init_weights`, `--init_skip`."""
+"""Weights that a fresh run starts from, by the flags `--init_from`, `--init_weights` and so on."""
 
 import os
 from collections.abc import Callable

@@ -54,9 +54,8 @@ def read_weights(
     source = epath.Path(source)
     if special is not None and (found := special(source)) is not None:
         return Weights(None, found, {})
-    if source.is_dir() and not (source / "checkpoints").exists():
-        if (source / WEIGHTS_FILE).exists():
-            source = source / WEIGHTS_FILE
+    if not (source / "checkpoints").exists() and (source / WEIGHTS_FILE).exists():
+        source = source / WEIGHTS_FILE
     if source.suffix in FILES and not source.is_dir():
         if not source.exists():
             raise FileNotFoundError(f"{source} does not exist: it must be a run or a file")

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 def run(
     cell: cells.Cell,
-    begin: Callable[[], tuple[train.Blueprint, train.TrainState, Any]],
+    begin: Callable[[], tuple[train.Blueprint | None, train.TrainState, Any]],
     *,
     conclude: Callable[[train.TrainState], tuple[T, Callable[[], Mapping[str, Any]]]],
     load: Callable[[], T],
@@ -27,8 +27,9 @@ def run(
     All processes call it together; the first one decides whether the stage is done, and writes.
 
     Args:
-      cell: the stage.
-      begin: () -> (blueprint, state, data), made only where there is something to train.
+      cell: the stage; one of 0 steps keeps the state that it begins with.
+      begin: () -> (blueprint, state, data), made only where there is something to train; of 0 steps
+        the state alone is looked at.
       conclude: state at the end -> (what the stage leaves, write), in every process; write() saves
         that into the folder and returns the figures of the record, in the first process.
       load: () -> what the stage left, where it is done.
@@ -45,11 +46,14 @@ def run(
     blueprint, state, data = begin()
     cell.folder.mkdir(parents=True, exist_ok=True)
     options = {"keep_latest": 2, "allow_change": allow_change, **options}
-    left, write = conclude(train.run(blueprint, data, cell.folder, state=state, **options))
+    if cell.num_steps:
+        assert blueprint is not None
+        state = train.run(blueprint, data, cell.folder, state=state, **options)
+    left, write = conclude(state)
 
     def end() -> None:
         cells.finish(cell, write())
-        if not keep_checkpoints:
+        if cell.num_steps and not keep_checkpoints:
             epath.Path(cell.folder / "checkpoints").rmtree()  # of a bucket too
 
     mesh_lib.in_process_0(end)

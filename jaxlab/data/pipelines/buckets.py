@@ -50,7 +50,8 @@ def text_pipeline(
 
     Returns:
       A grain iterator (`get_state`, `set_state`) of `{"input_ids": int32 [b, L], "attention_mask":
-      int32 [b, L], "label": int32 [b]}`, L a bucket.
+      int32 [b, L], "label": int32 [b]}`, L a bucket; of pairs also "token_type_ids" int32 [b, L],
+      and of regression "label" is float32.
 
     Raises:
       ValueError: an argument is out of range, or a text is longer than all buckets.
@@ -177,5 +178,12 @@ def _gather(token_set: TokenSet, indices: np.ndarray, length: int) -> Batch:
         tokens = token_set.ids[index]
         ids[row, : len(tokens)] = tokens
         mask[row, : len(tokens)] = 1
-    labels = token_set.labels[indices].astype(np.int32)
-    return {"input_ids": ids, "attention_mask": mask, "label": labels}
+    labels = token_set.labels[indices]
+    labels = labels.astype(np.float32 if labels.dtype.kind == "f" else np.int32)
+    batch = {"input_ids": ids, "attention_mask": mask, "label": labels}
+    if token_set.type_ids is not None:
+        batch["token_type_ids"] = np.zeros_like(ids)
+        for row, index in enumerate(indices):
+            kinds = token_set.type_ids[index]
+            batch["token_type_ids"][row, : len(kinds)] = kinds
+    return batch

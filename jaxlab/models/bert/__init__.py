@@ -33,6 +33,7 @@ from jaxlab.models.bert.model import LAYER_PREFIX, Bert, BertOutput, gelu
 from jaxlab.models.bert.objective import apply_classifier, make_loss, make_metrics, task_loss
 from jaxlab.models.bert.prefix import prefix_mask
 from jaxlab.models.bert.pretrained import load_heads, load_pretrained, save_pretrained
+from jaxlab.models.bert.start import folder_weights, load_classifier, match_labels, model_folder
 
 __all__ = [
     "LAYER_PREFIX",
@@ -51,14 +52,18 @@ __all__ = [
     "einsum_attention",
     "empty_cache",
     "encode_prefix",
+    "folder_weights",
     "gelu",
     "init_head",
+    "load_classifier",
     "load_heads",
     "load_pretrained",
     "make_loss",
     "make_masked_loss",
     "make_metrics",
     "make_step",
+    "match_labels",
+    "model_folder",
     "next_logits",
     "normalize_step",
     "pool",

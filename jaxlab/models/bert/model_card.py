@@ -51,21 +51,24 @@ _POOLINGS = {
 }
 
 
-def write_card(directory: epath.PathLike, model: Bert, heads: Mapping[str, Any]) -> None:
+def write_card(
+    directory: epath.PathLike, model: Bert, heads: Mapping[str, Any], *, pairs: bool = False
+) -> None:
     """Writes README.md, unless there is one that somebody else has written.
 
     Args:
       directory: an existing model folder.
       model: its encoder.
       heads: "classifier" or "mlm" or both -> head.
+      pairs: whether a classifier reads pairs of texts.
     """
     path = epath.Path(directory) / CARD_FILE
     if path.exists() and _MARK.encode() not in path.read_bytes():
         return
-    write_atomically(path, _card(model, heads))
+    write_atomically(path, _card(model, heads, pairs))
 
 
-def _card(model: Bert, heads: Mapping[str, Any]) -> str:
+def _card(model: Bert, heads: Mapping[str, Any], pairs: bool) -> str:
     lines = [
         f"An encoder of {model.num_layers} layers, {model.hidden_size} wide, "
         f"{model.num_heads} attention heads, {model.vocab_size} tokens, up to "
@@ -79,10 +82,13 @@ def _card(model: Bert, heads: Mapping[str, Any]) -> str:
         head, kind, tag = heads["classifier"], "classifier", "classifier"
         if head.pooling == "mean":
             kind = "mean"
-        names = head.label_names or [f"LABEL_{i}" for i in range(head.num_labels)]
+        labels = head.label_names or [f"LABEL_{i}" for i in range(head.num_labels)]
         lines += [
             f"- Head: {_POOLINGS[head.pooling]}.",
-            f"- Labels: {', '.join(json.dumps(name, ensure_ascii=False) for name in names)}.",
+            f"- Labels: {', '.join(json.dumps(name, ensure_ascii=False) for name in labels)}."
+            if head.num_labels > 1
+            else "- Output: one number, by regression; there are no classes.",
+            *(["- Input: pairs of texts, whose tokens are of types 0 and 1."] if pairs else []),
         ]
     tags = {
         "encoder": "feature-extraction",
@@ -92,6 +98,13 @@ def _card(model: Bert, heads: Mapping[str, Any]) -> str:
     needs = (
         "import safetensors.torch\nimport transformers" if kind == "mean" else "import transformers"
     )
+    one, two = '["A text.", "Another one."]', '[("A text.", "With it."), ("One.", "Two.")]'
+    texts, given, ours = one, "texts", _OURS[tag]
+    arrays, names = "ids, mask", '("ids", "attention_mask")'
+    if pairs:
+        texts, given = two, "*map(list, zip(*texts))"
+        arrays, names = "ids, types, mask", '("ids", "type_ids", "attention_mask")'
+        ours = ours.replace("attention_mask=mask)", "attention_mask=mask, token_type_ids=types)")
     return f"""---
 library_name: transformers
 pipeline_tag: {tags[tag]}
@@ -108,9 +121,9 @@ With transformers:
 ```python
 {needs}
 
-folder, texts = ".", ["A text.", "Another one."]
+folder, texts = ".", {texts}
 tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt"){_USES[kind]}
+inputs = tokenizer({given}, padding=True, truncation=True, return_tensors="pt"){_USES[kind]}
 ```
 
 With jaxlab:
@@ -120,12 +133,12 @@ import numpy as np
 from jaxlab.data.wordpiece import load_tokenizer
 from jaxlab.models import bert
 
-folder, texts = ".", ["A text.", "Another one."]
+folder, texts = ".", {texts}
 tokenizer = load_tokenizer(folder)
 tokenizer.enable_padding()
 tokenizer.enable_truncation({model.max_positions})
 found = tokenizer.encode_batch(texts)
-ids, mask = (np.array([getattr(x, name) for x in found]) for name in ("ids", "attention_mask"))
-model, params = bert.load_pretrained(folder){_OURS[tag]}
+{arrays} = (np.array([getattr(x, name) for x in found]) for name in {names})
+model, params = bert.load_pretrained(folder){ours}
 ```
 """

@@ -120,6 +120,7 @@ def save_pretrained(
     *,
     heads: Mapping[str, tuple[nn.Module, Mapping[str, Any]]] | None = None,
     tokenizer: Any = None,
+    pairs: bool = False,
 ) -> None:
     """Writes a folder that `load_pretrained` and Hugging Face's transformers load.
 
@@ -133,6 +134,7 @@ def save_pretrained(
       params: its parameters.
       heads: as `load_heads` returns them; label names come from the classifier.
       tokenizer: a `tokenizers.Tokenizer` to store, with its casing and the model's length.
+      pairs: whether a classifier reads pairs of texts, for the model card.
 
     Raises:
       ValueError: params do not fit the model or a head, or a head is unknown or another model's.
@@ -172,7 +174,7 @@ def save_pretrained(
     write_atomically(directory / WEIGHTS_FILE, content)
     if tokenizer is not None:
         save_tokenizer(directory, tokenizer, max_length=model.max_positions)
-    write_card(directory, model, {name: head for name, (head, _) in heads.items()})
+    write_card(directory, model, {name: head for name, (head, _) in heads.items()}, pairs=pairs)
 
 
 def _read(directory: epath.PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray], str, str]:

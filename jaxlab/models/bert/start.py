@@ -140,28 +140,32 @@ def folder_weights(
         found = load_heads(folder).get("mlm")
     if found is None:
         logging.info("%s has no such head: it starts anew", folder)
-    top = fresh["head"] if found is None else found[1]
-    return _by_token({"bert": body, "head": top}, fresh, load_tokenizer(str(folder)), tokenizer)
+    old, new = load_tokenizer(str(folder)).get_vocab(), tokenizer.get_vocab()
+    params = {"bert": body} | ({} if found is None else {"head": found[1]})
+    if old != new:
+        params = _by_token(params, fresh, old, new)
+    return {"head": fresh["head"], **params}
 
 
-def _by_token(params, fresh, theirs, ours) -> dict[str, Any]:
+def _by_token(params, fresh, old, new) -> dict[str, Any]:
     """Parameters whose rows of tokens are those of our tokens."""
-    old, new = theirs.get_vocab(), ours.get_vocab()
-    if old == new:
-        return params
+    word = params["bert"]["embeddings"]["word"]["embedding"]
+    own = fresh["bert"]["embeddings"]["word"]["embedding"]
+    if word.shape[1] != own.shape[1]:
+        return params  # which fits nowhere, as whoever compares shapes will say
     shared = sorted((i, old[token]) for token, i in new.items() if token in old)
     logging.info("%d of %d tokens are in the weights' vocabulary", len(shared), len(new))
     at, of = np.array(shared, int).reshape(-1, 2).T
     rows = lambda x, y: jnp.asarray(y).at[at].set(jnp.asarray(x)[of])
-    word = params["bert"]["embeddings"]["word"]["embedding"]
-    table = rows(word, fresh["bert"]["embeddings"]["word"]["embedding"])
     bert = dict(params["bert"])
-    bert["embeddings"] = {**bert["embeddings"], "word": {"embedding": table}}
-    top = {
-        name: rows(x, fresh["head"][name]) if name in ("bias", "decoder") and x is not None else x
-        for name, x in params["head"].items()
-    }
-    return {"bert": bert, "head": top}
+    bert["embeddings"] = {**bert["embeddings"], "word": {"embedding": rows(word, own)}}
+    found = {"bert": bert}
+    if "head" in params:  # of tokens: its bias, and an output matrix of its own
+        found["head"] = {
+            name: rows(x, fresh["head"][name]) if name in ("bias", "decoder") else x
+            for name, x in params["head"].items()
+        }
+    return found
 
 
 def _listed(names: Sequence[Any], most: int = 12) -> str:

@@ -42,7 +42,8 @@ def check_study(config: Mapping[str, Any]) -> None:
     optim.make_optimizer(**optimizer, learning_rate=1.0, num_steps=1)
     for kind, stage in config["stages"].items():
         check_scalar(f"stages.{kind}.learning_rate", stage["learning_rate"], above=0.0)
-        least = int(kind not in ("successor", "distill"))
+        # Without steps a predecessor is taken as it is.
+        least = int(kind not in ("successor", "distill", "predecessor"))
         check_count(f"stages.{kind}.num_steps", stage["num_steps"], at_least=least)
     unknown = sorted(set(config["arms"]) - set(ARMS))
     if unknown:

@@ -15,6 +15,7 @@ from jaxlab.models.bert.objective import (
     LossFn,
     apply_classifier,
     apply_head,
+    figures_of,
     task_loss,
 )
 from jaxlab.tasks.compression.replacing import apply_replaced, num_gates
@@ -35,8 +36,10 @@ def distillation_loss(
 
     .. math:: \alpha T^2\, H(\text{softmax}(t / T), \text{softmax}(s / T)) + (1 - \alpha)\, H(y, s)
 
+    Of regression the soft part is :math:`\alpha (s - t)^2`.
+
     Args:
-      logits: s, [batch, classes].
+      logits: s, [batch, classes], or [batch] of regression.
       teacher_logits: t, the same shape; no gradient reaches them.
       labels: y, int [batch]; not looked at where alpha is 1.
       temperature: T > 0.
@@ -61,6 +64,9 @@ def distillation_loss(
     check_scalar("soft", soft, at_least=0)
     if soft > 1:
         raise InputError(f"soft is {soft}, must be at most 1")
+    if logits.ndim == 1:
+        apart = (logits - jax.lax.stop_gradient(teacher_logits)) ** 2
+        return soft * apart + (1 - soft) * hard(logits, labels)
     targets = jax.nn.softmax(jax.lax.stop_gradient(teacher_logits) / temperature)
     soft_loss = losses.soft_cross_entropy(logits / temperature, targets)
     if concrete(soft) == 1:
@@ -151,15 +157,15 @@ def make_distillation_loss(
     return loss_fn
 
 
-def make_replaced_metrics(
+def make_replaced_logits(
     predecessor: Bert, successor: Bert, head: SequenceClassifier
-) -> Callable[..., dict[str, jax.Array]]:
-    """Makes the same metrics for the mixed model: the sensitivity to swapping one module.
+) -> Callable[..., jax.Array]:
+    """Makes `(params, model_state, batch)` -> logits of the mixed model.
 
     `model_state["gates"]` says which modules are replaced.
     """
 
-    def metrics(params, model_state, batch, *, key):
+    def logits(params, model_state, batch):
         output = apply_replaced(
             predecessor,
             successor,
@@ -169,8 +175,19 @@ def make_replaced_metrics(
             batch["attention_mask"],
             batch.get("token_type_ids"),
         )
-        logits = apply_head(head, params, output, batch, None)
-        hit = jnp.argmax(logits, -1) == batch["label"]
-        return {"loss": task_loss(logits, batch["label"]), "accuracy": hit.astype(jnp.float32)}
+        return apply_head(head, params, output, batch, None)
+
+    return logits
+
+
+def make_replaced_metrics(
+    predecessor: Bert, successor: Bert, head: SequenceClassifier
+) -> Callable[..., dict[str, jax.Array]]:
+    """Makes the same metrics for the mixed model: the sensitivity to swapping one module."""
+    run = make_replaced_logits(predecessor, successor, head)
+
+    def metrics(params, model_state, batch, *, key):
+        del key
+        return figures_of(run(params, model_state, batch), batch["label"])
 
     return metrics

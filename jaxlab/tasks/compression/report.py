@@ -16,8 +16,6 @@ from jaxlab.studies import cells, tables
 from jaxlab.tasks.compression.arms import REPLACING, last_stage
 from jaxlab.tasks.compression.study import Study
 
-FIGURES = ("validation/accuracy", "test/accuracy", "test/loss")
-
 
 def collect(
     workdir: epath.PathLike,
@@ -27,6 +25,7 @@ def collect(
     arms: Sequence[str],
     deep: int,
     successor_steps: int,
+    metrics: Sequence[str] = ("accuracy",),
 ) -> dict[str, dict[str, Any]]:
     """Rows of the report, from the records of a study that is done.
 
@@ -37,10 +36,11 @@ def collect(
       arms: see `jaxlab.tasks.compression.arms`.
       deep: layers of the predecessor.
       successor_steps: of the last stage; 0 where there is none.
+      metrics: of the task.
 
     Returns:
       Name -> {"validation/accuracy", "test/accuracy", "test/loss": [seeds], "depth",
-      "parameters"}.
+      "parameters"}, and the other metrics likewise.
 
     Raises:
       FileNotFoundError, ValueError: a record is missing or damaged.
@@ -52,7 +52,8 @@ def collect(
     for name, place in places.items():
         folders = [epath.Path(workdir) / f"seed_{seed}" / place for seed in seeds]
         results = [cells.read_result(folder) for folder in folders]
-        rows[name] = {key: [r[key] for r in results] for key in FIGURES}
+        figures = [f"{split}/{m}" for m in metrics for split in ("validation", "test")]
+        rows[name] = {key: [r[key] for r in results] for key in (*figures, "test/loss")}
         rows[name] |= {key: results[0][key] for key in ("depth", "parameters")}
     return rows
 
@@ -60,7 +61,7 @@ def collect(
 def collect_swaps(
     workdir: epath.PathLike, *, seeds: Sequence[int], depths: Sequence[int], arms: Sequence[str]
 ) -> dict[str, list[list[float]]]:
-    """Points of test accuracy that each swapped module costs: name -> [seeds][modules]."""
+    """Points of the test figure that each swapped module costs: name -> [seeds][modules]."""
     found = {}
     for depth, arm in _pairs(depths, [arm for arm in arms if arm in REPLACING]):
         places = [f"seed_{seed}/depth_{depth}/{arm}/sensitivity.json" for seed in seeds]
@@ -101,6 +102,7 @@ def markdown(
     *,
     train_texts: int,
     test_texts: int,
+    metric: str = "accuracy",
 ) -> str:
     """The report for people.
 
@@ -110,20 +112,22 @@ def markdown(
       swaps: from `collect_swaps`.
       train_texts: their number.
       test_texts: their number.
+      metric: the figure.
     """
     lines = []
     for name, row in rows.items():
         control = rows.get(f"truncated, {row['depth']} layers")
-        ms, accuracy, versus = latency[row["depth"]], row["test/accuracy"], ""
+        ms, figure, versus = latency[row["depth"]], row[f"test/{metric}"], ""
         if control is not None and control is not row:
-            versus = tables.difference(accuracy, control["test/accuracy"])
-        shares = [tables.percent(x) for x in (row["validation/accuracy"], accuracy)]
+            versus = tables.difference(figure, control[f"test/{metric}"])
+        shares = [tables.percent(x) for x in (row[f"validation/{metric}"], figure)]
         size = f"{row['parameters'] / 1e6:.2f} M"
         lines.append([name, size, *shares, versus, f"{ms[1]:.1f}", f"{ms[32]:.0f}"])
-    seeds = len(next(iter(rows.values()))["test/accuracy"])
+    seeds = len(next(iter(rows.values()))[f"test/{metric}"])
+    said = "accuracies in %" if metric == "accuracy" else f"{metric} times 100"
     head = ["", "parameters", "validation", "test", "minus truncated [95 %]"]
     text = (
-        f"{seeds} seeds, {train_texts} training texts, {test_texts} test texts; accuracies in %, "
+        f"{seeds} seeds, {train_texts} training texts, {test_texts} test texts; {said}, "
         "mean ± standard deviation over seeds.\n\n"
         + tables.markdown([*head, "ms, batch 1", "ms, batch 32"], lines)
     )

@@ -1,25 +1,24 @@
 """A study of compression: the predecessor of each seed, and the arms that compress it."""
 
 import functools
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from absl import logging
 from etils import epath
 
+from jaxlab import checkpoints, optim, theseus, train
 from jaxlab import mesh as mesh_lib
-from jaxlab import optim, theseus, train
-from jaxlab.data import data_folder
-from jaxlab.data.pipelines.buckets import text_eval_batches, text_pipeline
-from jaxlab.data.text import encode, load_text
-from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
+from jaxlab.data.pipelines.buckets import text_pipeline
+from jaxlab.data.text import encode, load_texts
 from jaxlab.errors import InputError
 from jaxlab.files import read_json, to_json, write_atomically
 from jaxlab.models import bert
-from jaxlab.models.bert.model import attributes
 from jaxlab.models.bert.objective import task_loss
 from jaxlab.studies import cells, stages
 from jaxlab.tasks.compression import kinds
@@ -30,15 +29,16 @@ from jaxlab.tasks.compression.arms import (
     first_stage,
     replacing_rates,
 )
-from jaxlab.tasks.compression.losses import make_replaced_metrics
+from jaxlab.tasks.compression.beginnings import begin, start_special
+from jaxlab.tasks.compression.evaluation import Scorer
+from jaxlab.tasks.compression.predictions import metrics_of
 from jaxlab.tasks.compression.replacing import make_successor, num_gates
-
-SPLITS = ("train", "validation", "test")
 
 # Keys of the config on which no result depends, or which each stage has its own of.
 _APART = ("seeds", "depths", "arms", "stages", "distillation", "constant_rate", "curriculum")
 _APART += ("log_every", "eval_every", "checkpoint_every", "keep_checkpoints", "latency_repeats")
 _APART += ("fast_compile",)
+_LATER = ("metric", "keep_best")
 
 
 class Trained(NamedTuple):
@@ -56,7 +56,13 @@ class Study:
       mesh: the devices.
       data_dir: the data folder.
       workdir: where stages and a tokenizer of one's own are kept; None to look only.
+      start: (parameters, reader of model folders) to those that the predecessor starts from; see
+        `launch.start_params`. None leaves them as they are.
       **options: of `train.run`, such as `tensorboard`, for each stage.
+
+    Attributes:
+      found: what was read, for `launch.report_data`.
+      metrics: of the task, the first the one to report and to choose by.
 
     Raises:
       ValueError: an option is unknown or out of range, or the data cannot be read.
@@ -69,27 +75,23 @@ class Study:
         *,
         data_dir: str | None = None,
         workdir: epath.Path | None = None,
+        start: Callable[[Any, Any], Any] | None = None,
         **options: Any,
     ):
         check_study(config)
         self.config, self.mesh, self.workdir, self._options = config, mesh, workdir, options
-        texts = {
-            split: load_text(
-                **config["data"],
-                data_dir=data_dir,
-                split=split,
-                limit=config["limits"][split] or None,
-            )
-            for split in SPLITS
-        }
-        self._read_model(texts["train"].texts, data_dir)
+        given = {key: value for key, value in config["data"].items() if value is not None}
+        sets, self.found = load_texts(**given, data_dir=data_dir)
+        texts = {split: part.first(config["limits"][split] or None) for split, part in sets.items()}
+        begun = begin(config, texts["train"], data_dir=data_dir, workdir=workdir)
+        self.tokenizer, self.deep, self.head = begun.tokenizer, begun.model, begun.head
+        self._begun, self._start = begun, start
+        self.metrics = metrics_of(config, self.head.num_labels)
         longest, cut = max(config["buckets"]), config["truncate"]
         self.sets = {
-            split: encode(found, self.tokenizer, max_length=longest, truncate=cut)
-            for split, found in texts.items()
+            split: encode(part, self.tokenizer, max_length=longest, truncate=cut)
+            for split, part in texts.items()
         }
-        names = texts["train"].label_names
-        self.head = bert.SequenceClassifier(len(names), label_names=names, **config["head"])
         self.models = {d: make_successor(self.deep, d) for d in config["depths"]}
         self.models[self.deep.num_layers] = self.deep
         if config["init_from"] not in STARTS:
@@ -98,33 +100,15 @@ class Study:
             theseus.choose_layers(self.deep.num_layers, depth, config["layers"])
         for rate in (config["constant_rate"], config["curriculum"]["base"]):
             theseus.check_rate(rate)
-        options = {"buckets": config["buckets"], **mesh_lib.this_process()}
-        self._batches = {
-            split: text_eval_batches(tokens, config["eval_batch_size"], **options)
-            for split, tokens in self.sets.items()
-        }
-        self._same = cells.depends_on(config, self.arrays, but=_APART)
+        sizes = (config["eval_batch_size"], config["buckets"])
+        self.scorer = Scorer(self.head, self.sets, self.metrics, *sizes, mesh)
+        # Keys that earlier versions did not have count where they are given.
+        known = {**config, "data": given}
+        known = {key: value for key, value in known.items() if key not in _LATER or value}
+        self._same = cells.depends_on(known, self.arrays, but=_APART)
         # One program for all seeds and arms.
         self.blueprint = functools.cache(self._blueprint)
-        self._eval_step = functools.cache(self._make_eval_step)
-
-    def _read_model(self, texts: Any, data_dir: str | None) -> None:
-        """Sets tokenizer, deep model and pretrained parameters, if there are any."""
-        config, self.pretrained = self.config, None
-        if config["pretrained"]:
-            folder = data_folder(data_dir) / config["pretrained"]
-            self.tokenizer = load_tokenizer(folder)
-            self.deep, self.pretrained = bert.load_pretrained(folder, **attributes(config["model"]))
-            logging.info(
-                "%s: %d tokens, an embedding of %d",
-                *(folder, self.tokenizer.get_vocab_size(), self.deep.vocab_size),
-            )
-            return
-        place = None if self.workdir is None else self.workdir / "tokenizer"
-        make = lambda: own_tokenizer(texts, config["vocab_size"], place)
-        self.tokenizer = mesh_lib.first_in_process_0(make)
-        vocab_size = self.tokenizer.get_vocab_size()
-        self.deep = bert.Bert(vocab_size=vocab_size, **attributes(config["model"]))
+        self._first = functools.cache(self._predecessor_start)
 
     @property
     def arrays(self) -> dict[str, dict[str, np.ndarray]]:
@@ -133,14 +117,26 @@ class Study:
 
     def initial(self, seed: int) -> dict[str, Any]:
         """{"bert", "head"} before any training."""
-        key = jax.random.key(seed)
-        ids = jnp.zeros((1, 2), jnp.int32)
-        tree = self.pretrained or jax.jit(self.deep.init)(key, ids)["params"]
-        output = bert.BertOutput(
-            jnp.zeros((1, 2, self.deep.hidden_size)), jnp.zeros((1, self.deep.hidden_size))
-        )
-        head = self.head.init(jax.random.fold_in(key, 1), output)["params"]
-        return {"bert": tree, "head": head}
+        return self._begun.initial(seed)
+
+    def _predecessor_start(self, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """{"bert", "head"} that the predecessor starts from, and what tells it from `initial`."""
+        fresh = self.initial(seed)
+        if self._start is None:
+            return fresh, {}
+        params = self._start(fresh, start_special(self._begun, fresh))
+        sums = 0
+        for leaf in jax.tree.leaves(params):
+            sums = zlib.crc32(np.asarray(leaf).tobytes(), sums)
+        same = jax.tree.map(np.array_equal, fresh, params)
+        if jax.tree.all(same):
+            return fresh, {}
+        if not self._stage("predecessor")["num_steps"] and jax.tree.all(same["head"]):
+            raise InputError(
+                "stages.predecessor.num_steps is 0, and --init_from has no classifier to take as "
+                "it is: name a fine-tuned model, or train it"
+            )
+        return params, {"start": sums}
 
     def _stage(self, kind: str) -> dict[str, Any]:
         """Settings of a kind of stage, with its number of steps."""
@@ -168,11 +164,17 @@ class Study:
         rate = {name: stage[name] for name in ("learning_rate", "warmup", "num_steps")}
         tx = optim.make_optimizer(**optimizer, **rate, trainable=mask)
         given = {"mask": mask, **config["distillation"]}
+        labels, count = self.sets["train"].labels, self.head.num_labels
+        regression = count == 1
+        if regression and objective["name"] != "cross_entropy":
+            raise InputError(
+                f"objective.name is {objective['name']!r}, which is of classes: labels are numbers"
+            )
         loss = train.make_labelled_loss(
             lambda per_example: kinds.make_stage_loss(
                 kind, model, self.head, self.deep, per_example=per_example, **given
             ),
-            class_counts=np.bincount(self.sets["train"].labels, minlength=self.head.num_labels),
+            class_counts=np.ones(2) if regression else np.bincount(labels, minlength=count),
             plain=task_loss,
             **objective,
         )
@@ -186,12 +188,15 @@ class Study:
                 params, tx, key=key, model_state=model_state, mesh=self.mesh
             )
 
-        rows = lambda *shape: jax.ShapeDtypeStruct((config["batch_size"], *shape), np.int32)
-        names = ("input_ids", "attention_mask")
+        shape = (config["batch_size"], max(config["buckets"]))
+        names = ["input_ids", "attention_mask"]
+        names += ["token_type_ids"] if self.sets["train"].type_ids is not None else []
+        batch = {name: jax.ShapeDtypeStruct(shape, np.int32) for name in names}
+        batch["label"] = jax.ShapeDtypeStruct(shape[:1], labels.dtype)
         return train.Blueprint(
             create_state,
             train.make_train_step(loss, tx, mesh=self.mesh, **config["step"]),
-            {"label": rows(), **{name: rows(max(config["buckets"])) for name in names}},
+            batch,
             num_steps=stage["num_steps"],
             batch_size=config["batch_size"],
             mesh=self.mesh,
@@ -220,6 +225,7 @@ class Study:
         predecessor: Any = None,
         rates: Mapping[str, float] | None = None,
         needs: tuple[cells.Cell, ...] = (),
+        more: Mapping[str, Any] | None = None,
     ) -> Trained:
         """Trains a stage unless it is done.
 
@@ -232,11 +238,12 @@ class Study:
           predecessor: {"bert", "head"} of the deep model.
           rates: of replacing.
           needs: the stages that `start` and `predecessor` come from.
+          more: what else its result depends on.
         """
         assert self.workdir is not None
         config, place, stage = self.config, self.workdir / folder, self._stage(kind)
         depends: dict[str, Any] = {**self._same, "kind": kind, "depth": depth, "seed": seed}
-        depends |= {"stage": stage, "rates": rates or {}}
+        depends |= {"stage": stage, "rates": rates or {}, **(more or {})}
         if kind == "distill":
             depends["distillation"] = config["distillation"]
         cell = cells.Cell(place, stage["num_steps"], depends, needs)
@@ -246,6 +253,9 @@ class Study:
             # A second stage sees another order. The remainder differs for all seeds of 32 bits
             # but one.
             stream = (2 * seed + (kind == "successor")) % (2**32 - 1)
+            if not stage["num_steps"]:
+                key = jax.random.key(stream)
+                return None, train.state_from_params(start, optax.identity(), key=key), None
             program = self.blueprint(kind, depth)
             params = self._params(kind, start, predecessor)
             data = text_pipeline(
@@ -261,21 +271,31 @@ class Study:
             _, tree = bert.load_pretrained(place / "model")
             return {"bert": tree, "head": bert.load_heads(place / "model")["classifier"][1]}
 
+        best: dict[str, Any] = {}
+        if config["keep_best"] and stage["num_steps"]:
+            best = {"best_metric": f"validation/{self.metrics[0]}", "best_mode": "max"}
+
         def conclude(state):
-            params = jax.device_get(kinds.plain_params(kind, state.params))
+            used, tree = stage["num_steps"], state.params
+            if best:
+                saved = place / "checkpoints"
+                used, tree, _ = checkpoints.load_params(saved, step="best", ema=False, **best)
+            params = jax.device_get(kinds.plain_params(kind, tree))
             figures = {
                 **self.figures(params, depth, "validation"),
                 **self.figures(params, depth, "test"),
                 "parameters": sum(x.size for x in jax.tree.leaves(params)),
                 "depth": depth,
+                **({"used_step": used} if best else {}),
             }
 
             def write():
                 heads = {"classifier": (self.head, params["head"])}
                 model, tokenizer = self.models[depth], self.tokenizer
                 bert.save_pretrained(
-                    place / "model", model, params["bert"], heads=heads, tokenizer=tokenizer
-                )
+                    place / "model", model, params["bert"], heads=heads, tokenizer=tokenizer,
+                    pairs=self.sets["train"].type_ids is not None,
+                )  # fmt: skip
                 return figures
 
             return params, write
@@ -286,6 +306,7 @@ class Study:
             conclude=conclude,
             load=load,
             keep_checkpoints=config["keep_checkpoints"],
+            **best,
             eval_fn=lambda state: self.figures(
                 kinds.plain_params(kind, state.params), depth, "validation"
             ),
@@ -296,30 +317,16 @@ class Study:
         )
         return Trained(cell, params)
 
-    def _make_eval_step(self, depth, replaced=False):
-        metrics = (
-            make_replaced_metrics(self.deep, self.models[depth], self.head)
-            if replaced
-            else bert.make_metrics(self.models[depth], self.head)
-        )
-        return train.make_eval_step(metrics, mesh=self.mesh)
-
-    def _means(self, depth, params, model_state, split, **options):
-        step, key = self._eval_step(depth, **options), jax.random.key(0)
-        batches = self._batches[split]
-        return train.evaluate(step, params, model_state, batches, key=key, mesh=self.mesh)
-
     def figures(self, params: Any, depth: int, split: str) -> dict[str, float]:
-        """{"test/accuracy": ..., "test/loss": ..., and standard errors}."""
-        found = self._means(depth, params, {}, split)
-        return {f"{split}/{name}": value for name, value in found.items()}
+        """{"test/accuracy": ..., "test/loss": ..., and standard errors}, and the task's metrics."""
+        return self.scorer.figures(self.models[depth], params, split)
 
     def run(self, seed: int) -> None:
         """Trains what is missing of a seed: the predecessor, and all arms of all depths."""
         deep = self.deep.num_layers
-        first = self.train_stage(
-            f"seed_{seed}/predecessor", "predecessor", deep, seed, self.initial(seed)
-        )
+        start, more = self._first(seed)
+        place = f"seed_{seed}/predecessor"
+        first = self.train_stage(place, "predecessor", deep, seed, start, more=more)
         for depth in self.config["depths"]:
             self._compress(seed, depth, first)
 
@@ -345,7 +352,7 @@ class Study:
                 run(f"{folder}/successor", "successor", start=found.params, needs=(found.cell,))
 
     def _sensitivity(self, folder, depth, predecessor, successor):
-        """Test accuracy of the predecessor with one of its modules swapped for the successor's."""
+        """Test figure of the predecessor with one of its modules swapped for the successor's."""
         path, key = self.workdir / folder / "sensitivity.json", successor.cell.key
         if mesh_lib.in_process_0(lambda: _is_swapped(path, key)):
             return
@@ -353,8 +360,8 @@ class Study:
         count = num_gates(params, self.models[depth])
         found = []
         for gates in (np.zeros(count, bool), *np.eye(count, dtype=bool)):
-            state = {"gates": jnp.asarray(gates)}
-            found.append(self._means(depth, params, state, "test", replaced=True)["accuracy"])
+            mixed = (self.deep, self.models[depth], params, gates)
+            found.append(self.scorer.swapped(*mixed, "test"))
         text = to_json({"predecessor": found[0], "swapped": found[1:], "key": key}) + "\n"
         mesh_lib.in_process_0(lambda: write_atomically(path, text))
 

@@ -41,6 +41,8 @@ CONFIG = {
     "distillation": {"temperature": 2.0, "soft": 0.5},
     "stages": {k: dict(STAGE) for k in ("predecessor", "direct", "replacing", "successor")}
     | {"distill": {**STAGE, "num_steps": 0}},
+    "metric": "",
+    "keep_best": False,
     "batch_size": 4,
     "objective": {"name": "cross_entropy"},
     "optimizer": {"name": "adamw"},
@@ -63,10 +65,11 @@ NEEDS = {
 }
 
 
-def load_text(name, data_dir, split, limit, split_seed):
+def load_texts(name, data_dir, split_seed):
     words = np.random.default_rng(split_seed).choice(["red", "sun", "sea", "moon"], (12, 5))
     labels = np.arange(12, dtype=np.int32) % 2
-    return TextSet([" ".join(row) for row in words][:limit], labels[:limit], ("no", "yes"))
+    texts = TextSet([" ".join(row) for row in words], labels, ("no", "yes"))
+    return dict.fromkeys(("train", "validation", "test"), texts), None
 
 
 @pytest.fixture
@@ -86,7 +89,7 @@ def cells_of(monkeypatch, tmp_path):
             found[str(cell.folder.relative_to(tmp_path / "seed_0"))] = cell
             return {}
 
-        monkeypatch.setattr(study_lib, "load_text", load_text)
+        monkeypatch.setattr(study_lib, "load_texts", load_texts)
         monkeypatch.setattr(study_lib.stages, "run", run)
         for name in ("initial", "cut", "_sensitivity"):  # of parameters
             monkeypatch.setattr(study_lib.Study, name, lambda *args: {})
@@ -142,7 +145,7 @@ SEED = 2**32 - 2  # of which twice would be above 32 bits
 def trained(tmp_path_factory):
     """A study of one seed and one arm that was trained, with the seeds of its batches."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study_lib, "load_text", load_text)
+        patch.setattr(study_lib, "load_texts", load_texts)
         streams, pipeline = [], study_lib.text_pipeline
 
         def recorded(*args, seed, **options):
@@ -240,7 +243,7 @@ def test_a_stage_goes_on_from_its_middle(trained):
     ],
 )
 def test_a_stage_as_planners_want_it(monkeypatch, stage, parts, depth, steps, rates):
-    monkeypatch.setattr(study_lib, "load_text", load_text)
+    monkeypatch.setattr(study_lib, "load_texts", load_texts)
     stages = copy.deepcopy(CONFIG["stages"])
     stages["replacing"]["num_steps"], stages["successor"]["num_steps"] = 5, 6
     config = {**CONFIG, "stages": stages, "buckets": (8, 16)}
