@@ -15,6 +15,7 @@ from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.errors import InputError
 from jaxlab.models import bert
 from jaxlab.models.bert.model import attributes
+from jaxlab.tasks.compression.opened import stage_names
 
 
 class Beginning(NamedTuple):
@@ -102,9 +103,10 @@ def start_special(beginning: Beginning, fresh: Mapping[str, Any]) -> Any:
 
     def read(source: epath.Path) -> dict[str, Any] | None:
         folder = bert.model_folder(source)
-        if folder is None and (found := sorted(source.glob("**/model/model.safetensors"))):
-            names = ", ".join(str(p.parent.parent.relative_to(source)) for p in found[:12])
-            raise InputError(f"{source} holds several models, name the folder of one: {names}")
+        if folder is None and (names := stage_names(source)):
+            raise InputError(
+                f"{source} holds several models, name the folder of one: {', '.join(names)}"
+            )
         if folder is None:
             return None
         return bert.folder_weights(folder, fresh, beginning.tokenizer, beginning.head)

@@ -35,10 +35,8 @@ def open_run(
     """
     folder = epath.Path(workdir)
     if not (folder / "model").exists():
-        depths = ("*/" * depth + "result.json" for depth in range(1, 5))
-        found = sorted(path for depth in depths for path in folder.glob(depth))
-        names = ", ".join(str(path.parent.relative_to(folder)) for path in found)
-        raise InputError(f"{folder} is not that of a finished stage: there are {names or 'none'}")
+        names = ", ".join(stage_names(folder)) or "none"
+        raise InputError(f"{folder} is not that of a finished stage: there are {names}")
     model, body = bert.load_pretrained(folder / "model")
     head, top = bert.load_heads(folder / "model")["classifier"]
     tokenizer = load_tokenizer(str(folder / "model"))
@@ -57,3 +55,11 @@ def open_run(
 
     parts = {"head": head, "tokenizer": tokenizer}
     return train.LoadedRun(config, found, params, model, values, {}, load_data, parts)
+
+
+def stage_names(folder: epath.PathLike) -> list[str]:
+    """The finished stages below a folder, such as seed_0/predecessor."""
+    folder = epath.Path(folder)
+    depths = ("*/" * depth + "result.json" for depth in range(1, 5))
+    found = sorted(path for depth in depths for path in folder.glob(depth))
+    return [str(path.parent.relative_to(folder)) for path in found]
