@@ -4,7 +4,6 @@ Classes are those of the training rows, by number where all are numbers, else by
 """
 
 import dataclasses
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from jaxlab.data.formats.rows import as_numbers
+from jaxlab.data.formats.rows import Rows, as_numbers, number_labels
 from jaxlab.data.sources import find_path, load_rows
 from jaxlab.data.text_sets import MAX_CLASSES
 from jaxlab.data.text_tasks import TASKS, column, read_task
@@ -93,7 +92,7 @@ def read_table(
             labels: list[Any] = [None] * len(part)
         else:
             labels = get("label_column")
-        parts[split] = (texts, pairs, labels, part.source)
+        parts[split] = _as_rows(part, texts, pairs, labels)
     where = f"{path}" if isinstance(path, str) else ", ".join(r.source for r in rows.values())
     return _splits(parts, where, left_out, own, regression=regression)
 
@@ -115,113 +114,103 @@ def read_known_task(name: str, path: str | None, data_dir: str | Path | None = N
         if not labelled and split != "test":
             column(part, task.label)  # says which columns there are
         labels = column(part, task.label) if labelled else [None] * len(part)
-        parts[split] = (texts, pairs, labels, part.source)
+        parts[split] = _as_rows(part, texts, pairs, labels)
     found = _splits(
         parts, source, Counter(), True, regression=task.regression, names=task.label_names
     )
     if task.described and task.described in (train := rows["train"]).columns:
-        said = dict(zip(map(_word, parts["train"][2]), train.columns[task.described], strict=True))
+        said = dict(zip(map(str, column(train, task.label)), train.columns[task.described]))  # noqa: B905
         found.label_names = tuple(str(said.get(n) or n) for n in found.label_names)
     return found
 
 
+def _as_rows(part: Rows, texts, pairs, labels) -> Rows:
+    """The columns that matter under names of their own, each row with its number in the file."""
+    for values in (texts, pairs or ()):
+        for i, value in enumerate(values):
+            if value is not None and not isinstance(value, str):
+                raise InputError(f"{part.place(i)}: a text is {str(value)[:40]!r}, no string")
+    both = texts if pairs is None else list(zip(texts, pairs, strict=True))
+    return dataclasses.replace(part, columns={"text": both, "label": labels})
+
+
 def _splits(parts, source, left_out, own, *, regression=False, names=None) -> Splits:
-    """Examples of columns; a test set without labels gives way to the validation set."""
-    kept = {}
-    for split, (texts, pairs, labels, place) in parts.items():
-        _check_texts(texts, pairs, place)
-        both = texts if pairs is None else list(zip(texts, pairs, strict=True))
-        full = [bool(t and str(t).strip()) for t in texts]
-        said = [_word(label) not in ("", "-") for label in labels]
+    """Examples of rows; a test set without labels gives way to the validation set."""
+    kept: dict[str, Rows] = {}
+    for split, part in parts.items():
+        texts, labels = part.columns["text"], part.columns["label"]
+        full = [all(map(_said, [text] if isinstance(text, str) else text or ())) for text in texts]
+        said = [_said(label) and label != "-" for label in labels]
         if split == "test" and own and not any(said):
             left_out["test rows, which have no labels"] += len(texts)
             continue
         left_out["rows without a text"] += full.count(False)
-        left_out["rows without a label"] += sum(
-            f and not s for f, s in zip(full, said, strict=True)
-        )
-        rows = [i for i in range(len(texts)) if full[i] and said[i]]
-        if not rows:
-            raise InputError(f"{place}: none of its {len(texts)} rows has a text and a label")
-        kept[split] = Examples([both[i] for i in rows], [labels[i] for i in rows], place)
-    for split, other in (("test", "validation"), ("validation", "test")):
-        if split not in kept and other in kept:
-            logging.info("%s: figures of %s are those of the %s rows", source, split, other)
-            kept[split] = kept[other]
-    if "validation" not in kept:
+        left_out["rows without a label"] += sum(f > s for f, s in zip(full, said, strict=True))
+        kept[split] = part.take(i for i in range(len(texts)) if full[i] and said[i])
+        if not len(kept[split]):
+            raise InputError(f"{part.source}: none of its {len(texts)} rows has text and label")
+    if not {"validation", "test"} & {*kept}:
         raise InputError(f"{source} has training rows alone: data.shares must leave some for tests")
-    if regression:
-        return Splits(_with_numbers(kept), (), source, left_out, own)
-    kept, names = _with_classes(kept, names)
-    return Splits(kept, names, source, left_out, own)
+    names, labels = ((), _numbers(kept)) if regression else _classes(kept, names)
+    found = {
+        split: Examples(part.columns["text"], labels[split].tolist(), part.source)
+        for split, part in kept.items()
+    }
+    for split, other in (("test", "validation"), ("validation", "test")):
+        if split not in found:
+            logging.info("%s: figures of %s are those of the %s rows", source, split, other)
+            found[split] = found[other]
+    return Splits(found, names, source, left_out, own)
 
 
-def _check_texts(texts, pairs, place) -> None:
-    for values in (texts, pairs or ()):
-        wrong = next((v for v in values if v is not None and not isinstance(v, str)), None)
-        if wrong is not None:
-            raise InputError(f"{place}: a text is {str(wrong)[:40]!r}, must be a string")
+def _said(value: Any) -> bool:
+    return value is not None and value == value and bool(str(value).strip())
 
 
-def _with_numbers(kept: Mapping[str, Examples]) -> dict[str, Examples]:
+def _numbers(kept: Mapping[str, Rows]) -> dict[str, np.ndarray]:
     found = {}
     for split, part in kept.items():
-        numbers = as_numbers(part.labels)
-        if numbers is None or not np.isfinite(numbers).all():
-            bad = next(x for x in part.labels if as_numbers([x]) is None or x != x)
-            raise InputError(f"{part.source}: label {bad!r}, regression needs numbers")
-        found[split] = dataclasses.replace(part, labels=numbers.tolist())
+        labels = part.columns["label"]
+        if (numbers := as_numbers(labels)) is None or not np.isfinite(numbers).all():
+            i = next(i for i, x in enumerate(labels) if (n := as_numbers([x])) is None or n != n)
+            raise InputError(f"{part.place(i)}: label {labels[i]!r}, regression needs numbers")
+        found[split] = numbers
     return found
 
 
-def _with_classes(kept, names) -> tuple[dict[str, Examples], tuple[str, ...]]:
-    """Labels as numbers of classes, which are those of the training rows."""
-    train = kept["train"]
-    given = names is not None
+def _classes(kept: Mapping[str, Rows], names) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Names of the classes, by default those of the training rows, and labels as their numbers."""
+    source = kept["train"].source
     if names is None:
-        seen = {_word(label) for label in train.labels}
-        decimals = sorted(n for n in seen if "." in n and as_numbers([n]) is not None)
-        if decimals and as_numbers([*seen]) is not None:
+        numbers = as_numbers(kept["train"].columns["label"])
+        if numbers is not None and len(decimals := numbers[numbers != np.round(numbers)]):
             raise InputError(
-                f"{train.source}: labels are numbers such as {decimals[0]}: data.regression=True "
+                f"{source}: labels are numbers such as {decimals[0]:g}: data.regression=True "
                 "predicts them, classes are words or whole numbers"
             )
-        if len(seen) > MAX_CLASSES:
+        names, found = number_labels(kept, "label")
+        if not 2 <= len(names) <= MAX_CLASSES:
             raise InputError(
-                f"{train.source}: {len(seen)} different labels, at most {MAX_CLASSES} classes"
+                f"{source}: labels are {', '.join(names[:3])}{' ...' * (len(names) > 3)}, "
+                f"{len(names)} in all, must be classes, at least 2 and at most {MAX_CLASSES}"
             )
-        whole = all(n.isdecimal() for n in seen)
-        names = tuple(sorted(seen, key=lambda n: (int(n), n)) if whole else sorted(seen))
-    if len(names) < 2:
-        raise InputError(
-            f"{train.source}: all labels are {names[0]!r}, must be two classes or more"
-        )
-    number = {name: i for i, name in enumerate(names)}
-    if given:
-        number |= {str(i): i for i in range(len(names)) if str(i) not in number}
-    found = {}
-    for split, part in kept.items():
-        words = [_word(label) for label in part.labels]
-        if unknown := sorted({*words} - {*number}):
-            known = ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")
-            raise InputError(
-                f"{part.source}: label {unknown[0]!r} of the {split} rows is not among those of "
-                f"training, {known}"
-            )
-        found[split] = dataclasses.replace(part, labels=[number[word] for word in words])
-        if absent := [n for i, n in enumerate(names) if i not in {*found[split].labels}]:
+    else:
+        number = {str(i): i for i in range(len(names))} | {n: i for i, n in enumerate(names)}
+        found = {}
+        for split, part in kept.items():
+            words = [str(label).strip() for label in part.columns["label"]]
+            for i, word in enumerate(words):
+                if word not in number:
+                    known = ", ".join(names)
+                    raise InputError(f"{part.place(i)}: label {word!r}, must be one of {known}")
+            found[split] = np.array([number[word] for word in words], np.int32)
+    for split, labels in found.items():
+        if absent := [n for i, n in enumerate(names) if i not in {*labels.tolist()}]:
             shown = ", ".join(absent[:6]) + (" ..." if len(absent) > 6 else "")
-            logging.warning("%s: the %s rows have none of class %s", part.source, split, shown)
-    return found, names
-
-
-def _word(label: Any) -> str:
-    """A label as a word; whole numbers look the same from every format."""
-    if label is None or label != label:
-        return ""
-    if isinstance(label, float) and label == int(label):
-        label = int(label)
-    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(label).strip())  # as tables write whole numbers
+            logging.warning(
+                "%s: the %s rows have none of class %s", kept[split].source, split, shown
+            )
+    return names, found
 
 
 def sizes_of(texts: Sequence[Any]) -> str:

@@ -50,7 +50,7 @@ class Task:
     head: tuple[str, ...] = ()
 
 
-_ONE, _TWO = ("sentence",), {"text": ("sentence1",), "pair": ("sentence2",)}
+_ONE, _A, _B = ("sentence",), ("sentence1",), ("sentence2",)
 TASKS: dict[str, Task] = {
     "glue/cola": Task(
         _ONE, label_names=("unacceptable", "acceptable"), metrics=("matthews", "accuracy"),
@@ -66,7 +66,7 @@ TASKS: dict[str, Task] = {
         ("not_duplicate", "duplicate"), ("f1", "accuracy"), "QQP",
     ),
     "glue/stsb": Task(
-        **_TWO, label=("label", "score"), metrics=("spearman", "pearson"), folder="STS-B",
+        _A, _B, label=("label", "score"), metrics=("spearman", "pearson"), folder="STS-B",
         regression=True,
     ),
     "glue/mnli": Task(
@@ -74,16 +74,16 @@ TASKS: dict[str, Task] = {
         folder="MNLI", endings=("_matched", ""),
     ),
     "glue/qnli": Task(("question",), ("sentence",), label_names=ENTAILMENT, folder="QNLI"),
-    "glue/rte": Task(**_TWO, label_names=ENTAILMENT, folder="RTE"),
-    "glue/wnli": Task(**_TWO, label_names=ENTAILMENT[::-1], folder="WNLI"),
-    "clue/afqmc": Task(**_TWO, label_names=("0", "1"), folder="afqmc"),
+    "glue/rte": Task(_A, _B, label_names=ENTAILMENT, folder="RTE"),
+    "glue/wnli": Task(_A, _B, label_names=ENTAILMENT[::-1], folder="WNLI"),
+    "clue/afqmc": Task(_A, _B, label_names=("0", "1"), folder="afqmc"),
     "clue/tnews": Task(_ONE, folder="tnews", described="label_desc"),
     "clue/iflytek": Task(_ONE, folder="iflytek", described="label_des"),
     "clue/cmnli": Task(
-        **_TWO, label_names=("neutral", "entailment", "contradiction"), folder="cmnli"
+        _A, _B, label_names=("neutral", "entailment", "contradiction"), folder="cmnli"
     ),
     "clue/ocnli": Task(
-        **_TWO, label_names=("neutral", "entailment", "contradiction"), folder="ocnli"
+        _A, _B, label_names=("neutral", "entailment", "contradiction"), folder="ocnli"
     ),
 }  # fmt: skip
 _HUB = {"glue": "nyu-mll/glue", "clue": "clue/clue"}

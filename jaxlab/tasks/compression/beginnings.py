@@ -80,7 +80,7 @@ def begin(
         model = bert.Bert(vocab_size=size, **attributes(config["model"]))
         return Beginning(tokenizer, model, head, None, None)
     folder = _find(config["pretrained"], data_dir)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(str(folder))
     model, body = bert.load_pretrained(folder, **attributes(config["model"]))
     logging.info(
         "%s: %d tokens, an embedding of %d", folder, tokenizer.get_vocab_size(), model.vocab_size

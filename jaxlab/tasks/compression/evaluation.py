@@ -49,8 +49,8 @@ class Scorer:
             split: text_eval_batches(tokens, batch_size, **options)
             for split, tokens in sets.items()
         }
-        self._eval_step = functools.cache(self._make_eval_step)
-        self._logits_step = functools.cache(self._make_logits_step)
+        self._eval_step: Any = functools.cache(self._make_eval_step)
+        self._logits_step: Any = functools.cache(self._make_logits_step)
 
     def _make_eval_step(self, model, deep=None):
         if deep is not None:

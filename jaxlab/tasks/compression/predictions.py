@@ -62,7 +62,7 @@ def score(name: str, logits: np.ndarray, labels: np.ndarray) -> float:
     if name == "f1" and logits.shape[1] != 2:
         raise InputError(f"metric 'f1' is of two classes, there are {logits.shape[1]}: macro_f1")
     average = "binary" if name == "f1" else "macro"
-    return float(metrics.f1_score(labels, chosen, average=average, zero_division=0.0))
+    return float(metrics.f1_score(labels, chosen, average=average, zero_division=0))  # type: ignore
 
 
 def metrics_of(config: Mapping[str, Any], num_labels: int) -> tuple[str, ...]:
