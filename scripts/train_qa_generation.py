@@ -16,6 +16,7 @@ from absl import logging
 
 from jaxlab import launch, plots
 from jaxlab import mesh as mesh_lib
+from jaxlab.files import to_json, write_atomically
 from jaxlab.tasks import question_generation
 
 
@@ -25,7 +26,8 @@ def main(config, workdir):
     study = question_generation.Study(config.to_dict(), mesh, workdir=workdir, **options)
     # A stage that is done has seen the same.
     launch.check_data(workdir, study.arrays, allow_change=options["allow_change"])
-    launch.report_data(workdir, study.read())
+    text = to_json(study.read(), indent=2) + "\n"
+    mesh_lib.in_process_0(lambda: write_atomically(workdir / "data.json", text))
     generator = study.run(
         lambda rows, folder, name: plots.curves(rows, folder / "curves.png", title=name)
     )

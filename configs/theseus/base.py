@@ -82,6 +82,28 @@ BASE = {
     "latency_repeats": 20,
 }
 
+TINY = {  # seconds, from scratch
+    "fast_compile": True,
+    "seeds": (0,),
+    "depths": (1,),
+    "limits.train": 400,
+    "limits.validation": 50,
+    "limits.test": 100,
+    "buckets": (32,),
+    "pretrained": "",
+    "model.hidden_size": 16,
+    "model.num_layers": 2,
+    "model.num_heads": 2,
+    "model.intermediate_size": 32,
+    "model.max_positions": 32,
+    "vocab_size": 300,
+    **{f"stages.{kind}.num_steps": 6 for kind in BASE["stages"] if kind != "distill"},
+    "batch_size": 16,
+    **dict.fromkeys(("log_every", "eval_every", "checkpoint_every"), 3),
+    "keep_checkpoints": True,
+    "latency_repeats": 2,
+}
+
 
 def recipe(changes, presets, preset=""):
     """A config of `BASE` and `changes`."""

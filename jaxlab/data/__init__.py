@@ -7,7 +7,7 @@ here: `scripts/fetch_data.py` downloads the files.
 
 from jaxlab.data.classification import ClassificationSplits, load_classification
 from jaxlab.data.folder import data_folder
-from jaxlab.data.image_sets import SPECS, ImageSet, ImageSpec, describe_sets
+from jaxlab.data.image_sets import SPECS, ImageSet, ImageSpec
 from jaxlab.data.images import SPLITS, image_spec, load
 from jaxlab.data.labels import (
     flip_labels,
@@ -23,6 +23,7 @@ from jaxlab.data.pipelines.arrays import (
     eval_batches,
     train_pipeline,
 )
+from jaxlab.data.points import gaussians, spiral
 from jaxlab.data.sources import Found, Rows, load_rows, read_rows
 from jaxlab.data.tables import load_table, standardize
 
@@ -37,10 +38,10 @@ __all__ = [
     "Rows",
     "array_pipeline",
     "data_folder",
-    "describe_sets",
     "epoch_order",
     "eval_batches",
     "flip_labels",
+    "gaussians",
     "image_spec",
     "load",
     "load_classification",
@@ -50,6 +51,7 @@ __all__ = [
     "long_tail_indices",
     "read_rows",
     "sinusoid",
+    "spiral",
     "split_indices",
     "standardize",
     "train_pipeline",

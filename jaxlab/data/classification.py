@@ -11,6 +11,7 @@ from jaxlab.checks import check_count, check_scalar
 from jaxlab.data import labels as labels_lib
 from jaxlab.data import tables
 from jaxlab.data.images import SPECS, load
+from jaxlab.data.points import POINTS
 from jaxlab.errors import InputError
 
 _TABLES = tuple(tables.TABLES)
@@ -55,17 +56,17 @@ def load_classification(
     """Loads a set and takes from it what a study needs.
 
     Validation examples come from the training files, stratified, so that a balanced set stays
-    balanced; they are chosen first. Test labels are never touched, but for `sinusoid`, whose noise
-    is part of the task.
+    balanced; they are chosen first. Test labels are never touched, but for sets of points, whose
+    noise is part of the task.
 
     Args:
       name: an image set of `load` with labels ("fashion_mnist", "cifar10_jpeg", ...), a table of
-        `load_table` ("shuttle"), or "sinusoid".
+        `load_table` ("shuttle"), or points: "sinusoid", "gaussians" or "spiral".
       data_dir: as for `load`.
       seed: >= 0, of everything drawn here: a seed is a data set of its own.
-      num_train: training examples, stratified; None for all that are left, for `sinusoid` 100.
+      num_train: training examples, stratified; None for all that are left, of points 100.
       num_validation: validation examples, >= 1; a table gives a fifth of its rows.
-      num_test: test examples, >= 1, from the front; None for all, for `sinusoid` 10,000.
+      num_test: test examples, >= 1, from the front; None for all, of points 10,000.
       imbalance: largest class over smallest, >= 1; see `long_tail_indices`.
       profile: of the long tail.
       largest: training examples of the largest class of a long tail.
@@ -98,12 +99,12 @@ def load_classification(
         if value not in known:
             raise InputError(f"{argument} is {value!r}, needs to be one of {known}")
     long_tail = imbalance != 1 or largest is not None
-    if name == "sinusoid":
+    if name in POINTS:
         if long_tail:
             raise InputError(
-                f"imbalance is {imbalance}, largest {largest}: sinusoid has no long tail"
+                f"imbalance is {imbalance}, largest {largest}: {name} has no long tail"
             )
-        return _sinusoid(seed, num_train or 100, num_validation, num_test or 10_000, noise)
+        return _points(name, seed, num_train or 100, num_validation, num_test or 10_000, noise)
     if name in _TABLES:
         pool, validation, test, num_classes = _table(name, data_dir, seed)
     elif name in SPECS:
@@ -120,9 +121,7 @@ def load_classification(
         rows, rest = labels_lib.split_indices(train["label"], sizes=sizes, seed=3 * seed)
         validation, pool = _take(train, rows), _take(train, rest)
     else:
-        raise InputError(
-            f"data set is {name!r}, needs to be one of {(*SPECS, *_TABLES, 'sinusoid')}"
-        )
+        raise InputError(f"data set is {name!r}, needs to be one of {(*SPECS, *_TABLES, *POINTS)}")
     if num_test is not None and num_test > len(test["label"]):
         raise InputError(f"num_test is {num_test}, {name} has {len(test['label'])} test examples")
     if long_tail:
@@ -192,9 +191,9 @@ def _table(name: str, data_dir: str | Path | None, seed: int):
     return *sets, len(classes)
 
 
-def _sinusoid(seed, num_train, num_validation, num_test, noise) -> ClassificationSplits:
+def _points(name, seed, num_train, num_validation, num_test, noise) -> ClassificationSplits:
     sets = []
     for i, count in enumerate((num_train, num_validation, num_test)):
-        x, y = labels_lib.sinusoid(count, noise=noise, seed=3 * seed + i)
+        x, y = POINTS[name](count, noise=noise, seed=3 * seed + i)
         sets.append({"x": x, "label": y})
     return ClassificationSplits(*sets, num_classes=2)

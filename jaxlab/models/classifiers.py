@@ -19,6 +19,7 @@ from jaxlab.models.conv import conv2d
 
 NORMS = ("none", "batch", "layer")
 HEADS = ("linear", "cosine")
+SHORTCUTS = ("convolution", "normed", "padding")
 
 
 class Norm(nn.Module):
@@ -131,17 +132,19 @@ class MLP(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where shapes change.
+    """Two 3x3 convolutions and a shortcut.
 
     Attributes:
       features: output channels.
       stride: of the first convolution.
       norm: see `Norm`.
+      shortcut: see `ResNet`.
     """
 
     features: int
     stride: int
     norm: str
+    shortcut: str = "convolution"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -154,8 +157,20 @@ class ResidualBlock(nn.Module):
         branch = Conv(self.features, kernel_init=init, name="conv_1")(branch)
         branch = Norm(self.norm, name="norm_1")(branch, train)
         if self.stride > 1 or x.shape[-1] != self.features:
-            x = Conv(self.features, kernel_size=1, stride=self.stride, name="shortcut")(x)
+            x = self._shortcut(x, train)
         return nn.relu(x + branch)
+
+    def _shortcut(self, x: jax.Array, train: bool) -> jax.Array:
+        if self.shortcut == "padding":
+            more = self.features - x.shape[-1]
+            if more < 0:
+                raise InputError(
+                    f"widths fall from {x.shape[-1]} to {self.features}: shortcut 'padding' cannot"
+                )
+            sides = ((0, 0), (0, 0), (0, 0), (more // 2, more - more // 2))
+            return jnp.pad(x[:, :: self.stride, :: self.stride], sides)
+        x = Conv(self.features, kernel_size=1, stride=self.stride, name="shortcut")(x)
+        return Norm(self.norm, name="shortcut_norm")(x, train) if self.shortcut == "normed" else x
 
 
 class ResNet(nn.Module):
@@ -168,6 +183,12 @@ class ResNet(nn.Module):
       stem_stride: stride of the first convolution; 2 costs a quarter.
       norm: "none", "batch" or "layer".
       head: "linear" or "cosine".
+      shortcut: where shapes change: a 1x1 "convolution", one with a norm ("normed"), or "padding"
+        with channels of zeros, which has no parameters.
+
+    He et al.'s networks for CIFAR, `Deep Residual Learning for Image Recognition
+    <https://arxiv.org/abs/1512.03385>`_: ResNet-32 is `blocks=5, shortcut="padding"`; ResNet-18 as
+    it is used on CIFAR `widths=(64, 128, 256, 512), blocks=2, shortcut="normed"`.
 
     Example:
       >>> model = ResNet(num_classes=3, widths=(4, 8))
@@ -182,6 +203,7 @@ class ResNet(nn.Module):
     stem_stride: int = 1
     norm: str = "batch"
     head: str = "linear"
+    shortcut: str = "convolution"
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -196,7 +218,7 @@ class ResNet(nn.Module):
             for block in range(self.blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
                 name = f"block_{stage}_{block}"
-                x = ResidualBlock(width, stride, self.norm, name=name)(x, train)
+                x = ResidualBlock(width, stride, self.norm, self.shortcut, name=name)(x, train)
         return Head(self.num_classes, self.head, name="head")(x.mean(axis=(1, 2)))
 
 
@@ -226,8 +248,8 @@ def make_classifier(kind: str, num_classes: int, **kwargs: Any) -> MLP | ResNet:
 def check(model: MLP | ResNet) -> None:
     """Raises `ValueError` for fields that make no sense."""
     check_count("num_classes", model.num_classes)
-    for name, known in (("norm", NORMS), ("head", HEADS)):
-        if getattr(model, name) not in known:
+    for name, known in (("norm", NORMS), ("head", HEADS), ("shortcut", SHORTCUTS)):
+        if getattr(model, name, known[0]) not in known:
             raise InputError(f"{name} is {getattr(model, name)!r}, must be one of {known}")
     for name in ("features", "widths"):
         if hasattr(model, name):

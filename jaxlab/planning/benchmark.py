@@ -40,7 +40,7 @@ class Variant:
     def __init__(self, label: str, devices: int, run: train.Blueprint):
         self.label = label
         self.devices, self.batch_size = devices, run.batch_size
-        self.seconds = {}
+        self.seconds, self.figures = {}, {}
         shapes, traced = self._timed("trace", lambda: _trace(run))
         lowered = self._timed("lower", traced.lower)
         compiled = self._timed("compile", lowered.compile)
@@ -60,8 +60,8 @@ class Variant:
         """Seconds and processor seconds, of all threads, per step."""
         begin, spent = time.perf_counter(), time.process_time()
         for _ in range(steps):
-            self.state, figures = self.step(self.state, self.batch)
-        jax.block_until_ready((self.state, figures))  # type: ignore[possibly-unbound]
+            self.state, self.figures = self.step(self.state, self.batch)
+        jax.block_until_ready((self.state, self.figures))
         return (time.perf_counter() - begin) / steps, (time.process_time() - spent) / steps
 
 

@@ -175,6 +175,7 @@ def test_layers_without_biases_and_with_a_norm():
     plain = {"num_classes": 3, "head": "linear"}
     assert fields("mlp") == {**plain, "features": (128, 128), "norm": "none", "use_bias": True}
     resnet = {"widths": (16, 32, 64), "blocks": 1, "stem_stride": 1, "norm": "batch"}
+    resnet["shortcut"] = "convolution"
     assert fields("resnet") == {**plain, **resnet}
 
 
@@ -214,3 +215,39 @@ def test_a_layer_has_a_kernel_of_its_own_and_no_bias():
     assert half[1]["params"]["kernel"].dtype == jnp.float32
     same = classifiers.Conv(3).init_with_output(jax.random.key(0), jnp.asarray(x))
     assert same[0].shape == (2, 5, 6, 3)
+
+
+def count(**fields):
+    """Parameters of a ResNet for 32x32 colours, without making them."""
+    model = classifiers.make_classifier("resnet", 10, **fields)
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    shapes = jax.eval_shape(
+        lambda x: classifiers.init_variables(model, jax.random.key(0), x), image
+    )
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes[0]))
+
+
+def test_published_networks_have_their_parameters():
+    # He et al.: 0.46 million. Its convolutions, batch norms and head, by hand:
+    convolutions = 9 * (3 * 16 + 10 * 16**2 + 16 * 32 + 9 * 32**2 + 32 * 64 + 9 * 64**2)
+    norms = 2 * (16 + 10 * (16 + 32 + 64))
+    assert count(blocks=5, shortcut="padding") == convolutions + norms + 65 * 10 == 464_154
+    # ResNet-18 as it is used on CIFAR.
+    assert count(widths=(64, 128, 256, 512), blocks=2, shortcut="normed") == 11_173_962
+    small = {"widths": (4, 6)}
+    assert count(**small) == count(**small, shortcut="padding") + 4 * 6
+    assert count(**small, shortcut="normed") == count(**small) + 2 * 6
+
+
+def test_a_padded_shortcut_takes_every_other_pixel_and_adds_channels_of_zeros():
+    block = classifiers.ResidualBlock(5, 2, "none", "padding")
+    params = block.init(jax.random.key(0), X, False)["params"]
+    still = jax.tree.map(jnp.zeros_like, params)
+    found = block.apply({"params": still}, X, False)
+    want = np.zeros((4, 3, 3, 5), np.float32)
+    want[..., 1:3] = np.maximum(X[:, ::2, ::2], 0)
+    np.testing.assert_array_equal(found, want)
+    with pytest.raises(ValueError, match="widths fall from 4 to 3"):
+        make("resnet", widths=(4, 3), shortcut="padding")
+    with pytest.raises(ValueError, match="shortcut is 'none', must be one of"):
+        make("resnet", shortcut="none")

@@ -4,7 +4,12 @@ Every argument that is a number may be traced, so that one compiled program serv
 them; the number 0 leaves its part out.
 """
 
-from jaxlab.tasks.classification.objectives import FLOODING, make_loss, prepare
+from jaxlab.tasks.classification.objectives import (
+    FLOODING,
+    flip_and_crop,
+    make_loss,
+    prepare,
+)
 from jaxlab.tasks.classification.reports import (
     figure_names,
     layer_log_norms,
@@ -44,6 +49,7 @@ __all__ = [
     "check_study",
     "describe",
     "figure_names",
+    "flip_and_crop",
     "flood_levels",
     "held_out_losses",
     "key_of",
