@@ -4,7 +4,8 @@
     python scripts/fetch_data.py minilm google-bert/bert-base-uncased
 
 Sets: mnist, fashion_mnist (60,000 + 10,000 images each), mnist5k (5,000 digits; comes with the
-extra `demo`), cifar10_jpeg (only says which files to provide), shuttle (58,000 rows of 9
+extra `demo`), cifar10 and cifar100 (60,000 images each, 32x32, in their authors' binary files,
+about 165 MB), cifar10_jpeg (only says which files to provide), shuttle (58,000 rows of 9
 numbers, 7 classes), minilm (a BERT of 6 layers, 91 MB), headlines (28,498 of them, sarcastic or
 not), rotten_tomatoes (13,905 snippets of film reviews), corpus_en (2.5 million words of English and
 two lists of judged word pairs). Each comes from its public addresses or,

@@ -2,8 +2,9 @@
 
     python scripts/train_nvae.py --config=configs/nvae/mnist5k.py --workdir=runs/demo
 
-The same command goes on where a run was stopped. WORKDIR then holds config.json, metrics.jsonl,
-checkpoints/, and samples.png, reconstructions.png, curves.png and kl_per_group.png.
+The same command goes on where a run was stopped. WORKDIR then holds config.json, data.json
+(what was found of the data), metrics.jsonl, checkpoints/, and samples.png, reconstructions.png,
+curves.png and kl_per_group.png. Pictures of your own: docs/data.md.
 `--init_from=RUN` starts from another run's weights, `--init_skip=REGEX` leaves some out.
 """
 
@@ -29,6 +30,7 @@ def main(config, workdir):
     sets = images.load_sets(config, options.data_dir)
     held = {"held-out images": {"image": sets.held_out.images}}
     launch.check_data(workdir, held, allow_change=options.allow_change)
+    launch.report_data(workdir, images.describe_data(config, sets))
     images.run(
         config,
         sets,

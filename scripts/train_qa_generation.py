@@ -16,7 +16,6 @@ from absl import logging
 
 from jaxlab import launch, plots
 from jaxlab import mesh as mesh_lib
-from jaxlab.files import to_json, write_atomically
 from jaxlab.tasks import question_generation
 
 
@@ -26,8 +25,7 @@ def main(config, workdir):
     study = question_generation.Study(config.to_dict(), mesh, workdir=workdir, **options)
     # A stage that is done has seen the same.
     launch.check_data(workdir, study.arrays, allow_change=options["allow_change"])
-    text = to_json(study.read(), indent=2) + "\n"
-    mesh_lib.in_process_0(lambda: write_atomically(workdir / "data.json", text))
+    launch.report_data(workdir, study.read())
     generator = study.run(
         lambda rows, folder, name: plots.curves(rows, folder / "curves.png", title=name)
     )

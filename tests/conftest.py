@@ -1,12 +1,19 @@
 """What all tests share: the CPU with 8 devices, the folders of real data, and a run to kill."""
 
+import fcntl
+import functools
+import gc
 import os
 import pathlib
+import unittest.mock
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiling is most of the suite's time. What is compiled here runs once or twice, so it is not
 # optimised; and it is kept for the other worker, for scripts that tests start, for the next run.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Its other emitters of fused loops take half as long again to compile.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+)
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR",
     str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "programs"),
@@ -16,16 +23,25 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 import jax
 import pytest
+from jax._src.interpreters import mlir
 from processes import ROOT, Toy, run_script
 
 # Before the first use of a device. A single-device test stays on the first of them.
 jax.config.update("jax_num_cpu_devices", 8)
+# Tracing makes many objects and no garbage to speak of.
+gc.set_threshold(100_000, 20, 50)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs():
-    """What a file compiled is of little use to the next one, and would add up to gigabytes."""
-    yield
+    """What a file compiled is of little use to the next one, and would add up to gigabytes.
+
+    Within a file, all programs are lowered in one context: to make one takes longer than to lower
+    a small program.
+    """
+    one = functools.cache(mlir.make_ir_context)
+    with unittest.mock.patch.object(mlir, "make_ir_context", one):
+        yield
     jax.clear_caches()
 
 
@@ -46,6 +62,24 @@ def data_dir() -> pathlib.Path:
 def fixtures_dir() -> pathlib.Path:
     """Folder of reference arrays: $JAXLAB_FIXTURES, else ../shared/fixtures."""
     return _folder("JAXLAB_FIXTURES", "fixtures")
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """Calls `make(folder)` once for all workers of a test run; returns the folder of that name."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def call(name, make) -> pathlib.Path:
+        done = base / f"{name}.done"
+        with open(base / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                make(base / name)
+                done.touch()
+        return base / name
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,9 @@ import pathlib
 import socket
 import subprocess
 import sys
+import tempfile
+
+from forks import Fork, can_be
 
 ROOT = pathlib.Path(__file__).parents[1]
 TOY = ROOT / "tests" / "toy" / "train_toy.py"
@@ -17,27 +20,30 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
+def start(script, *args, text=None, **env):
+    """Starts `python SCRIPT ARGS` in the repository with these environment variables; see `Fork`.
+
+    Its output, and its errors, are streams of text, as is the input that is given.
+    """
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", **env}
+    if can_be(env):
+        return Fork(script, args, env, ROOT, text or "")
+    with tempfile.TemporaryFile("w+") as given:
+        given.write(text or "")
+        given.seek(0)
+        pipes = {"stdin": given, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        command = [sys.executable, str(script), *map(str, args)]
+        return subprocess.Popen(command, env=env, cwd=ROOT, text=True, **pipes)
+
+
 class Toy:
     """Starts tests/toy/train_toy.py as real processes."""
 
     def start(self, workdir, *args, kill="", sleep=0.0, devices=1):
         """Starts one process; its standard error is a text stream."""
-        env = {
-            **os.environ,
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-            "TOY_KILL": kill,
-            "TOY_SLEEP": str(sleep),
-        }
-        command = [sys.executable, str(TOY), f"--workdir={workdir}", *args]
-        return subprocess.Popen(
-            command,
-            env=env,
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
+        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+        variables = {"XLA_FLAGS": flags, "TOY_KILL": kill, "TOY_SLEEP": str(sleep)}
+        return start(TOY, f"--workdir={workdir}", *args, **variables)
 
     def run(self, workdir, *args, **kwargs) -> tuple[int, str]:
         """Runs one process to its end; returns exit code and standard error."""
@@ -83,36 +89,22 @@ def run_script(name, *args, code=0, text=None, **env) -> subprocess.CompletedPro
         text: Its standard input.
         **env: Environment variables beside those there are.
     """
-    done = subprocess.run(
-        [sys.executable, f"scripts/{name}.py", *map(str, args)],
-        cwd=ROOT,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", **env},
-        capture_output=True,
-        text=True,
-        input=text,
-        timeout=600,
-    )
-    assert done.returncode == code, done.stderr[-3000:]
-    return done
+    process = start(f"scripts/{name}.py", *args, text=text, **env)
+    output, errors = process.communicate(timeout=600)
+    assert process.returncode == code, errors[-3000:]
+    return subprocess.CompletedProcess([name, *args], code, output, errors)
 
 
-def start_script(name, *args, count=1, **env) -> list[subprocess.Popen[str]]:
+def start_script(name, *args, count=1, **env) -> list:
     """Starts scripts/NAME.py in `count` processes of one device each, their errors as text."""
-    quick = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"
-    port, command = free_port(), [sys.executable, f"scripts/{name}.py", *map(str, args)]
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1"
+    port = free_port()
     join = lambda i: [
         *(f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={count}"),
         f"--process_id={i}",
     ]
     return [
-        subprocess.Popen(
-            command + (join(i) if count > 1 else []),
-            cwd=ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": quick, **env},
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
+        start(f"scripts/{name}.py", *args, *(join(i) if count > 1 else []), XLA_FLAGS=flags, **env)
         for i in range(count)
     ]
 

@@ -102,7 +102,8 @@ def test_sections_are_the_keywords_of_their_functions():
     """What a script takes from a function's signature, by name, of each room."""
     assert {"tau", "gamma", "flooding", "name"} <= {*SECTIONS["theseus"]["objective"]}
     assert {"remat", "dtype", "attention"} <= {*SECTIONS["qa_generation"]["model"]}
-    assert {"files", "shares", "split_seed"} == {*SECTIONS["qa_generation"]["data"]}
+    assert {"files", "path", "name", "shares"} <= {*SECTIONS["qa_generation"]["data"]}
+    assert not {"data_dir", "skipped"} & {*SECTIONS["qa_generation"]["data"]}
     assert {"norms", "epsilons", "taus"} <= {*STUDY["report"]}
     assert {"path", "skip_factor"} <= {*STUDY["base.optimizer"]}
     assert {"every", "softmax"} <= {*SECTIONS["embeddings"]["fit"]}

@@ -64,7 +64,7 @@ DEFAULTS = {
         split_indices(stratified=True)
     """,
     "jaxlab.data.pipelines.arrays": """
-        train_pipeline(process_index=0, process_count=1, flip=False, num_threads=2,
+        train_pipeline(process_index=0, process_count=1, flip=False, shift=0, num_threads=2,
             prefetch=4)
         array_pipeline(process_index=0, process_count=1, num_threads=1, prefetch=4)
         eval_batches(process_index=0, process_count=1, seed=0)

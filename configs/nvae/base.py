@@ -24,6 +24,7 @@ BASE = {
     "batch_size": 0,
     "data": launch.defaults(data.load, but=("data_dir", "split")),
     "flip": True,
+    "shift": 0,  # most pixels by which training images are moved at random
     "eval_split": "test",
     "eval_batch_size": 64,
     "num_eval_images": 10_000,

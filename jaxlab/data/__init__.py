@@ -7,7 +7,7 @@ here: `scripts/fetch_data.py` downloads the files.
 
 from jaxlab.data.classification import ClassificationSplits, load_classification
 from jaxlab.data.folder import data_folder
-from jaxlab.data.image_sets import SPECS, ImageSet, ImageSpec
+from jaxlab.data.image_sets import SPECS, ImageSet, ImageSpec, describe_sets
 from jaxlab.data.images import SPLITS, image_spec, load
 from jaxlab.data.labels import (
     flip_labels,
@@ -38,6 +38,7 @@ __all__ = [
     "Rows",
     "array_pipeline",
     "data_folder",
+    "describe_sets",
     "epoch_order",
     "eval_batches",
     "flip_labels",

@@ -1,11 +1,14 @@
 """What an image set is: its description (`ImageSpec`), and the images in memory (`ImageSet`)."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from jaxlab.checks import check_count
+from jaxlab.data.formats import ChosenRows, LazyImages
+from jaxlab.data.sources import Found, count_classes
 from jaxlab.errors import InputError
 
 LIKELIHOODS = ("bernoulli", "mixture", "normal")
@@ -75,6 +78,8 @@ SPECS = {
         ImageSpec("fashion_mnist", pad=2, likelihood="mixture"),
         # Re-encoded as JPEG: bits/dim does not compare with published CIFAR-10, hence the name.
         ImageSpec("cifar10_jpeg", channels=3, likelihood="mixture"),
+        ImageSpec("cifar10", channels=3, likelihood="mixture"),
+        ImageSpec("cifar100", channels=3, likelihood="mixture"),
     )
 }
 
@@ -83,6 +88,8 @@ SPECS = {
 class ImageSet:
     """Images in memory, as the files hold them; models see them padded.
 
+    Of sets larger than memory, `images` only behaves like an array: rows are read when indexed.
+
     With a pad (2 for the 28x28 digits) `images` is smaller than what `train_pipeline` and
     `eval_batches` hand to a model: `spec.shape` is the latter's, and `padded` makes it.
 
@@ -90,6 +97,9 @@ class ImageSet:
       images: uint8 [N, H, W, C], not yet padded: H = W = spec.image_size - 2 * spec.pad.
       labels: int32 [N], or None.
       spec: the set's description.
+      class_names: of the labels, or None where the set has none.
+      source: files or folder.
+      left_out: reason -> count of what was there and is not read.
 
     Example:
       >>> digits = ImageSet(np.zeros((5, 28, 28, 1), np.uint8), None, ImageSpec("mnist", pad=2))
@@ -99,9 +109,12 @@ class ImageSet:
       (2, 32, 32, 1)
     """
 
-    images: np.ndarray
+    images: np.ndarray | LazyImages | ChosenRows
     labels: np.ndarray | None
     spec: ImageSpec
+    class_names: tuple[str, ...] | None = None
+    source: str = ""
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         side = self.spec.image_size - 2 * self.spec.pad
@@ -140,3 +153,43 @@ class ImageSet:
         images = np.zeros((len(chosen), *self.spec.shape), np.uint8)
         images[:, pad : self.spec.image_size - pad, pad : self.spec.image_size - pad] = chosen
         return images
+
+    @property
+    def lazy(self) -> bool:
+        """Whether rows are decoded when indexed."""
+        return isinstance(self.images, LazyImages)
+
+    def count(self) -> dict[str, int] | None:
+        """Images of each class by name; None without labels."""
+        if self.labels is None:
+            return None
+        names = self.class_names or tuple(map(str, range(int(self.labels.max(initial=-1)) + 1)))
+        return count_classes(self.labels, names)
+
+
+def describe_sets(sets: Mapping[str, ImageSet]) -> Found:
+    """What was read of a set of images, for the log and `data.json`.
+
+    Args:
+      sets: split -> images, of one set.
+
+    Example:
+      >>> one = ImageSet(np.zeros((5, 2, 2, 1), np.uint8), None, ImageSpec("a", image_size=2))
+      >>> describe_sets({"train": one}).lines()[1]
+      'data: train 5'
+    """
+    first = next(iter(sets.values()))
+    spec, size = first.spec, "x".join(map(str, first.images.shape[1:]))
+    pad = f" padded to {'x'.join(map(str, spec.shape))}" if spec.pad else ""
+    when = ", read when needed" if any(s.lazy for s in sets.values()) else ""
+    left_out: dict[str, int] = {}
+    for places in {s.source: s.left_out for s in sets.values()}.values():
+        for reason, count in places.items():
+            left_out[reason] = left_out.get(reason, 0) + count
+    return Found(
+        spec.name,
+        ", ".join(dict.fromkeys(s.source for s in sets.values() if s.source)),
+        {k: {"examples": len(s), "classes": s.count()} for k, s in sets.items()},
+        f"{size}{pad}, {spec.likelihood} likelihood{when}",
+        left_out,
+    )

@@ -6,7 +6,7 @@
 import dataclasses
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,12 @@ __all__ = [
     "Rows",
     "as_numbers",
     "check_shares",
+    "complete",
     "count_classes",
     "find_path",
     "load_rows",
     "number_labels",
+    "paths_by_split",
     "read_rows",
     "split_rows",
 ]
@@ -182,19 +184,53 @@ def load_rows(
     if config_name is not None and name != "hf":
         raise InputError(f"data.config_name is {config_name!r}, {name} has none: it is of hf")
     check_count("data.split_seed", split_seed, at_least=0, below=None)
-    held = check_shares(shares)
+    check_shares(shares)
     if isinstance(path, str | os.PathLike):
         found = _read_place(name, path, data_dir, config_name, columns)
     else:
-        pairs = path.items() if isinstance(path, Mapping) else zip(SPLITS, path, strict=False)
-        given = {split: place for split, place in pairs if place}
-        if "train" not in given or set(given) - {*SPLITS} or len(path) > len(SPLITS):
-            raise InputError(f"data.path is {path}, must be one path, or those of {SPLITS}")
         found = {}
-        for split, place in given.items():
+        for split, place in _named_splits(path).items():
             parts = _read_place(name, place, data_dir, config_name, columns)
             found[split] = parts[split] if split in parts else next(iter(parts.values()))
-    return _completed(found, held, group_column, label_column, split_seed)
+    return complete(
+        found,
+        shares=shares,
+        group_column=group_column,
+        label_column=label_column,
+        seed=split_seed,
+    )
+
+
+def paths_by_split(
+    path: Paths,
+    data_dir: str | Path | None = None,
+    *,
+    folder: Callable[[epath.Path], dict[str, epath.Path]],
+) -> dict[str, epath.Path]:
+    """The file of each split that a path names, for formats that are no tables.
+
+    Args:
+      path: a file, which is "train"; a folder; or one path for each split, see `load_rows`.
+      data_dir: the data folder.
+      folder: the files by split of a folder.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: a split is unknown, or there is no "train".
+    """
+    if not isinstance(path, str | os.PathLike):
+        return {s: find_path(place, data_dir) for s, place in _named_splits(path).items()}
+    place = find_path(path, data_dir)
+    return folder(place) if place.is_dir() else {"train": place}
+
+
+def _named_splits(path: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
+    """The path of each split, of a mapping or of up to three paths."""
+    pairs = path.items() if isinstance(path, Mapping) else zip(SPLITS, path, strict=False)
+    given = {split: place for split, place in pairs if place}
+    if "train" not in given or set(given) - {*SPLITS} or len(path) > len(SPLITS):
+        raise InputError(f"data.path is {path}, must be one path, or those of {SPLITS}")
+    return given
 
 
 def check_shares(shares: Sequence[float]) -> dict[str, float]:
@@ -272,10 +308,28 @@ def _by_split(saved: Mapping[str, Rows]) -> dict[str, Rows]:
     return found
 
 
-def _completed(found, shares, group_column, label_column, seed) -> dict[str, Rows]:
-    """Takes validation and test rows that have no file from the training rows."""
+def complete(
+    found: Mapping[str, Rows],
+    *,
+    shares: Sequence[float],
+    group_column: str | None = None,
+    label_column: str | None = None,
+    seed: int = 0,
+) -> dict[str, Rows]:
+    """Takes validation and test rows that have no file from the training rows.
+
+    Args:
+      found: split -> rows, "train" among them.
+      shares: as for `load_rows`, as are the others.
+      group_column: rows of a group stay together.
+      label_column: each split gets its share of every class.
+      seed: of the random split.
+
+    Raises:
+      ValueError: an argument is out of range, or a split is left without rows.
+    """
     train = found["train"]
-    wanted = {s: share for s, share in shares.items() if s not in found and share}
+    wanted = {s: share for s, share in check_shares(shares).items() if s not in found and share}
     if wanted:
         column = lambda name, key: None if name is None else train.column(name, key=f"data.{key}")
         parts = split_rows(

@@ -139,18 +139,21 @@ def check_data(
     mesh_lib.in_process_0(compare)
 
 
-def report_data(workdir: epath.Path, found: Found) -> None:
+def report_data(workdir: epath.Path, found: Found | Mapping[str, Found]) -> None:
     """Logs what was found in two lines, and writes `data.json`, with the record if that waits.
 
     Args:
       workdir: of the run.
-      found: from a reader.
+      found: from a reader; of several sets by name, which `data.json` then has as keys.
     """
-    for line in found.lines():
-        logging.info("%s", line)
+    several = found if isinstance(found, Mapping) else {"": found}
+    for name, one in several.items():
+        for line in one.lines():
+            logging.info("%s%s", name and f"{name}: ", line)
 
     def write() -> None:
-        text = files.to_json(dataclasses.asdict(found), indent=2, ensure_ascii=False) + "\n"
+        values = {name: dataclasses.asdict(one) for name, one in several.items()}
+        text = files.to_json(values.get("", values), indent=2, ensure_ascii=False) + "\n"
         name = os.fspath(workdir / files.RECORD_FILE)
         if name in _unwritten:
             _with_record[name] = {DATA_FILE: text}

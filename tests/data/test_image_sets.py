@@ -24,14 +24,14 @@ def test_what_a_spec_says_by_itself_and_what_follows():
 
 def test_the_sets_with_a_name():
     grey = {"channels": 1, "image_size": 32, "pad": 2, "bits": 8}
+    colour = {"channels": 3, "image_size": 32, "pad": 0, "bits": 8, "likelihood": "mixture"}
     assert {name: vars(spec) for name, spec in SPECS.items()} == {
         "mnist": {"name": "mnist", "likelihood": "bernoulli", **grey},
         "mnist5k": {"name": "mnist5k", "likelihood": "bernoulli", **grey},
         "fashion_mnist": {"name": "fashion_mnist", "likelihood": "mixture", **grey},
-        "cifar10_jpeg": {
-            "name": "cifar10_jpeg", "channels": 3, "image_size": 32, "pad": 0,
-            "likelihood": "mixture", "bits": 8,
-        },
+        "cifar10_jpeg": {**colour, "name": "cifar10_jpeg"},
+        "cifar10": {**colour, "name": "cifar10"},
+        "cifar100": {**colour, "name": "cifar100"},
     }  # fmt: skip
 
 

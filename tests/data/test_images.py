@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxlab import data
-from jaxlab.data import images
+from jaxlab.data import images, split_files
 
 needs_mlxtend = pytest.mark.skipif(
     importlib.util.find_spec("mlxtend") is None, reason="mlxtend is not installed"
@@ -302,17 +302,17 @@ def test_what_models_see_is_padded_and_the_set_says_so():
     ],
 )  # fmt: skip
 def test_rows_of_a_part(split, holdout, limit, total, rows):
-    part = images._Part(split, holdout, limit)
+    part = split_files.Part(split, holdout, limit)
     assert part.source == "train"
     assert part.indices(total) == slice(*rows)
     assert part.indices(total, whole=True) == slice(0, min(total, limit or total))
-    assert images._Part("test", holdout, limit).source == "test"
+    assert split_files.Part("test", holdout, limit).source == "test"
 
 
 def test_no_image_is_left_to_train_on():
     for split, holdout, total in (("train", 9, 9), ("validation", 0, 5000), ("validation", 3, 3)):
         with pytest.raises(ValueError, match=f"the training files hold {total} images"):
-            images._Part(split, holdout, None).indices(total)
+            split_files.Part(split, holdout, None).indices(total)
 
 
 def test_specs_of_images_of_any_size():
@@ -344,9 +344,9 @@ def test_images_of_a_folder_come_in_one_fixed_order(tmp_path):
 
 
 def test_long_lists_of_files_are_shortened(tmp_path):
-    assert images._listing(tmp_path) == "no files"
+    assert split_files._listing(tmp_path) == "no files"
     for name in "abcdef":
         (tmp_path / name).touch()
-    assert images._listing(tmp_path) == "a, b, c, d, e, f"
+    assert split_files._listing(tmp_path) == "a, b, c, d, e, f"
     (tmp_path / "g").touch()
-    assert images._listing(tmp_path) == "a, b, c, d, e, f and 1 more"
+    assert split_files._listing(tmp_path) == "a, b, c, d, e, f and 1 more"

@@ -1,11 +1,10 @@
 """Wrong input gets one clear line and a non-zero exit; --help can be read by a person."""
 
 import os
-import subprocess
-import sys
 import types
 
 import pytest
+from processes import TOY, start
 
 from jaxlab import launch
 from jaxlab.launch import config as launch_config
@@ -47,11 +46,11 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_input(toy, tmp_path, name):
+def test_wrong_input(tmp_path, name):
     (tmp_path / "file").write_text("")
     args, message = WRONG[name]
     args = [a.format(here=tmp_path) for a in args]
-    code, errors = run(toy, args)
+    code, errors = run(args)
     lines = [line for line in errors.splitlines() if line[2] != ":"]  # no log lines
     assert code == 2, errors
     assert len(lines) == 1, errors
@@ -60,25 +59,15 @@ def test_wrong_input(toy, tmp_path, name):
     assert not (tmp_path / "a" / "config.json").exists()  # the corrected command may use the folder
 
 
-def run(toy, args, script=None, **env):
-    from processes import ROOT, TOY
-
-    result = subprocess.run(
-        [
-            *(sys.executable, str(script or TOY), *args),
-            f"--compile_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}",
-        ],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", **env},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return result.returncode, result.stderr or result.stdout
+def run(args, script=TOY, **env):
+    cache = f"--compile_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}"
+    process = start(script, *args, cache, **env)
+    shown, errors = process.communicate(timeout=120)
+    return process.returncode, errors or shown
 
 
-def test_help_is_for_people(toy):
-    code, text = run(toy, ["--help"])
+def test_help_is_for_people():
+    code, text = run(["--help"])
     assert code == 0
     assert text.startswith("Trains a tiny network on made-up rows")
     assert "--workdir" in text
@@ -89,7 +78,7 @@ def test_help_is_for_people(toy):
     assert len(text.splitlines()) < 50
 
 
-def test_a_script_without_config(toy, tmp_path):
+def test_a_script_without_config(tmp_path):
     script = tmp_path / "sample.py"
     script.write_text(
         '"""Draws samples."""\n'
@@ -102,11 +91,11 @@ def test_a_script_without_config(toy, tmp_path):
         'if __name__ == "__main__":\n'
         "    launch.run(main)\n"
     )
-    code, errors = run(toy, [f"--workdir={tmp_path}", "--count=5", "--data_dir=d"], script)
+    code, errors = run([f"--workdir={tmp_path}", "--count=5", "--data_dir=d"], script)
     assert code == 0, errors
     assert (tmp_path / "count").read_text() == "5 d"
     assert not (tmp_path / "config.json").exists()
-    code, text = run(toy, ["--help"], script)
+    code, text = run(["--help"], script)
     assert code == 0
     assert "Draws samples." in text
     assert "How many samples. [3]" in text
@@ -126,21 +115,21 @@ def test_a_script_without_config(toy, tmp_path):
         ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", 0, "SIGTERM", False),
     ],
 )
-def test_exit_codes(toy, tmp_path, body, code, expected, traced):
+def test_exit_codes(tmp_path, body, code, expected, traced):
     script = tmp_path / "script.py"
     script.write_text(
         "from jaxlab import errors, launch\n"
         f"def main(config, workdir):\n    {body}\nlaunch.run(main)\n"
     )
-    seen, errors = run(toy, [f"--workdir={tmp_path / 'w'}"], script)
+    seen, errors = run([f"--workdir={tmp_path / 'w'}"], script)
     assert seen == code, errors
     assert expected in errors
     assert ("Traceback" in errors) == traced
     if code == 2:
-        assert "Traceback" in run(toy, [f"--workdir={tmp_path / 'w'}", "--debug"], script)[1]
+        assert "Traceback" in run([f"--workdir={tmp_path / 'w'}", "--debug"], script)[1]
 
 
-def test_the_record_of_a_run_that_failed_before_it_wrote_anything_is_taken_back(toy, tmp_path):
+def test_the_record_of_a_run_that_failed_before_it_wrote_anything_is_taken_back(tmp_path):
     script, workdir = tmp_path / "script.py", tmp_path / "w"
     script.write_text(
         "from jaxlab import errors, launch\n"
@@ -152,16 +141,16 @@ def test_the_record_of_a_run_that_failed_before_it_wrote_anything_is_taken_back(
         "launch.run(main, default_config='tests/toy/config.py')\n"
     )
     record = workdir / "config.json"
-    start = lambda *args: run(toy, [f"--workdir={workdir}", *args], script)[0]
-    assert start("--config.width=9") == 2
+    code = lambda *args: run([f"--workdir={workdir}", *args], script)[0]
+    assert code("--config.width=9") == 2
     assert not record.exists()
-    assert start() == 0
+    assert code() == 0
     first = record.read_bytes()
     (workdir / "notes").write_text("old")
-    assert start("--config.width=9", "--allow_config_change") == 2
+    assert code("--config.width=9", "--allow_config_change") == 2
     assert record.read_bytes() == first
     assert sorted(p.name for p in workdir.iterdir()) == [".lock", "config.json", "notes"]
-    assert start("--config.width=7", "--allow_config_change") == 2
+    assert code("--config.width=7", "--allow_config_change") == 2
     assert launch.read_config(workdir).width == 7  # what was written belongs to this config
 
 

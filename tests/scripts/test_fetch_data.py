@@ -1,5 +1,6 @@
 """Fetching against a server on loopback that serves right, wrong, broken and slow bytes."""
 
+import dataclasses
 import gzip
 import hashlib
 import http.server
@@ -237,6 +238,32 @@ def test_wrong_and_damaged_packages_keep_nothing(tmp_path, kind):
     with pytest.raises(fetch.FetchError, match="no source could be reached"):
         run(recipe(package=client(package, kind)), data)
     assert left(data) == []
+
+
+def test_one_archive_that_holds_all_files(server, tmp_path):
+    """Its sum is checked, then that of each file that has one; others come along unchecked."""
+    packed = archive("tgz", {**CONTENTS, "names": b"a b"})
+    server.files["/set.tar.gz"] = packed
+    whole = fetch.Recipe(
+        "data",
+        {**SUMS, "names": None},
+        archive=server.address + "set.tar.gz",
+        archive_sum=hashlib.sha256(packed).hexdigest(),
+        gzipped=False,
+    )
+    run(whole, tmp_path)
+    for name, content in {**CONTENTS, "names": b"a b"}.items():
+        assert (tmp_path / "data" / name).read_bytes() == content
+    run(whole, tmp_path)
+    assert server.asked == ["/set.tar.gz"]
+    for wrong, message in (
+        ({"archive_sum": "0" * 64}, r"set\.tar\.gz has SHA-256 .*, needs 0000"),
+        ({"files": {**SUMS, "labels": "0" * 64}}, "labels from .* has SHA-256"),
+        ({"files": {**SUMS, "more": None}}, "holds no data/more"),
+    ):
+        with pytest.raises(fetch.FetchError, match=message):
+            run(dataclasses.replace(whole, **wrong), tmp_path / "none")
+        assert not (tmp_path / "none").exists()
 
 
 def test_clients_that_are_missing_or_fail(tmp_path):

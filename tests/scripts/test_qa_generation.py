@@ -51,10 +51,11 @@ def test_a_run_leaves_its_stages_and_a_model_folder(trained):
     assert {"answer_nll", "question_nll", "loss"} <= set(rows[0])
     assert {"validation/nll", "validation/answer_nll"} <= set(rows[-1])
     data = json.loads((trained / "data.json").read_text())
-    assert data["train"]["records"] == 400
-    assert data["train"]["skipped"]["question too long"] > 0
+    assert data["splits"]["train"]["records"] == 400
+    assert data["splits"]["train"]["left_out"]["question too long"] > 0
     model, _ = bert.load_pretrained(trained / "model")
-    assert (model.vocab_size, model.pooler) == (data["vocab_size"], False)
+    assert f"a vocabulary of {model.vocab_size}" in data["sizes"]
+    assert not model.pooler
     assert "mlm" in bert.load_heads(trained / "model")
 
 
@@ -76,8 +77,8 @@ def test_own_questions_with_half_a_character_and_impossible_ones(run, tmp_path):
     assert "Traceback" not in done.stderr
     run(*args, "--config.batch_size=4", "--config.model.max_positions=96")
     data = json.loads((workdir / "data.json").read_text())
-    assert data["questions_left_out"] == {"impossible question": 10}
-    assert data["train"]["triples"] == 8
+    assert data["left_out"] == {"impossible question": 10}
+    assert data["splits"]["train"]["examples"] == 8
     (tmp_path / "text.txt").write_bytes("Bob wrote a letter.\r\n\r\nSo did Ada.".encode("utf-16"))
     text = f"--text={tmp_path / 'text.txt'}"
     done = run("generate_qa", f"--workdir={workdir}", text, "--num_pairs=1")

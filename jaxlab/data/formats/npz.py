@@ -1,7 +1,10 @@
 """Arrays of npz and npy files: by their split's name, memory-mapped where that is asked for."""
 
+import struct
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +13,14 @@ from jaxlab.data.formats.pictures import reason
 from jaxlab.data.formats.splits import SPLIT_NAMES
 from jaxlab.errors import InputError
 
+MAPPED_BYTES = 2**32  # files of more are left on the disk, if they can be
+_LOOKED_AT = 64  # rows of a memory-mapped array that are checked
+
 
 def npz_has_split(path: str | Path, split: str) -> bool:
     """Whether an npz file has images under a key with the split's name, such as `x_test`."""
+    if Path(path).suffix.lower() == ".npy":
+        return False
     return _find_key(npz_keys(Path(path)), _own_names(split, "images", "x")) is not None
 
 
@@ -37,7 +45,9 @@ def _find_key(keys: Iterable[str], wanted: Iterable[str]) -> str | None:
     return next((lower[key] for key in wanted if key in lower), None)
 
 
-def read_npz(path: str | Path, split: str) -> tuple[np.ndarray, np.ndarray | None]:
+def read_npz(
+    path: str | Path, split: str, *, lazy: bool | None = False
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Images and labels of an npz file with `images` or `x` (and `labels` or `y`) in it.
 
     Keys with the split's name (`x_train`, `train_images`; for validation also `val`, `valid`,
@@ -45,8 +55,11 @@ def read_npz(path: str | Path, split: str) -> tuple[np.ndarray, np.ndarray | Non
 
     Args:
       path: the npz file; images are uint8 [N, H, H] or [N, H, H, C] with values from 0 to 255,
-        labels integers [N] or [N, 1].
+        labels integers [N] or [N, 1]. Or an npy file of the images, with the labels in
+        `NAME_labels.npy`, if there are any.
       split: "train", "test" or "validation".
+      lazy: keep the images on the disk, memory-mapped; None does so with more than 4 GiB that are
+        not compressed.
 
     Returns:
       Images uint8 [N, H, H, C] and labels int32 [N], or None where the file has none.
@@ -56,6 +69,54 @@ def read_npz(path: str | Path, split: str) -> tuple[np.ndarray, np.ndarray | Non
       ValueError: it holds no such arrays, or not such values; the message names file and key.
     """
     path = Path(path)
+    image_key, label_key = _keys(path, split)
+    images = None
+    if lazy or (lazy is None and path.is_file() and path.stat().st_size > MAPPED_BYTES):
+        images = mapped(path, image_key)
+        if images is None and lazy:
+            raise InputError(
+                f"{path}: is compressed, data.lazy needs np.savez, which does not compress, or npy"
+            )
+    source = f"{path}, {image_key}" if image_key else str(path)
+    if images is None:
+        images = check_images(source, read_arrays(path, [image_key])[image_key])
+    else:  # what some rows show holds for the others
+        check_images(source, images[np.linspace(0, len(images) - 1, _LOOKED_AT).astype(int)])
+        images = images if images.ndim == 4 else images[..., None]
+    if label_key is None:
+        return images, None
+    if not image_key:
+        path, label_key = path.with_name(label_key), ""
+    labels = read_arrays(path, [label_key])[label_key]
+    return images, check_labels(f"{path}, {label_key}".strip(", "), labels, len(images))
+
+
+class ChosenRows:
+    """Rows of an array on the disk that stay there until they are indexed.
+
+    Args:
+      array: [N, ...].
+      rows: which, int [n].
+    """
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray):
+        self.array, self.rows = array, rows
+        self.shape, self.dtype, self.ndim = (len(rows), *array.shape[1:]), array.dtype, array.ndim
+        self.size = int(np.prod(self.shape))
+        self.nbytes = self.size * array.itemsize
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, indices: Any) -> np.ndarray:
+        return np.asarray(self.array[self.rows[indices]])
+
+
+def _keys(path: Path, split: str) -> tuple[str, str | None]:
+    """The names of images and labels; of an npy file "", and the file of the labels."""
+    if path.suffix.lower() == ".npy":
+        labels = f"{path.stem}_labels{path.suffix}"
+        return "", labels if path.with_name(labels).is_file() else None
     keys = npz_keys(path)
     own, plain = _own_names(split, "images", "x"), ("images", "x")
     image_key = _find_key(keys, (*own, *plain))
@@ -66,12 +127,42 @@ def read_npz(path: str | Path, split: str) -> tuple[np.ndarray, np.ndarray | Non
         )
     # Labels of no split are the training set's: those of another split's images are called so.
     shared = ("labels", "y") if split == "train" or image_key.lower() in plain else ()
-    label_key = _find_key(keys, (*_own_names(split, "labels", "y"), *shared))
-    arrays = read_arrays(path, [key for key in (image_key, label_key) if key is not None])
-    images = check_images(f"{path}, {image_key}", arrays[image_key])
-    if label_key is None:
-        return images, None
-    return images, check_labels(f"{path}, {label_key}", arrays[label_key], len(images))
+    return image_key, _find_key(keys, (*_own_names(split, "labels", "y"), *shared))
+
+
+def mapped(path: Path, key: str) -> np.ndarray | None:
+    """An array of an npz or npy file that stays on the disk; None where it is compressed.
+
+    Args:
+      path: the file.
+      key: of the array in an npz file.
+
+    Raises:
+      ValueError: it cannot be read.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+            member = archive.getinfo(f"{key}.npy")
+            if member.compress_type != zipfile.ZIP_STORED:
+                return None
+            file.seek(member.header_offset + 26)
+            name, extra = struct.unpack("<HH", file.read(4))  # of the header that the file has here
+            file.seek(name + extra, 1)
+            version = np.lib.format.read_magic(file)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, fortran, dtype = read(file)
+            if dtype.hasobject:
+                raise InputError("it holds Python objects, no plain numbers")
+            order = "F" if fortran else "C"
+            return np.memmap(path, dtype, "r", file.tell(), shape, order)
+    except Exception as error:  # whatever zipfile and NumPy's header meet in a damaged file
+        raise InputError(f"{path}: cannot be memory-mapped ({reason(error)})") from error
 
 
 def _open_npz(path: Path) -> np.lib.npyio.NpzFile:
@@ -96,8 +187,15 @@ def _npz_reason(error: Exception) -> str:
 
 
 def read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The named arrays; no others are read."""
+    """The named arrays; no others are read. Of an npy file the one called ""."""
     arrays = {}
+    if path.suffix.lower() == ".npy":
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file")
+        try:
+            return {"": np.load(path, allow_pickle=False)}
+        except Exception as error:
+            raise InputError(f"{path}: not a readable npy file ({_npz_reason(error)})") from error
     with _open_npz(path) as archive:
         missing = sorted(set(names) - set(archive.files))
         if missing:

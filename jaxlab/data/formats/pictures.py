@@ -72,7 +72,7 @@ def list_images(
         raise FileNotFoundError(f"{folder}: no such folder of images")
     left_out = collections.Counter() if left_out is None else left_out
     here, folders = entries(folder, left_out)
-    by_class = {p.name: sorted(_walk(p, left_out, (folder,))) for p in folders}
+    by_class = {p.name: sorted(walk(p, left_out, (folder,))) for p in folders}
     empty = [name for name, paths in by_class.items() if not paths]
     by_class = {name: paths for name, paths in by_class.items() if paths}
     paths = here or [path for paths in by_class.values() for path in paths]
@@ -112,7 +112,7 @@ def class_names(folder: Path) -> list[str]:
     """The classes that `list_images` gives for a folder; each is looked into up to one picture."""
     ignored: collections.Counter[str] = collections.Counter()
     _, folders = entries(folder, ignored)
-    return [p.name for p in folders if next(_walk(p, ignored, (folder,)), None)]
+    return [p.name for p in folders if next(walk(p, ignored, (folder,)), None)]
 
 
 def read_images(
@@ -234,7 +234,8 @@ class LazyImages:
         return len(self.paths)
 
     def __getitem__(self, indices: Any) -> np.ndarray:
-        rows = np.arange(len(self))[indices]
+        chosen = np.arange(len(self))[indices]
+        rows = chosen.ravel()
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
 
         def fill(part: range) -> None:
@@ -245,7 +246,7 @@ class LazyImages:
             in_threads(fill, len(rows))
         else:  # a batch: the pipeline's threads make several at a time
             fill(range(len(rows)))
-        return images
+        return images.reshape(*chosen.shape, *self.shape[1:])
 
 
 def check_geometry(image_size: Any, channels: Any, crop: Any) -> None:
@@ -375,7 +376,7 @@ def entries(folder: Path, left_out: collections.Counter[str]) -> tuple[list[Path
     return pictures, folders
 
 
-def _walk(
+def walk(
     folder: Path, left_out: collections.Counter[str], above: tuple[Path, ...]
 ) -> Iterator[Path]:
     """Picture files in a folder and below it."""
@@ -385,7 +386,7 @@ def _walk(
     pictures, folders = entries(folder, left_out)
     yield from pictures
     for path in folders:
-        yield from _walk(path, left_out, (*above, folder))
+        yield from walk(path, left_out, (*above, folder))
 
 
 def _some(names: Any, most: int = 8) -> str:

@@ -181,9 +181,10 @@ def read_saved(
     except Exception as error:  # of the hub, of fsspec, of pyarrow, of the set's own script
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else InputError
         raise kind(f"data.path is {path!r}: `datasets` cannot read it ({reason(error)})") from error
-    if not isinstance(found, dict):
-        found = {"train": found}
-    return {split: _of_dataset(part, f"{path}, {split}", columns) for split, part in found.items()}
+    splits = found if isinstance(found, dict) else {"train": found}
+    return {
+        str(split): _of_dataset(part, f"{path}, {split}", columns) for split, part in splits.items()
+    }
 
 
 def _of_dataset(part: Any, source: str, columns: Sequence[str] | None) -> Rows:

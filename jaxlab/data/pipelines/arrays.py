@@ -14,13 +14,14 @@ from absl import logging
 
 from jaxlab.checks import check_count
 from jaxlab.data.image_sets import ImageSet
+from jaxlab.data.pipelines.augmentation import augment
 from jaxlab.data.pipelines.endless import Batches, describe, fill_up, process_rows
 from jaxlab.errors import InputError
 
 BINARIZE = (None, "fixed", "static")
 
-# Streams of random numbers that one seed gives.
-_ORDER, _FLIP = 0, 1
+_ORDER = 0  # stream of random numbers that one seed gives, next to those of `augmentation`
+_DECODING = 8  # threads that build batches of pictures which are decoded then
 
 
 def train_pipeline(
@@ -31,6 +32,7 @@ def train_pipeline(
     process_index: int = 0,
     process_count: int = 1,
     flip: bool = False,
+    shift: int = 0,
     num_threads: int = 2,
     prefetch: int = 4,
 ) -> Batches:
@@ -38,8 +40,9 @@ def train_pipeline(
 
     Epoch e visits the images in the order of a permutation drawn from (seed, e); batches follow one
     another through the epochs, so one may hold the end of an epoch and the start of the next, and
-    no image is dropped. Batch k depends on (image_set, batch_size, seed, flip, k) alone. A position
-    of another batch size goes on at the same image; one of other images or another seed is refused.
+    no image is dropped. Batch k depends on (image_set, batch_size, seed, flip, shift, k) alone. A
+    position of another batch size goes on at the same image; one of other images or another seed is
+    refused.
 
     Args:
       image_set: the images.
@@ -50,7 +53,9 @@ def train_pipeline(
       process_count: processes that share the batch; this one gets the rows
         `process_index * b .. (process_index + 1) * b`, b = batch_size / process_count.
       flip: mirror each image left to right with probability one half.
-      num_threads: threads that build batches ahead; 0 builds them when asked.
+      shift: most pixels to move an image by in each direction, at random; zeros come in. >= 0.
+      num_threads: threads that build batches ahead; 0 builds them when asked; at least 8 where
+        pictures are decoded for each batch.
       prefetch: batches built ahead.
 
     Returns:
@@ -70,18 +75,21 @@ def train_pipeline(
       [0 1 2 3 4 5]
     """
     rows = process_rows(batch_size, process_index, process_count)
+    check_count("shift", shift, at_least=0, below=image_set.spec.image_size)
 
     def batch(step: int, indices: np.ndarray) -> dict[str, np.ndarray]:
         images = image_set.padded(indices)
-        if flip:
-            draw = np.random.default_rng((seed, _FLIP, step)).random(batch_size)[rows] < 0.5
-            images[draw] = images[draw, :, ::-1]
+        images = augment(
+            images, rows, seed=seed, step=step, batch_size=batch_size, flip=flip, shift=shift
+        )
         return _with_labels(image_set, images, indices)
 
     arrays = {"images": image_set.images}
     if image_set.labels is not None:
         arrays["labels"] = image_set.labels
     size = len(image_set)
+    if image_set.lazy and num_threads:
+        num_threads = max(num_threads, _DECODING)
     return _endless(arrays, size, batch_size, rows, seed, batch, num_threads, prefetch)
 
 

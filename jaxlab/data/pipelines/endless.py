@@ -148,8 +148,9 @@ def describe(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
       arrays: name -> [N, ...]; numbers, or texts.
 
     Returns:
-      JSON. Whole numbers have a checksum, over 1,024 rows spread evenly where there are over 32 MiB
-      of them; of floats, which machines round differently, the means of 16 rows are compared.
+      JSON; of arrays that are on the disk or read when needed, too. Whole numbers have a checksum,
+      over 1,024 rows spread evenly where there are over 32 MiB of them; of floats, which machines
+      round differently, the means of 16 rows are compared.
 
     Example:
       >>> describe({"label": np.arange(4)})
@@ -158,15 +159,12 @@ def describe(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: _described(values) for name, values in arrays.items()}
 
 
-def _described(values: Any) -> dict[str, Any]:
-    if isinstance(values, list | tuple) and values and isinstance(values[0], str):
+def _described(given: Any) -> dict[str, Any]:
+    if isinstance(given, list | tuple) and given and isinstance(given[0], str):
         # Not as an array: each of its rows would take the room of the longest.
-        return {
-            "dtype": "str",
-            "shape": [len(values)],
-            "crc32": zlib.crc32(repr((*values,)).encode()),
-        }
-    values = np.asarray(values)
+        crc32 = zlib.crc32(repr((*given,)).encode())
+        return {"dtype": "str", "shape": [len(given)], "crc32": crc32}
+    values: Any = given if hasattr(given, "dtype") else np.asarray(given)
     found = {"dtype": values.dtype.name, "shape": list(values.shape)}
     spread = lambda count: np.linspace(0, len(values) - 1, min(count, len(values))).astype(int)
     if not values.ndim or not values.size:
@@ -176,7 +174,7 @@ def _described(values: Any) -> dict[str, Any]:
     if values.dtype.kind == "f":
         means = [float(np.mean(values[i], dtype=np.float64)) for i in spread(_MEANS)]
         return found | {"means": [x if np.isfinite(x) else None for x in means]}
-    rows = values if values.nbytes <= _WHOLE_BYTES else values[spread(_ROWS)]
+    rows = values[:] if values.nbytes <= _WHOLE_BYTES else values[spread(_ROWS)]
     rows = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<"))
     return found | {"crc32": zlib.crc32(rows.tobytes())}
 

@@ -105,7 +105,7 @@ def read_squad(
                 text = get(answer, "text", str, f"{where}.answers[{m}]").strip()
                 answers.append((text, find_start(passage, text, answer.get("answer_start"))))
             if answers:
-                texts, starts = _by_frequency([a for a in answers if a[0]] or answers[:1])
+                texts, starts = by_frequency([a for a in answers if a[0]] or answers[:1])
                 name = str(qa.get("id") or f"{path.name}:{where}")
                 records.append(Record(title, passage, question, texts, starts, name))
             else:
@@ -306,7 +306,7 @@ def _get(path: Path, tree: Any, key: str, kind: type, place: str) -> Any:
     return tree[key]
 
 
-def _by_frequency(answers: list[tuple[str, int]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def by_frequency(answers: list[tuple[str, int]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Distinct answers, the most frequent first, else in order; the first known start of each."""
     counts = collections.Counter(text for text, _ in answers)
     texts = sorted(counts, key=lambda text: -counts[text])

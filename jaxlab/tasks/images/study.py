@@ -116,6 +116,7 @@ def _run_cell(cell, run, config, sets, program, mesh, settings):
         _, described = program()  # the compiled step is the same for all seeds
         record = {"config": run, "task": "images", "data_dir": data_dir}
         write_atomically(cell.folder / RECORD_FILE, to_json(record, indent=2) + "\n")
+        launch.report_data(cell.folder, training.describe_data(run, sets))
         state = described.create_state(key=jax.random.key(run["seed"]))
         return described, state, training.make_pipeline(run, sets)
 

@@ -113,6 +113,11 @@ def load_sets(config: Mapping[str, Any], data_dir: str | None = None) -> Sets:
     return Sets(data.load(**source, split="train"), data.load(**{**source, **held}))
 
 
+def describe_data(config: Mapping[str, Any], sets: Sets) -> data.Found:
+    """What was read, for `launch.report_data`."""
+    return data.describe_sets({"train": sets.train, config["eval_split"]: sets.held_out})
+
+
 def binarize(config: Mapping[str, Any], model: nvae.NVAE) -> str | None:
     """How held-out images become binary; see `data.eval_batches`."""
     if model.likelihood != "bernoulli":
@@ -179,6 +184,7 @@ def make_pipeline(config: Mapping[str, Any], sets: Sets) -> Any:
         config["batch_size"],
         seed=config["seed"],
         flip=config["flip"],
+        shift=config["shift"],
         **mesh_lib.this_process(),
     )
 

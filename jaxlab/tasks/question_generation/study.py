@@ -19,7 +19,7 @@ from etils import epath
 from jaxlab import checkpoints, optim, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.checks import check_count, check_counts, check_scalar
-from jaxlab.data import data_folder
+from jaxlab.data import Found, data_folder
 from jaxlab.data.pipelines.buckets import text_eval_batches, text_pipeline
 from jaxlab.data.questions import cutting, segments, sets
 from jaxlab.data.text import TokenSet
@@ -140,7 +140,7 @@ class Study:
 
     def _check_size(self, stage: str, sequences: Sized) -> None:
         """Raises where the training side does not fill a batch."""
-        files, size = ", ".join(self.config["data"]["files"]), self.config["batch_size"]
+        files, size = sets.source_of(self.config["data"]), self.config["batch_size"]
         if len(sequences) < size:
             raise InputError(
                 f"{files}: {len(sequences)} sequences to train stage {stage} on, batch_size is "
@@ -187,22 +187,29 @@ class Study:
                 logging.warning("%s has no head, and there is no mlm stage", config["pretrained"])
         self.start = params
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> Found:
         """What was read, used and left out."""
-        found: dict[str, Any] = {
+        splits: dict[str, dict[str, Any]] = {
             split: {
+                "examples": len(part),
+                "classes": None,
                 "records": len(self._records[split]),
                 "articles": len({r.article for r in self._records[split]}),
-                "triples": len(part),
-                "skipped": dict(sorted(part.skipped.items())),
+                "left_out": dict(sorted(part.skipped.items())),
                 "mean_tokens": round(float(part.tokens.lengths.mean()), 1),
             }
             for split, part in self.sets.items()
         }
-        for split in self.sets:
-            logging.info("%s: %s", split, found[split])
-        found["vocab_size"] = self.model.vocab_size
-        return {**found, "questions_left_out": dict(sorted(self._unanswered.items()))}
+        lost = sum((part.skipped for part in self.sets.values()), self._unanswered.copy())
+        data, size = self.config["data"], self.model.vocab_size
+        mean = splits["train"]["mean_tokens"]
+        return Found(
+            data.get("name") or "squad",
+            sets.source_of(data),
+            splits,
+            f"triples of {mean} tokens, a vocabulary of {size:,}",
+            dict(sorted(lost.items())),
+        )
 
     def _objective(self, name: str) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
         """(mask -> loss, batch -> numbers of targets) of a stage."""

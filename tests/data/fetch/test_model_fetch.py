@@ -164,8 +164,18 @@ ARCHIVES = {
 
 
 def test_every_set_says_where_it_is_and_what_brings_it(tmp_path, monkeypatch):
-    assert set(fetch.RECIPES) == set(ARCHIVES)
+    whole = {name: r for name, r in fetch.RECIPES.items() if r.archive}
+    assert {name: (r.folder, r.archive.rpartition("/")[2]) for name, r in whole.items()} == {
+        "cifar10": ("cifar-10-batches-bin", "cifar-10-binary.tar.gz"),
+        "cifar100": ("cifar-100-binary", "cifar-100-binary.tar.gz"),
+    }
+    sums = [d for r in whole.values() for d in (r.archive_sum, *r.files.values()) if d]
+    assert len(sums) == 10
+    assert all(len(digest) == 64 for digest in sums)
+    assert set(fetch.RECIPES) == {*ARCHIVES, *whole}
     for name, recipe in fetch.RECIPES.items():
+        if name in whole:
+            continue
         assert recipe.folder == name
         assert all(len(digest) == 64 for digest in recipe.files.values())
         assert (recipe.package.archive, recipe.package.prefix) == ARCHIVES[name]

