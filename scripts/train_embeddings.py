@@ -4,6 +4,9 @@
     python scripts/train_embeddings.py --config=configs/embeddings/negative_sampling.py \\
         --workdir=runs/words
 
+`--init_from=RUN|FILE` starts negative sampling from an earlier run, or from a file of vectors in
+word2vec's text or binary (`.bin`) format, by word.
+
 The same command goes on where a run was stopped. A sweep leaves metrics.jsonl (a line for each
 vocabulary, dimension and seed), results.jsonl (which of them are done), summary.json and
 held_out.png; negative sampling leaves metrics.jsonl, checkpoints/, vectors.txt (word2vec's text
@@ -27,6 +30,7 @@ from jaxlab.tasks.embeddings import judgements, sampling, sweep, word_vectors
 
 def run_sweep(config, workdir, options):
     mesh_lib.refuse_several("the sweep trains the seeds of a cell in one program")
+    launch.refuse_start("a sweep fits each dimension from new vectors")
     config = sweep.check_sweep(config)
     corpus = sweep.load_words(config, options.data_dir)
     pairs = judgements.load_pairs(options.data_dir)
@@ -59,10 +63,12 @@ def run_sampling(config, workdir, options):
     def eval_fn(state):
         return judgements.judge(np.asarray(state.params["words"]), corpus.words, pairs)
 
+    fresh = run.create_state()
     state = train.run(
         dataclasses.replace(run, step=step, mesh=None),  # every process does all of each batch
         skipgram_pipeline(blocks),
         workdir,
+        state=launch.start(fresh, workdir, sampling.vectors_of(corpus.words, fresh.params)),
         eval_fn=eval_fn,
         log_every=config["log_every"],
         eval_every=config["eval_every"],
@@ -113,4 +119,5 @@ if __name__ == "__main__":
         default_config="configs/embeddings/sweep.py",
         sections=embeddings.KEYWORDS,
         task="embeddings",
+        reads=(*launch.READS, "init"),
     )

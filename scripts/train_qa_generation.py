@@ -3,6 +3,9 @@
     python scripts/train_qa_generation.py --config=configs/qa_generation/english.py \\
         --workdir=runs/questions
 
+`--init_from=RUN|FOLDER` starts from an earlier run or a Hugging Face BERT of the same sizes, by
+token; `--config.pretrained=FOLDER` takes sizes and vocabulary from there too.
+
 Stages, each of which goes on where it was stopped: `mlm` (masked tokens on the passages, for a body
 that comes without a head) and `seq2seq` (`[CLS] passage [SEP] answer [SEP] question [SEP]` under a
 prefix mask). WORKDIR then holds config.json, data.json (what was read, and what was left out), a
@@ -22,6 +25,7 @@ from jaxlab.tasks import question_generation
 def main(config, workdir):
     options = dataclasses.asdict(launch.options())
     mesh = mesh_lib.make_mesh()
+    options["start"] = lambda params, read: launch.start_params(params, workdir, read)
     study = question_generation.Study(config.to_dict(), mesh, workdir=workdir, **options)
     # A stage that is done has seen the same.
     launch.check_data(workdir, study.arrays, allow_change=options["allow_change"])
@@ -42,4 +46,5 @@ if __name__ == "__main__":
         default_config="configs/qa_generation/english.py",
         sections=question_generation.KEYWORDS,
         task="question_generation",
+        reads=(*launch.READS, "init"),
     )

@@ -40,6 +40,7 @@ SAMPLING = {
     "dim": 100,
     "epochs": 5,
     "blocks": launch.defaults(SkipgramBlocks, but=("corpus", "seed")),
+    "dtype": None,  # "bfloat16": of the products; vectors stay float32
     "num_negatives": 5.0,  # weight of the negatives: as if this many were drawn for each pair
     "learning_rate": 0.025,
     "final_learning_rate": 1e-4,

@@ -6,7 +6,8 @@
 Five passes over 2.5 million words; seconds on two cores. Writes vectors.txt in word2vec's text
 format, neighbours.txt and plane.png.
 
-Preset: `negative_sampling.py:tiny` ends in seconds and only proves that everything runs.
+Presets: `negative_sampling.py:tiny` ends in seconds and only proves that everything runs; `bf16`
+computes products in bfloat16.
 """
 
 from configs.embeddings import base
@@ -41,5 +42,6 @@ TINY = {
 
 
 def get_config(preset: str = ""):
-    """Presets: "tiny"."""
-    return launch.recipe(base.SAMPLING, RECIPE, presets={"tiny": TINY}, preset=preset)
+    """Presets: "tiny", "bf16", or both with a comma."""
+    presets = {"tiny": TINY, "bf16": {"dtype": "bfloat16"}}
+    return launch.recipe(base.SAMPLING, RECIPE, presets=presets, preset=preset)

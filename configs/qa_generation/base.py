@@ -74,4 +74,5 @@ TINY = {  # seconds, from scratch
 
 def recipe(changes, tiny, preset=""):
     """A config of `BASE` and `changes`; `tiny` is what that preset has of its own."""
-    return launch.recipe(BASE, changes, presets={"tiny": TINY | tiny}, preset=preset)
+    presets = {"tiny": TINY | tiny, "bf16": {"model.dtype": "bfloat16"}}
+    return launch.recipe(BASE, changes, presets=presets, preset=preset)

@@ -6,7 +6,7 @@
 CMRC 2018's and DRCD's development sets, which the data folder must hold: 6,743 questions on 1,231
 articles, in simplified and in traditional characters. Enough to show the mechanism, far too little
 to learn a language from nothing. 40 minutes of one CPU core. Each key is explained in base.py.
-Presets: `tiny` (seconds).
+Presets: `tiny` (seconds), `bf16`.
 """
 
 from configs.qa_generation import base
@@ -40,5 +40,5 @@ TINY = {
 
 
 def get_config(preset: str = ""):
-    """Presets: "tiny"."""
+    """Presets: "tiny", "bf16", or both with a comma."""
     return base.recipe(RECIPE, TINY, preset)

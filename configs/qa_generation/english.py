@@ -11,7 +11,7 @@ SQuAD 1.1's development set and SQuADShifts' new Wikipedia part, which the data 
 the method works, nothing to release a model from.
 The run takes about 75 minutes of one CPU core, and is still learning when it ends; on a GPU take
 `--config.stages.mlm.num_steps=1000 --config.stages.seq2seq.num_steps=6000`.
-Presets: `tiny` (seconds, from scratch, without the pretrained model).
+Presets: `tiny` (seconds, from scratch, without the pretrained model), `bf16`.
 For the round trip of the evaluation, a model that answers: `--config.order=question_first
 --config.prefix_parts=2 --config.stages.seq2seq.num_steps=500 --workdir=runs/reader`.
 """
@@ -40,5 +40,5 @@ TINY = {
 
 
 def get_config(preset: str = ""):
-    """Presets: "tiny"."""
+    """Presets: "tiny", "bf16", or both with a comma."""
     return base.recipe(RECIPE, TINY, preset)

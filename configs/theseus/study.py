@@ -14,9 +14,9 @@
   more: its accuracies are far below those of a pretrained Chinese BERT on the full set and must not
   be set beside them.
 
-Endings: `-6to3`, `-6to2` for one depth, `-few` for 1,000 training texts, `-tiny` for seconds, from
-scratch; several with commas. A run of 3 seeds and 2 depths trains 51 stages of 100 to 400 steps; a
-seed of `headlines` takes 37 minutes of one CPU core.
+Endings: `-6to3`, `-6to2` for one depth, `-few` for 1,000 training texts, `-bf16`, `-tiny` for
+seconds, from scratch; several with commas. A run of 3 seeds and 2 depths trains 51 stages of 100 to
+400 steps; a seed of `headlines` takes 37 minutes of one CPU core.
 """
 
 from configs.theseus import base
@@ -48,11 +48,12 @@ PRESETS = {
         "stages.replacing.num_steps": 250,
         "stages.successor.num_steps": 100,
     },
+    "bf16": {"model.dtype": "bfloat16"},
     "tiny": base.TINY,
 }
 
 
 def get_config(preset: str = ""):
     """Presets: "headlines", "rotten_tomatoes", "iflytek", and with them "6to3", "6to2", "few",
-    "tiny"; headlines where none of the first three is named."""
+    "bf16", "tiny"; headlines where none of the first three is named."""
     return base.recipe(PRESETS["headlines"], PRESETS, preset)

@@ -71,7 +71,7 @@ from jaxlab.launch.recipes import (
     recipe,
 )
 from jaxlab.launch.record import check_data, read_config, report_data
-from jaxlab.launch.starting import full_path, start, start_params
+from jaxlab.launch.starting import full_path, refuse_start, start, start_params
 
 __all__ = [
     "GIVEN",
@@ -92,6 +92,7 @@ __all__ = [
     "or_none",
     "read_config",
     "recipe",
+    "refuse_start",
     "report_data",
     "run",
     "run_tool",

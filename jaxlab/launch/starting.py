@@ -46,3 +46,9 @@ def start_params(
     """`start` for a tree of parameters, as studies of stages begin with; all else as there."""
     state = train.state_from_params(params, optax.identity(), key=jax.random.key(0))
     return start(state, workdir, special).params
+
+
+def refuse_start(why: str) -> None:
+    """Raises where a flag names weights to start from, which the job cannot take."""
+    if flags.FLAGS.init_from is not None:
+        raise UsageError(f"--init_from={flags.FLAGS.init_from}: {why}")

@@ -6,13 +6,14 @@ negative sampling runs on blocks of text at the speed of a corpus.
 Params are `{"words": [N, n], "contexts": [N, n]}`; all functions are pure.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxlab.checks import check_count, check_scalar
+from jaxlab.checks import at_least_float32, check_count, check_scalar
 from jaxlab.errors import InputError
 
 Params = Any  # {"words": [N, n], "contexts": [N, n]}
@@ -260,9 +261,10 @@ def block_loss(
             f"{left.shape}, need [b, B, n], [b, B + 2 W, n] and [b, B]"
         )
     is_pair = _pair_mask(left, right, size + 2 * reach)
-    pairs = (left + right).astype(words.dtype)
+    pairs = at_least_float32(left + right)
     # Fewer, larger products: contexts and negatives side by side.
-    scores = jnp.einsum("bin,bjn->bij", words, jnp.concatenate([contexts, negatives], axis=1))
+    both = jnp.concatenate([contexts, negatives], axis=1)
+    scores = at_least_float32(jnp.einsum("bin,bjn->bij", words, both))
     near, far = scores[..., : size + 2 * reach], scores[..., size + 2 * reach :]
     positive = jnp.sum(jax.nn.softplus(-near), where=is_pair)
     share = num_negatives / negatives.shape[1]
@@ -271,17 +273,23 @@ def block_loss(
 
 
 def summed_loss(
-    params: Params, block: dict[str, Any], *, num_negatives: float = 5.0
+    params: Params, block: dict[str, Any], *, num_negatives: float = 5.0, dtype: Any = None
 ) -> tuple[jax.Array, jax.Array]:
     """`block_loss` of the rows of a block, see `sgd_steps`."""
-    words, contexts = params["words"][_centres(block)], params["contexts"]
-    near, far = contexts[block["tokens"]], contexts[block["negatives"]]
+    rows = lambda name, places: params[name][places].astype(dtype or params[name].dtype)
+    words = rows("words", _centres(block))
+    near, far = rows("contexts", block["tokens"]), rows("contexts", block["negatives"])
     reach = block["left"], block["right"]
     return block_loss(words, near, far, *reach, num_negatives=num_negatives)
 
 
 def sgd_steps(
-    params: Params, blocks: dict[str, Any], learning_rates: Any, *, num_negatives: float = 5.0
+    params: Params,
+    blocks: dict[str, Any],
+    learning_rates: Any,
+    *,
+    num_negatives: float = 5.0,
+    dtype: Any = None,
 ) -> tuple[Params, jax.Array]:
     """Plain SGD on `block_loss`, block after block, touching only the rows that occur.
 
@@ -294,6 +302,8 @@ def sgd_steps(
         [S, b, B], "negatives" int [S, b, M].
       learning_rates: [S].
       num_negatives: see `block_loss`.
+      dtype: of the products, such as bfloat16; tables, sums and updates keep theirs. None for that
+        of the tables.
 
     Returns:
       The new tables, and the mean loss of a pair in the first block before its step, in nats.
@@ -312,11 +322,11 @@ def sgd_steps(
     # One table: a single gather and a single scatter a step.
     table = jnp.concatenate([params["words"], params["contexts"]])
     first = jax.tree.map(lambda x: x[0], blocks)
-    total, pairs = summed_loss(params, first, num_negatives=num_negatives)
+    total, pairs = summed_loss(params, first, num_negatives=num_negatives, dtype=dtype)
 
     def step(table, inputs):
         block, rate = inputs
-        return _block_step(table, block, rate, num_negatives), None
+        return _block_step(table, block, rate, num_negatives, dtype), None
 
     table, _ = jax.lax.scan(step, table, (blocks, learning_rates))
     return {"words": table[:size], "contexts": table[size:]}, total / jnp.maximum(pairs, 1)
@@ -328,7 +338,9 @@ def _centres(block: dict[str, Any]) -> jax.Array:
     return block["tokens"][:, reach : reach + block["left"].shape[1]]
 
 
-def _block_step(table: jax.Array, block: dict[str, Any], rate: Any, num_negatives: float):
+def _block_step(
+    table: jax.Array, block: dict[str, Any], rate: Any, num_negatives: float, dtype: Any
+) -> jax.Array:
     """The gradient step of `block_loss` by hand, on words and contexts one above the other.
 
     By hand because the gradient needs one sigmoid an entry, and no softplus.
@@ -337,17 +349,18 @@ def _block_step(table: jax.Array, block: dict[str, Any], rate: Any, num_negative
     size, near = block["left"].shape[1], block["tokens"].shape[1]
     others = jnp.concatenate([block["tokens"], block["negatives"]], axis=1) + offset
     index = jnp.concatenate([_centres(block), others], axis=1)
-    rows = table[index]
+    rows = table[index].astype(dtype or table.dtype)
     u, v = rows[:, :size], rows[:, size:]
-    sigmoid = jax.nn.sigmoid(jnp.einsum("bin,bjn->bij", u, v))
+    product = functools.partial(jnp.einsum, preferred_element_type=table.dtype)
+    sigmoid = jax.nn.sigmoid(product("bin,bjn->bij", u, v))
     share = num_negatives / block["negatives"].shape[1]
     is_pair = _pair_mask(block["left"], block["right"], near)
     pairs = (block["left"] + block["right"]).astype(table.dtype)
     pull = is_pair * (1 - sigmoid[..., :near])
     push = share * pairs[..., None] * sigmoid[..., near:]
-    weights = rate * jnp.concatenate([pull, -push], axis=-1)
-    du = jnp.einsum("bij,bjn->bin", weights, v)
-    dv = jnp.einsum("bij,bin->bjn", weights, u)
+    weights = (rate * jnp.concatenate([pull, -push], axis=-1)).astype(rows.dtype)
+    du = product("bij,bjn->bin", weights, v)
+    dv = product("bij,bin->bjn", weights, u)
     moves = jnp.concatenate([du, dv], axis=1)
     return table.at[index.ravel()].add(moves.reshape(-1, table.shape[1]))
 

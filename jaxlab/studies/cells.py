@@ -12,9 +12,11 @@ import functools
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 from etils import epath
@@ -33,6 +35,7 @@ __all__ = [
     "key_of",
     "read_lines",
     "reading",
+    "sum_of",
 ]
 
 RESULTS = "results.jsonl"  # of cells that share a folder
@@ -72,6 +75,19 @@ def depends_on(
     """
     same = {name: value for name, value in config.items() if name not in but}
     return {**same, "data": {name: describe(arrays) for name, arrays in sets.items()}}
+
+
+def sum_of(params: Any) -> int:
+    """A checksum of parameters, for what starts from weights of elsewhere.
+
+    Example:
+      >>> sum_of({"a": np.zeros(2)}) == sum_of({"a": np.ones(2)})
+      False
+    """
+    found = 0
+    for leaf in jax.tree.leaves(params):
+        found = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), found)
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -258,8 +258,8 @@ def test_defaults_and_the_two_tables():
     fit = {"learning_rate": 0.05, "scale": 0.1, "softmax": "joint", "every": 10}
     fit["tx"] = None
     assert defaults(skipgram.fit_counts) == fit
-    for function in (skipgram.block_loss, skipgram.sgd_steps):
-        assert defaults(function) == {"num_negatives": 5.0}
+    assert defaults(skipgram.block_loss) == {"num_negatives": 5.0}
+    assert defaults(skipgram.sgd_steps) == {"num_negatives": 5.0, "dtype": None}
     params = skipgram.init_params(jax.random.key(0), 400, 20, words=0.5, contexts=2.0)
     assert float(params["words"].std()) == pytest.approx(0.5, rel=0.05)
     assert float(params["contexts"].std()) == pytest.approx(2.0, rel=0.05)

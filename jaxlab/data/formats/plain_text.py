@@ -40,11 +40,30 @@ def read_text(path: epath.PathLike, *, some_damage: bool = False) -> str:
       FileNotFoundError: there is no such file.
       ValueError: the file is no text; the message names it.
     """
+    return decode_text(read_bytes(path), str(path), some_damage=some_damage)
+
+
+def read_bytes(path: epath.PathLike) -> bytes:
+    """The bytes of a file, plain or gzipped.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is no gzip, though its name says so, or a damaged one.
+    """
     path = epath.Path(path)
     raw = path.read_bytes()
     if path.name.endswith(".gz") and raw[:2] != b"\x1f\x8b":
         raise InputError(f"{path} is not gzip, as its name says: rename it or fetch it again")
-    return decode_text(raw, str(path), some_damage=some_damage)
+    return _unzipped(raw, str(path))
+
+
+def _unzipped(raw: bytes, name: str) -> bytes:
+    while raw[:2] == b"\x1f\x8b":  # zipped twice, too
+        try:
+            raw = gzip.decompress(raw)
+        except (EOFError, OSError, zlib.error) as error:
+            raise InputError(f"{name}: truncated or damaged gzip file ({error})") from error
+    return raw
 
 
 def decode_text(raw: bytes, name: str, *, some_damage: bool = False) -> str:
@@ -69,11 +88,7 @@ def decode_text(raw: bytes, name: str, *, some_damage: bool = False) -> str:
       Traceback (most recent call last):
       jaxlab.errors.ValueError: a.txt is not text in UTF-8: 1 of its 2 bytes cannot be read, ...
     """
-    while raw[:2] == b"\x1f\x8b":  # zipped twice, too
-        try:
-            raw = gzip.decompress(raw)
-        except (EOFError, OSError, zlib.error) as error:
-            raise InputError(f"{name}: truncated or damaged gzip file ({error})") from error
+    raw = _unzipped(raw, name)
     encoding = next((found for mark, found in _MARKS.items() if raw.startswith(mark)), "utf-8")
     try:
         text, damaged = raw.decode(encoding), 0

@@ -33,7 +33,13 @@ from jaxlab.models.bert.model import LAYER_PREFIX, Bert, BertOutput, gelu
 from jaxlab.models.bert.objective import apply_classifier, make_loss, make_metrics, task_loss
 from jaxlab.models.bert.prefix import prefix_mask
 from jaxlab.models.bert.pretrained import load_heads, load_pretrained, save_pretrained
-from jaxlab.models.bert.start import folder_weights, load_classifier, match_labels, model_folder
+from jaxlab.models.bert.start import (
+    find_folder,
+    folder_weights,
+    load_classifier,
+    match_labels,
+    model_folder,
+)
 
 __all__ = [
     "LAYER_PREFIX",
@@ -52,6 +58,7 @@ __all__ = [
     "einsum_attention",
     "empty_cache",
     "encode_prefix",
+    "find_folder",
     "folder_weights",
     "gelu",
     "init_head",

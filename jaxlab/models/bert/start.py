@@ -8,6 +8,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
+from jaxlab.data.folder import data_folder
 from jaxlab.data.wordpiece import load_tokenizer
 from jaxlab.errors import InputError
 from jaxlab.models.bert.folder import INDEX_FILE, WEIGHTS_FILE
@@ -30,6 +31,22 @@ def model_folder(source: epath.PathLike) -> epath.Path | None:
         if any((folder / name).exists() for name in (WEIGHTS_FILE, INDEX_FILE)):
             return folder
     return None
+
+
+def find_folder(name: str, data_dir: Any = None) -> epath.Path:
+    """The model folder of a name: from the working folder, else from the data folder.
+
+    Where there is none, the place in the data folder, of which `load_pretrained` says what lacks.
+
+    Example:
+      >>> find_folder("minilm", "/data")
+      PosixGPath('/data/minilm')
+    """
+    inside = epath.Path(str(data_folder(data_dir))) / name
+    for place in (epath.Path(name).expanduser(), inside):
+        if (folder := model_folder(place)) is not None:
+            return folder
+    return inside
 
 
 def match_labels(theirs: Sequence[str], ours: Sequence[str], count: int) -> list[int] | None:

@@ -9,7 +9,6 @@ from absl import logging
 from etils import epath
 
 from jaxlab import mesh as mesh_lib
-from jaxlab.data import data_folder
 from jaxlab.data.text import TextSet
 from jaxlab.data.wordpiece import load_tokenizer, own_tokenizer
 from jaxlab.errors import InputError
@@ -79,7 +78,7 @@ def begin(
         size = tokenizer.get_vocab_size()
         model = bert.Bert(vocab_size=size, **attributes(config["model"]))
         return Beginning(tokenizer, model, head, None, None)
-    folder = _find(config["pretrained"], data_dir)
+    folder = bert.find_folder(config["pretrained"], data_dir)
     tokenizer = load_tokenizer(str(folder))
     model, body = bert.load_pretrained(folder, **attributes(config["model"]))
     logging.info(
@@ -112,14 +111,6 @@ def start_special(beginning: Beginning, fresh: Mapping[str, Any]) -> Any:
         return bert.folder_weights(folder, fresh, beginning.tokenizer, beginning.head)
 
     return read
-
-
-def _find(name: str, data_dir: str | None) -> epath.Path:
-    """The model folder of a name: from the working folder, else from the data folder."""
-    for place in (epath.Path(name).expanduser(), epath.Path(str(data_folder(data_dir))) / name):
-        if (folder := bert.model_folder(place)) is not None:
-            return folder
-    return epath.Path(str(data_folder(data_dir))) / name  # the reader says what is missing
 
 
 def _classifier(folder: epath.Path, names: Sequence[str], *, required: bool) -> Any:

@@ -1,7 +1,6 @@
 """A study of compression: the predecessor of each seed, and the arms that compress it."""
 
 import functools
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -125,9 +124,6 @@ class Study:
         if self._start is None:
             return fresh, {}
         params = self._start(fresh, start_special(self._begun, fresh))
-        sums = 0
-        for leaf in jax.tree.leaves(params):
-            sums = zlib.crc32(np.asarray(leaf).tobytes(), sums)
         same = jax.tree.map(np.array_equal, fresh, params)
         if jax.tree.all(same):
             return fresh, {}
@@ -136,7 +132,7 @@ class Study:
                 "stages.predecessor.num_steps is 0, and --init_from has no classifier to take as "
                 "it is: name a fine-tuned model, or train it"
             )
-        return params, {"start": sums}
+        return params, {"start": cells.sum_of(params)}
 
     def _stage(self, kind: str) -> dict[str, Any]:
         """Settings of a kind of stage, with its number of steps."""

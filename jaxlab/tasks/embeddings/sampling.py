@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from absl import logging
 from etils import epath
 
 from jaxlab import checkpoints, optim, train
 from jaxlab import mesh as mesh_lib
-from jaxlab.checks import check_choice, check_count, check_scalar, own_keywords
+from jaxlab.checks import check_choice, check_count, check_scalar, dtype_by_name, own_keywords
 from jaxlab.data import corpus as corpora
 from jaxlab.data.skipgram import SkipgramBlocks
 from jaxlab.errors import InputError
@@ -121,12 +122,49 @@ def open_run(
     return train.LoadedRun(config, found, params, None, tables, {}, load_data, parts)
 
 
+def vectors_of(words: Sequence[str], fresh: Mapping[str, Any]) -> Any:
+    """What reads vectors for `launch.start`: an earlier run, or a file of word vectors.
+
+    Rows are taken by word; words that the source lacks, and contexts of a file, stay fresh.
+
+    Args:
+      words: of the vocabulary.
+      fresh: {"words", "contexts"}.
+    """
+
+    def read(source: epath.Path) -> dict[str, np.ndarray] | None:
+        tables: dict[str, Any] = {}
+        if (source / "vectors.txt").exists():
+            known, _ = word_vectors.load_word2vec(source / "vectors.txt")
+            _, tables, _ = checkpoints.load_params(source / "checkpoints")
+        elif source.is_dir() or source.suffix in (".npz", ".safetensors"):
+            return None
+        else:
+            known, tables["words"] = word_vectors.load_word2vec(source)
+        found = {}
+        for name, rows in fresh.items():
+            if (given := tables.get(name)) is not None and given.shape[1] != rows.shape[1]:
+                raise InputError(
+                    f"{source} has vectors of {given.shape[1]} numbers, dim is {rows.shape[1]}"
+                )
+            own = np.asarray(rows)
+            found[name] = (
+                own if given is None else word_vectors.align(words, known, np.asarray(given), own)
+            )
+        shared = len({*words} & {*known})
+        logging.info("%d of %d words are in %s, the others are new", shared, len(words), source)
+        return found
+
+    return read
+
+
 def _make_steps(config, num_steps, inner):
     """The optimizer, and (state, batch) -> (state, metrics) over the blocks of a batch."""
     section: dict[str, Any] = SGD | {
         k: v for k, v in config.get("optimizer", {}).items() if v is not None
     }
     peak, sizes = config["learning_rate"], {"num_negatives": config["num_negatives"]}
+    sizes["dtype"] = dtype_by_name(config.get("dtype"))
     own = own_keywords(optim.SCHEDULES.get(section["schedule"], len))
     if "final_learning_rate" in own:
         section["final_learning_rate"] = config["final_learning_rate"]

@@ -3,7 +3,7 @@
 A word that is listed more than once has the first of its vectors everywhere, as in gensim.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from absl import logging
 from etils import epath
 
 from jaxlab.checks import check_count
-from jaxlab.data.formats.plain_text import read_text, split_lines, whole_characters
+from jaxlab.data.formats.plain_text import read_bytes, read_text, split_lines, whole_characters
 from jaxlab.errors import InputError
 from jaxlab.files import write_atomically
 
@@ -168,10 +168,10 @@ def save_word2vec(path: epath.PathLike, words: Sequence[str], vectors: np.ndarra
 
 
 def load_word2vec(path: epath.PathLike) -> tuple[list[str], np.ndarray]:
-    """Reads word2vec's text format.
+    """Reads word2vec's text format or, of a name that ends in `.bin`, its binary one.
 
     Args:
-      path: the file, gzipped or not.
+      path: the file, gzipped or not (`.bin.gz`).
 
     Returns:
       The words and float32 [V, n]. Of a word that is listed more than once the first vector is
@@ -181,19 +181,42 @@ def load_word2vec(path: epath.PathLike) -> tuple[list[str], np.ndarray]:
       FileNotFoundError: there is no such file.
       ValueError: it is not in that format, or a number is not finite; says in which line.
     """
-    lines = split_lines(read_text(path)) or [""]
-    place = f"{path}: is not in word2vec's text format (a line `V n`, then V words with n numbers)"
+    binary = epath.Path(path).name.removesuffix(".gz").endswith(".bin")
+    rows = _binary_rows(epath.Path(path)) if binary else _text_rows(path)
+    number: dict[str, int] = {}
+    vectors: list[np.ndarray] = []  # the first line may claim more than any memory holds
+    count = 0
+    for word, vector in rows:
+        count += 1
+        if word not in number:
+            vectors.append(vector)
+            number[word] = len(number)
+    if len(number) < count:
+        logging.warning(
+            "%s: %d words are listed before, of which the first vector is kept",
+            *(path, count - len(number)),
+        )
+    return list(number), np.stack(vectors)
+
+
+def _sizes(line: str, place: str) -> tuple[int, int]:
+    """V and n of the first line."""
     try:
-        count, dim = map(int, lines[0].split())
+        count, dim = map(int, line.split())
         if count < 1 or dim < 1:
             raise ValueError
     except ValueError:
-        raise InputError(f"{place}: line 1 is {lines[0][:40]!r}") from None
+        raise InputError(f"{place}: line 1 is {line[:40]!r}") from None
+    return count, dim
+
+
+def _text_rows(path: epath.PathLike) -> Iterator[tuple[str, np.ndarray]]:
+    lines = split_lines(read_text(path)) or [""]
+    place = f"{path}: is not in word2vec's text format (a line `V n`, then V words with n numbers)"
+    count, dim = _sizes(lines[0], place)
     rows = [(i, line.rstrip()) for i, line in enumerate(lines[1:], 2) if line.strip()]
     if len(rows) != count:
         raise InputError(f"{place}: line 1 says {count} words, there are {len(rows)}")
-    number: dict[str, int] = {}
-    vectors: list[np.ndarray] = []  # the first line may claim more than any memory holds
     for i, line in rows:
         word, *values = line.split(" ")
         try:
@@ -206,15 +229,50 @@ def load_word2vec(path: epath.PathLike) -> tuple[list[str], np.ndarray]:
                 f"{place}: line {i}, {line[:40]!r}, is not a word without blanks and {dim} finite "
                 "numbers"
             ) from None
-        if word not in number:
-            vectors.append(vector)
-            number[word] = len(number)
-    if len(number) < count:
-        logging.warning(
-            "%s: %d words are listed before, of which the first vector is kept",
-            *(path, count - len(number)),
-        )
-    return list(number), np.stack(vectors)
+        yield word, vector
+
+
+def _binary_rows(path: epath.Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Words, each followed by a blank and n little-endian float32."""
+    raw = read_bytes(path)
+    place = f"{path}: is not in word2vec's binary format (a line `V n`, then words and vectors)"
+    head, _, _ = raw.partition(b"\n")
+    count, dim = _sizes(head[:80].decode(errors="replace"), place)
+    at = len(head) + 1
+    for i in range(1, count + 1):
+        end = raw.find(b" ", at)
+        stop = end + 1 + 4 * dim
+        if end < 0 or stop > len(raw):
+            raise InputError(f"{place}: line 1 says {count} words, it ends in word {i}")
+        vector = np.frombuffer(raw[end + 1 : stop], "<f4").astype(np.float32)
+        word = raw[at:end].lstrip(b"\n").decode(errors="replace")
+        if not word or not np.isfinite(vector).all():
+            raise InputError(f"{place}: word {i}, {word[:40]!r}, has no {dim} finite numbers")
+        at = stop
+        yield word, vector
+
+
+def align(
+    words: Sequence[str], known: Sequence[str], vectors: np.ndarray, fresh: np.ndarray
+) -> np.ndarray:
+    """Rows of `fresh`, of which those of known words are their vectors.
+
+    Args:
+      words: the words of `fresh`.
+      known: the words of `vectors`.
+      vectors: [V, n].
+      fresh: [N, n].
+
+    Example:
+      >>> print(align(["a", "z"], ["b", "a"], np.array([[1.0], [2]]), np.array([[0.0], [5]])))
+      [[2.]
+       [5.]]
+    """
+    number = {word: i for i, word in reversed([*enumerate(known)])}
+    at = [i for i, word in enumerate(words) if word in number]
+    found = np.array(fresh)
+    found[at] = vectors[[number[words[i]] for i in at]]
+    return found
 
 
 def _unit(vectors: np.ndarray, words: Sequence[str]) -> tuple[np.ndarray, dict[str, int]]:

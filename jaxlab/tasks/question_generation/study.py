@@ -19,7 +19,7 @@ from etils import epath
 from jaxlab import checkpoints, optim, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.checks import check_count, check_counts, check_scalar
-from jaxlab.data import Found, data_folder
+from jaxlab.data import Found
 from jaxlab.data.pipelines.buckets import text_eval_batches, text_pipeline
 from jaxlab.data.questions import cutting, segments, sets
 from jaxlab.data.text import TokenSet
@@ -82,6 +82,8 @@ class Study:
       mesh: the devices.
       data_dir: the data folder.
       workdir: where stages and a tokenizer of one's own are kept; None to look only.
+      start: (parameters, reader of model folders) to those to start from; see
+        `launch.start_params`. None leaves them as they are.
       **options: of `train.run`, such as `tensorboard`, for each stage.
 
     Attributes:
@@ -101,6 +103,7 @@ class Study:
         *,
         data_dir: str | None = None,
         workdir: epath.Path | None = None,
+        start: Callable[[Any, Any], Any] | None = None,
         **options: Any,
     ):
         self.limits = check_study(config)
@@ -117,7 +120,7 @@ class Study:
                 self._records[split] = [found[i] for i in chosen]
         self._check_size("seq2seq", self._records["train"])  # before anything is written
         self._passages, questions = sets.training_texts(self._records["train"])
-        self._make_model(data_folder(data_dir), self._passages + questions)
+        self._make_model(data_dir, self._passages + questions)
         for stage in STAGES:
             buckets = config["stages"][stage]["buckets"]
             if max(buckets) > self.model.max_positions:
@@ -132,6 +135,10 @@ class Study:
         )
         self._check_size("seq2seq", self.sets["train"])
         self._same = cells.depends_on(config, self.arrays, but=_APART)
+        if start is not None:
+            fresh, self.start = self.start, start(self.start, self._read_folder)
+            if not jax.tree.all(jax.tree.map(np.array_equal, fresh, self.start)):
+                self._same["start"] = cells.sum_of(self.start)
 
     @property
     def arrays(self) -> dict[str, dict[str, np.ndarray]]:
@@ -147,13 +154,20 @@ class Study:
                 f"{size}: lower config.batch_size, or name more files"
             )
 
-    def _make_model(self, folder: Any, texts: list[str]) -> None:
+    def _read_folder(self, source: epath.Path) -> dict[str, Any] | None:
+        """{"bert", "head"} of a model folder; None where it is none."""
+        folder = bert.model_folder(source)
+        if folder is None:
+            return None
+        return bert.folder_weights(folder, self.start, self.tokenizer, self.head)
+
+    def _make_model(self, data_dir: str | None, texts: list[str]) -> None:
         """Sets model, head, tokenizer, kept tokens and the parameters to start from."""
         config, key = self.config, jax.random.key(self.config["seed"])
         self.keep, params = None, None
         self.head: Any = None
         if config["pretrained"]:
-            folder = folder / config["pretrained"]
+            folder = bert.find_folder(config["pretrained"], data_dir)
             model, body = bert.load_pretrained(folder, **attributes(config["model"]))
             if config["layers"] > model.num_layers:
                 raise InputError(
@@ -166,7 +180,7 @@ class Study:
             if "mlm" in (heads := bert.load_heads(folder)):
                 head, params["head"] = heads["mlm"]
                 self.head = head.clone(activation=model.activation, norm_eps=model.norm_eps)
-            whole = load_tokenizer(folder)
+            whole = load_tokenizer(str(folder))
             self.keep = segments.keep_tokens(texts, whole, vocab_size=config["vocab_size"])
             model, params = bert.reduce_vocabulary(model, params, self.keep)
             self.tokenizer = segments.reduce_tokenizer(whole, self.keep)
@@ -185,6 +199,7 @@ class Study:
             params["head"] = bert.init_head(self.head, top, model.hidden_size, model.vocab_size)
             if not config["stages"]["mlm"]["num_steps"]:
                 logging.warning("%s has no head, and there is no mlm stage", config["pretrained"])
+        self.head = self.head.clone(dtype=model.dtype)
         self.start = params
 
     def read(self) -> Found:

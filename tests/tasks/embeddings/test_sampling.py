@@ -1,13 +1,15 @@
 """`jaxlab.tasks.embeddings.sampling`: what a config may ask for, groups of words, neighbours."""
 
 import copy
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from etils import epath
 from notebook import run_example
 
-from jaxlab import train
+from jaxlab import checkpoints, train
 from jaxlab.data.skipgram import skipgram_pipeline
 from jaxlab.tasks.embeddings import sampling, word_vectors
 
@@ -167,3 +169,48 @@ def test_neighbours_of_known_words():
     vectors = np.array([[1.0, 0], [0.8, 0.6], [0, 1]])
     lines = sampling.neighbour_lines(vectors, ["a", "b", "c"], ["b", "z"], count=2)
     assert lines == ["b: a 0.80, c 0.60"]
+
+
+def test_vectors_of_a_file_and_of_a_run_are_taken_by_word(config, tmp_path):
+    corpus, _ = sampling.load_words(config)
+    _, run = sampling.make_run(config, corpus)
+    state = run.create_state()
+    fresh = {name: np.asarray(x) for name, x in state.params.items()}
+    read = sampling.vectors_of(corpus.words, fresh)
+    assert read(epath.Path(tmp_path)) is None  # a run without vectors, or a folder of weights
+    given = np.arange(12, dtype=np.float32).reshape(3, 4)
+    word_vectors.save_word2vec(tmp_path / "a.vec", ["sea", "moon", "sun"], given)
+    found = read(epath.Path(tmp_path) / "a.vec")
+    at = {word: i for i, word in enumerate(corpus.words)}
+    assert found["words"][at["sea"]].tolist() == [0, 1, 2, 3]
+    assert found["words"][at["sun"]].tolist() == [8, 9, 10, 11]
+    others = [i for word, i in at.items() if word not in ("sea", "sun")]
+    assert np.array_equal(found["words"][others], fresh["words"][others])
+    assert not found["contexts"].any()
+    state = dataclasses.replace(
+        state, params={"words": given, "contexts": -given}, step=state.step + 1
+    )
+    with checkpoints.Checkpointer(tmp_path / "run" / "checkpoints") as saved:
+        saved.save(state)
+    word_vectors.save_word2vec(tmp_path / "run" / "vectors.txt", ["sea", "moon", "sun"], given)
+    again = read(epath.Path(tmp_path) / "run")
+    assert np.array_equal(again["words"], found["words"])
+    assert again["contexts"][at["sea"]].tolist() == [0, -1, -2, -3]
+    word_vectors.save_word2vec(tmp_path / "b.vec", ["sea"], given[:1, :3])
+    with pytest.raises(ValueError, match=r"b.vec has vectors of 3 numbers, dim is 4"):
+        read(epath.Path(tmp_path) / "b.vec")
+
+
+def test_products_in_bfloat16_leave_the_tables_in_float32(config):
+    corpus, _ = sampling.load_words(config)
+    moved = []
+    for dtype in (None, "bfloat16"):
+        for optimizer in ({"name": "sgd"}, {"name": "momentum"}):
+            given = {**config, "dtype": dtype, "optimizer": optimizer}
+            blocks, run = sampling.make_run(given, corpus)
+            state, _ = run.step(run.create_state(), blocks[0])
+            moved.append(np.asarray(state.params["contexts"]))
+    assert {x.dtype.name for x in moved} == {"float32"}
+    for exact, rough in zip(moved[:2], moved[2:], strict=True):
+        assert not np.array_equal(exact, rough)
+        np.testing.assert_allclose(exact, rough, atol=0.02 * np.abs(exact).max())

@@ -69,6 +69,33 @@ def test_gensim_reads_the_same(vectors, tmp_path):
     np.testing.assert_array_equal(found.vectors, vectors)
 
 
+def test_the_binary_format_of_gensim_is_read(vectors, tmp_path):
+    models = pytest.importorskip("gensim.models")
+    theirs = models.KeyedVectors(vectors.shape[1])
+    theirs.add_vectors(WORDS, vectors.astype(np.float32))
+    path = tmp_path / "vectors.bin"
+    theirs.save_word2vec_format(str(path), binary=True)
+    words, found = word_vectors.load_word2vec(path)
+    assert words == WORDS
+    np.testing.assert_array_equal(found, vectors.astype(np.float32))
+    (tmp_path / "zipped.bin.gz").write_bytes(gzip.compress(path.read_bytes()))
+    assert word_vectors.load_word2vec(tmp_path / "zipped.bin.gz")[0] == WORDS
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"many 2\n", "line 1 is 'many 2'"),
+        (b"2 1\nred \0\0\0\0", "line 1 says 2 words, it ends in word 2"),
+        (b"1 1\nred \0\0\xc0\x7f", "word 1, 'red', has no 1 finite numbers"),
+    ],
+)
+def test_other_binary_files_are_refused(raw, message, tmp_path):
+    (tmp_path / "a.bin").write_bytes(raw)
+    with pytest.raises(ValueError, match=message):
+        word_vectors.load_word2vec(tmp_path / "a.bin")
+
+
 TWICE = "5 2\nred 1 0\nred -1 0\nrose 0.9 0.1\nsky -0.9 0.2\nsun -0.8 0.5\n"
 
 

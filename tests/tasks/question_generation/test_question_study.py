@@ -5,8 +5,10 @@ import json
 import jax
 import numpy as np
 import pytest
+from etils import epath
 
 from jaxlab.metrics import read_metrics
+from jaxlab.models import bert
 from jaxlab.tasks import question_generation
 
 pytest.importorskip("tokenizers")
@@ -119,13 +121,35 @@ def study(tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps({"data": articles}))
     (tmp_path / "run").mkdir()
 
-    def make(**changes):
+    def make(start=None, **changes):
         asked = config(**changes)
         return question_generation.Study(
-            asked, None, data_dir=str(tmp_path), workdir=tmp_path / "run"
+            asked, None, data_dir=str(tmp_path), workdir=tmp_path / "run", start=start
         )
 
     return make
+
+
+def test_a_study_starts_from_an_earlier_model(study, tmp_path):
+    first = study()
+    twice = jax.tree.map(lambda x: 2 * x + 1, first.start)
+    heads = {"mlm": (first.head, twice["head"])}
+    bert.save_pretrained(
+        tmp_path / "earlier" / "model", first.model, twice["bert"], heads=heads,
+        tokenizer=first.tokenizer,
+    )  # fmt: skip
+    read = lambda fresh, reader: reader(epath.Path(tmp_path / "earlier"))
+    second = study(start=read)
+    jax.tree.map(np.testing.assert_array_equal, second.start, twice)
+    assert second._same != first._same  # another start is another result
+    nothing = lambda fresh, reader: reader(epath.Path(tmp_path / "run")) or fresh
+    assert study(start=nothing)._same == first._same
+
+
+def test_heads_compute_in_the_dtype_of_the_model(study):
+    asked = study(model={**config()["model"], "dtype": "bfloat16"})
+    assert asked.head.dtype == asked.model.dtype == jax.numpy.bfloat16
+    assert {x.dtype.name for x in jax.tree.leaves(asked.start)} == {"float32"}
 
 
 def drawn(rows, folder, name):
