@@ -4,9 +4,10 @@
 
 Every method ("arm") has its own few candidates; the one with the best mean validation figure is
 reported on test data, beside the baseline. The seeds of a candidate train in one program. WORKDIR
-then holds results.jsonl (a line a candidate), table.md, comparison.png, curves.png and a picture of
-every swept number. The same command goes on with the candidates that are missing; with other steps,
-seeds or figures to report (--allow_config_change) all of them are.
+then holds data.json (what was found of the data), results.jsonl (a line a candidate), table.md,
+comparison.png, curves.png and a picture of every swept number. The same command goes on with the
+candidates that are missing; with other steps, seeds or figures to report (--allow_config_change)
+all of them are.
 
 Keys of a study, all checked before anything trains:
   seeds, seeds_in_program   one run each; "vmap" or "map", see jaxlab.studies.program.Program
@@ -63,6 +64,8 @@ def main(config, workdir):
     count = len({key for key, _ in wanted})
     logging.info("%d candidates, %d of them done", count, count - len(missing))
     train.read_all([setting for _, setting in missing])
+    if missing:
+        launch.report_data(workdir, train.found_by_name())
     for i, (key, setting) in enumerate(missing):
         records[key] = cells.append_record(workdir, key, train(setting))
         logging.info("%d of %d: %.0f s  %s", i + 1, len(missing), records[key]["seconds"], setting)

@@ -3,9 +3,10 @@
     python scripts/train_classifier.py --config=configs/classifier/fashion_long_tail.py \\
         --workdir=runs/tail
 
-The same command goes on where a run was stopped. WORKDIR then holds config.json, metrics.jsonl,
-checkpoints/, curves.png, class_errors.png and report.json, the figures on test data of the step
-with the best validation figure. `scripts/compare.py` compares settings over seeds.
+The same command goes on where a run was stopped. WORKDIR then holds config.json, data.json (what
+was found of the data), metrics.jsonl, checkpoints/, curves.png, class_errors.png and report.json,
+the figures on test data of the step with the best validation figure. `scripts/compare.py` compares
+settings over seeds. Tables and pictures of your own: docs/data.md.
 `--init_from=RUN` starts from another run's weights, `--init_skip=REGEX` leaves some out.
 """
 
@@ -39,11 +40,12 @@ def main(config, workdir):
         logging.info("training models that score the examples they have not seen")
         levels = classification.flood_levels(config, options.data_dir)
     model, run, arrays = classification.describe(config, sets, mesh, levels=levels)
+    if sets.found is not None:
+        launch.report_data(workdir, sets.found)
     state = launch.start(run.create_state(), workdir)
     logging.info(
-        "%d training examples, classes of %s, %s parameters",
+        "%d training examples, %s parameters",
         len(arrays["label"]),
-        sets.train_counts.tolist(),
         f"{sum(p.size for p in jax.tree.leaves(state.params)):,}",
     )
     pipeline = data.array_pipeline(
@@ -79,11 +81,12 @@ def conclude(config, workdir, model, state, sets):
     if which is None:
         logging.warning("validation %s is finite at no step: the last one counts", config.select)
     best = evaluated[-1 if which is None else which]
-    report = {"last": evaluated[-1], "best_by_validation": best}
+    names = sets.class_names or tuple(map(str, range(sets.num_classes)))
+    report = {"last": evaluated[-1], "best_by_validation": best, "class_names": names}
     write_atomically(workdir / "report.json", to_json(report, indent=1) + "\n")
-    names = ["objective", "*/cross_entropy", "*/error", "*/balanced_error"]
-    names += ["flooded"] if "flooded" in rows[0] else []
-    plots.curves(rows, workdir / "curves.png", names)
+    figures = ["objective", "*/cross_entropy", "*/error", "*/balanced_error"]
+    figures += ["flooded"] if "flooded" in rows[0] else []
+    plots.curves(rows, workdir / "curves.png", figures)
     logits = classification.predict(
         model, state.params, state.model_state, jnp.asarray(sets.test["x"])
     )
@@ -95,7 +98,7 @@ def conclude(config, workdir, model, state, sets):
         workdir / "class_errors.png",
         xlabel="class",
         ylabel="test error",
-        labels=[f"{k}\n({n})" for k, n in enumerate(sets.train_counts)],
+        labels=[f"{k}\n({n})" for k, n in zip(names, sets.train_counts, strict=True)],
         title="error of each class (training examples)",
     )
     logging.info(

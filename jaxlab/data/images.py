@@ -43,7 +43,7 @@ def load(
     label_column: str | None = None,
     group_column: str | None = None,
     shares: tuple[float, ...] | None = None,
-    split_seed: int = 0,
+    split_seed: int | None = None,
     config_name: str | None = None,
     lazy: bool | None = None,
     limit: int | None = None,
@@ -91,7 +91,7 @@ def load(
       shares: of `folder`, `npz` and tables: shares of validation and test images, where they have
         no files: taken at random from the training files, of every class alike. None leaves a
         folder or npz to `holdout`, and is (0.1, 0.1) of a table.
-      split_seed: of that choice.
+      split_seed: of that choice; default 0.
       config_name: of `hf`, second argument of `datasets.load_dataset`.
       lazy: read pictures of `folder` and tables when they are needed, and keep `npz` on the disk
         (which must not be compressed); None does so with more than 4 GiB. Batches are the same.
@@ -140,7 +140,7 @@ def load(
         folder = Path(os.fspath(sources.find_path(path, data_dir)))
     options |= {"image_size": image_size, "channels": channels, "crop": crop}
     options |= {"path": path, "data_dir": data_dir}
-    part = Part(split, holdout, limit, shares, split_seed)
+    part = Part(split, holdout, limit, shares, split_seed or 0)
     read = READERS.get(name, _load_idx)
     images, labels, *about = read(name, folder, part, **options)
     side, colours = images.shape[1], images.shape[3]

@@ -13,7 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from jaxlab.data.formats.arrays import check_images, check_labels
-from jaxlab.data.formats.npz import ChosenRows, npz_has_split, npz_keys, read_arrays, read_npz
+from jaxlab.data.formats.npz import (
+    ChosenRows,
+    is_vectors,
+    npz_has_split,
+    npz_keys,
+    read_arrays,
+    read_npz,
+    read_vectors,
+)
 from jaxlab.data.formats.pictures import (
     Box,
     LazyImages,
@@ -44,6 +52,7 @@ __all__ = [
     "class_names",
     "entries",
     "find_mnist5k",
+    "is_vectors",
     "list_images",
     "npz_has_split",
     "npz_keys",
@@ -53,6 +62,7 @@ __all__ = [
     "read_jpeg_pack",
     "read_mnist5k",
     "read_npz",
+    "read_vectors",
     "say",
     "split_names",
 ]

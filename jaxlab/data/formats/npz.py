@@ -91,6 +91,47 @@ def read_npz(
     return images, check_labels(f"{path}, {label_key}".strip(", "), labels, len(images))
 
 
+def read_vectors(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers float64 [N, D] and labels [N], numbers or words, under the keys of `read_npz`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it holds no such arrays, or a number is not finite.
+    """
+    key, label_key = _keys(path, split)
+    if label_key is None:
+        raise InputError(f"{path}: the {split} split has no labels, which are called y or labels")
+    x = read_arrays(path, [key])[key]
+    at = path if key else path.with_name(label_key)
+    labels = read_arrays(at, [label_key if key else ""])[label_key if key else ""]
+    if x.ndim != 2 or x.dtype.kind not in "iufb" or not x.size:
+        raise InputError(f"{path}, {key}: vectors are {x.dtype} {x.shape}, numbers [N, D] needed")
+    if labels.shape != (len(x),) or labels.dtype.kind not in "iubUSf":
+        raise InputError(
+            f"{path}, {label_key}: labels are {labels.dtype} {labels.shape}, numbers or words "
+            f"({len(x)},) needed"
+        )
+    x = np.asarray(x, np.float64)
+    if len(bad := np.argwhere(~np.isfinite(x))):
+        row, column = bad[0].tolist()
+        raise InputError(
+            f"{path}, {key}: row {row + 1}, number {column + 1} is {x[row, column]}: fill it in, "
+            "or leave the row out"
+        )
+    return x, labels.astype(str) if labels.dtype.kind in "US" else labels
+
+
+def is_vectors(path: Path) -> bool:
+    """Whether the first array of an npz or npy file that `read_npz` would take is [N, D]."""
+    for split in SPLIT_NAMES:
+        try:
+            key, _ = _keys(path, split)
+        except InputError:
+            continue
+        return read_arrays(path, [key])[key].ndim == 2
+    return False
+
+
 class ChosenRows:
     """Rows of an array on the disk that stay there until they are indexed.
 

@@ -308,7 +308,7 @@ def number_labels(
     """
     texts = {}
     for split, rows in splits.items():
-        texts[split] = [_label_text(value) for value in rows.column(column, key=key)]
+        texts[split] = [label_text(value) for value in rows.column(column, key=key)]
         for i, text in enumerate(texts[split]):
             if not text and not (hidden and split == "test"):
                 raise InputError(f"{rows.place(i)}: column {column!r} has no label")
@@ -329,7 +329,7 @@ def number_labels(
     }
 
 
-def _label_text(value: Any) -> str:
+def label_text(value: Any) -> str:
     """A label as text: 1, 1.0, True and "1" are the same class; missing is ""."""
     if value is None or value != value:
         return ""

@@ -1,6 +1,6 @@
 """Classification runs for `jaxlab.studies.program`: data of several seeds, what a run does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,13 +27,18 @@ Setting = Mapping[str, Mapping[str, Any]]
 
 
 def make_contexts(
-    seeds: Sequence[int], data_dir: str | None = None, **data_args: Any
+    seeds: Sequence[int],
+    data_dir: str | None = None,
+    *,
+    on_found: Callable[[data.Found], None] = lambda _: None,
+    **data_args: Any,
 ) -> dict[str, Any]:
     """Loads the data of several seeds for `sweep.Program`.
 
     Args:
       seeds: each a choice of examples and wrong labels of its own.
       data_dir: the data folder.
+      on_found: gets what was found of the first seed's data.
       **data_args: arguments of `data.load_classification`, without the seed.
 
     Returns:
@@ -46,6 +51,8 @@ def make_contexts(
     """
     check_seeds("seeds", seeds)
     splits = [data.load_classification(data_dir=data_dir, seed=s, **data_args) for s in seeds]
+    if splits[0].found is not None:
+        on_found(splits[0].found)
     sets = [
         {
             "train": s.train,

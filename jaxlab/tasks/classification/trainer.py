@@ -12,6 +12,7 @@ from absl import logging
 from flax import traverse_util
 
 from jaxlab import losses
+from jaxlab.data import Found
 from jaxlab.studies import cells, comparison
 from jaxlab.tasks.classification.runs import (
     held_out_losses,
@@ -102,18 +103,32 @@ class Trainer:
     ):
         self.config, self.data_dir, self.check_data = config, data_dir, check_data
         self.contexts, self.programs = {}, {}
+        self.found: dict[str, Found] = {}  # by the section `data`, as JSON
 
     def data(self, setting: Setting) -> Any:
         """The data of all seeds; one set at a time, since five copies of an image set are large."""
         key = json.dumps(setting["data"], sort_keys=True)
         if key not in self.contexts:
-            contexts = make_contexts(self.config["seeds"], self.data_dir, **setting["data"])
+            on_found = lambda found: self.found.update({key: found})
+            contexts = make_contexts(
+                self.config["seeds"], self.data_dir, on_found=on_found, **setting["data"]
+            )
             if self.check_data is not None:
                 arrays: Any = traverse_util.flatten_dict(contexts, sep="/")
                 rows = {name: a.reshape(-1, *a.shape[2:]) for name, a in arrays.items()}
                 self.check_data({key: rows})
             self.contexts = {key: contexts}
         return self.contexts[key]
+
+    def found_by_name(self) -> Found | dict[str, Found]:
+        """What was found of the data; of several settings by what differs between them."""
+        sections = {key: json.loads(key) for key in self.found}
+        if len(sections) == 1:
+            return next(iter(self.found.values()))
+        keys = sorted({key for section in sections.values() for key in section})
+        varied = [k for k in keys if len({json.dumps(s.get(k)) for s in sections.values()}) > 1]
+        named = lambda section: ", ".join(f"{k}={section[k]}" for k in varied if k in section)
+        return {named(sections[key]) or "base": found for key, found in self.found.items()}
 
     def read_all(self, settings: Sequence[Setting]) -> None:
         """Reads the data of every setting once, so that no wrong number is found between two."""
