@@ -48,21 +48,10 @@ SEED = flags.DEFINE_integer("seed", 0, "Seed.")
 DRAW = ("temperatures", "interpolation", "resampled", "neighbours")
 
 
-def positive(text):
-    """A finite number of at least 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise InputError(f"temperature is {text!r}, it must be a number of at least 0")
-    return value
-
-
 def draw(name, pictures, heat, path):
     """One picture."""
     if name == "temperatures":
-        rows = [positive(text) for text in TEMPERATURES.value]
+        rows = [images.read_temperature(text) for text in TEMPERATURES.value]
         labels = [f"t = {t:g}" for t in rows]
         grid, columns = pictures.temperatures(rows), COLUMNS.value
     elif name == "interpolation":
@@ -83,8 +72,8 @@ def main(config, workdir):
     if unknown:
         raise InputError(f"--pictures has {sorted(unknown)}, known are {sorted(DRAW)}")
     for text in TEMPERATURES.value:
-        positive(text)
-    heat = [positive(text) for text in TEMPERATURE.value]
+        images.read_temperature(text)
+    heat = [images.read_temperature(text) for text in TEMPERATURE.value]
     if bool(NUM.value) != bool(SAMPLES_OUT.value):
         raise InputError("--num=N and --samples_out=DIR or FILE.npz go together")
     if SAMPLES_OUT.value and NUM.value:

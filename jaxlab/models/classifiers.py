@@ -1,7 +1,8 @@
 """Small classifiers for studies: an MLP and a residual network.
 
-Both map [batch, ...] to logits [batch, classes], end in a layer named "head", and keep running
-statistics, where they have any, in the collection "batch_stats".
+Both map [batch, ...] to logits [batch, classes], end in a layer named "head", keep running
+statistics, where they have any, in the collection "batch_stats", and sow what the head sees as
+"last" into the collection "features".
 """
 
 from collections.abc import Sequence
@@ -93,6 +94,12 @@ class Conv(nn.Module):
         return conv2d(x, kernel.astype(x.dtype), stride=self.stride, form="patches")
 
 
+def _sow(module: nn.Module, x: jax.Array) -> None:
+    """Leaves what the head sees in "features", but not in the variables of a new model."""
+    if not module.is_initializing():
+        module.sow("features", "last", x)
+
+
 class MLP(nn.Module):
     """Fully connected layers with ReLU over the flattened input.
 
@@ -128,6 +135,7 @@ class MLP(nn.Module):
                 name=f"layer_{i}",
             )(x)
             x = nn.relu(Norm(self.norm, name=f"norm_{i}")(x, train))
+        _sow(self, x)
         return Head(self.num_classes, self.head, self.use_bias, name="head")(x)
 
 
@@ -219,7 +227,9 @@ class ResNet(nn.Module):
                 stride = 2 if stage > 0 and block == 0 else 1
                 name = f"block_{stage}_{block}"
                 x = ResidualBlock(width, stride, self.norm, self.shortcut, name=name)(x, train)
-        return Head(self.num_classes, self.head, name="head")(x.mean(axis=(1, 2)))
+        x = x.mean(axis=(1, 2))
+        _sow(self, x)
+        return Head(self.num_classes, self.head, name="head")(x)
 
 
 MODELS = {"mlp": MLP, "resnet": ResNet}

@@ -11,6 +11,7 @@ from jaxlab.tasks.classification.objectives import (
     prepare,
 )
 from jaxlab.tasks.classification.reports import (
+    features,
     figure_names,
     layer_log_norms,
     predict,
@@ -48,6 +49,7 @@ __all__ = [
     "check_setting",
     "check_study",
     "describe",
+    "features",
     "figure_names",
     "flip_and_crop",
     "flood_levels",

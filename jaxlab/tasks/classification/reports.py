@@ -5,11 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from jaxlab import losses, regularizers
+from jaxlab import losses, regularizers, train
 from jaxlab.checks import check_count, check_scalars
+from jaxlab.errors import InputError
 from jaxlab.losses.reports import mean_of_classes
 from jaxlab.tasks.classification.objectives import prepare
 
@@ -30,6 +32,40 @@ def predict(
     check_count("batch_size", batch_size)
     size = max(1, min(batch_size, len(x)))
     return jax.lax.map(lambda x: apply(x[None])[0], x, batch_size=size)
+
+
+def features(
+    run: train.LoadedRun, x: np.ndarray, *, batch_size: int = 500
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the head of a classifier sees, and the logits it makes of it, in evaluation mode.
+
+    Args:
+      run: from `train.load_run`.
+      x: [N, ...], as in training: uint8 pictures, or vectors.
+      batch_size: examples at a time.
+
+    Returns:
+      float32 [N, D] and [N, K].
+
+    Raises:
+      ValueError: there are no examples, or the model does not take them.
+    """
+    check_count("batch_size", batch_size)
+    if not len(x):
+        raise InputError(f"x has shape {x.shape}, at least one example is needed")
+
+    @jax.jit
+    def apply(variables, x):
+        logits, updated = run.model.apply(variables, prepare(x), mutable=["features"])
+        return updated["features"]["last"][0], logits
+
+    found = []
+    for start in range(0, len(x), batch_size):
+        rows = x[start : start + batch_size]
+        full = np.concatenate([rows, np.zeros((batch_size - len(rows), *x.shape[1:]), x.dtype)])
+        found.append([np.asarray(y)[: len(rows)] for y in apply(run.variables, full)])
+    last, logits = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return last, logits
 
 
 def report(

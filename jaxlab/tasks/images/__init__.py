@@ -6,9 +6,16 @@ may hold.
 
 from jaxlab.tasks.images.encodings import check_table, encode, write_table
 from jaxlab.tasks.images.evaluation import evaluate, table
-from jaxlab.tasks.images.exports import export, export_samples, load_export
+from jaxlab.tasks.images.exports import draw_samples, export, export_samples, load_export
 from jaxlab.tasks.images.imports import check_is_new, import_model
-from jaxlab.tasks.images.pictures import Pictures, nearest
+from jaxlab.tasks.images.pictures import Pictures, nearest, read_temperature
+from jaxlab.tasks.images.quality import (
+    compare,
+    frechet_distance,
+    judge_samples,
+    quality_table,
+    read_pictures,
+)
 from jaxlab.tasks.images.study import check_study, run_study, study_table
 from jaxlab.tasks.images.training import (
     KEYWORDS,
@@ -36,20 +43,27 @@ __all__ = [
     "check_is_new",
     "check_study",
     "check_table",
+    "compare",
     "conclude",
     "describe_data",
+    "draw_samples",
     "encode",
     "evaluate",
     "export",
     "export_samples",
     "find_spec",
+    "frechet_distance",
     "import_model",
+    "judge_samples",
     "load_export",
     "load_sets",
     "make_eval_fn",
     "make_pipeline",
     "nearest",
     "open_run",
+    "quality_table",
+    "read_pictures",
+    "read_temperature",
     "run",
     "run_study",
     "study_table",

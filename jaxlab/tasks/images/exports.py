@@ -109,6 +109,21 @@ def export_samples(
     return count
 
 
+def draw_samples(
+    pictures: Pictures,
+    num: int,
+    *,
+    temperature: float | Sequence[float] = 1.0,
+    likelihood: bool = False,
+    batch_size: int = 100,
+) -> np.ndarray:
+    """The samples that `export_samples` writes, in memory: uint8 [num, height, width, channels]."""
+    check_count("num", num)
+    check_count("batch_size", batch_size)
+    drawn = _batches(pictures, 0, num, temperature, likelihood, batch_size)
+    return np.concatenate([batch for _, batch in drawn])
+
+
 def _folder(out: epath.PathLike, settings: dict[str, Any], num: int) -> epath.Path:
     """The folder of the PNG files, which holds no others."""
     folder = output_folder(out)

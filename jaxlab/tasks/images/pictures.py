@@ -180,6 +180,22 @@ class Pictures:
         return np.concatenate(rows), labels, len(x)
 
 
+def read_temperature(text: str) -> float:
+    """A factor on the prior's sigma from a command line: a finite number of at least 0.
+
+    Example:
+      >>> read_temperature("0.8")
+      0.8
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise InputError(f"temperature is {text!r}, it must be a number of at least 0")
+    return value
+
+
 def nearest(samples: np.ndarray, images: np.ndarray, count: int) -> np.ndarray:
     """Indices [n, count] of the images nearest to each sample, by Euclidean distance.
 
