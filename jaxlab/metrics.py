@@ -9,18 +9,21 @@ import json
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 from etils import epath
 
+from jaxlab.checks import check_choice
 from jaxlab.errors import InputError, missing
-from jaxlab.files import append_line, parse_json, write_atomically
+from jaxlab.files import append_line, parse_json, read_record, write_atomically
 
 METRICS_FILE = "metrics.jsonl"
 TIMING_FILE = "timing.jsonl"
+AXES = ("step", "minutes", "examples")  # what metrics are drawn over
 
 
 def read_metrics(path: epath.PathLike) -> list[dict[str, Any]]:
@@ -44,6 +47,37 @@ def read_metrics(path: epath.PathLike) -> list[dict[str, Any]]:
         path = path / METRICS_FILE
     rows = [row for _, row in _whole_lines(path)]
     return [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
+
+
+def on_axis(
+    axis: str, workdir: epath.PathLike, rows: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The rows of a run with something else in the place of "step", to be drawn over.
+
+    Args:
+      axis: "step"; "minutes" of training, evaluation included; or "examples" seen.
+      workdir: of the run, whose timing or batch size is read.
+      rows: from `read_metrics`.
+
+    Raises:
+      FileNotFoundError: the file that is needed is missing.
+      ValueError: it cannot be read, or axis is unknown.
+    """
+    check_choice("axis", axis, AXES)
+    if axis == "step":
+        return [dict(row) for row in rows]
+    if axis == "examples":
+        size = read_record(workdir)["config"].get("batch_size")
+        if not isinstance(size, int):
+            raise InputError(f"{workdir}: the config has no batch_size, which examples need")
+        return [{**row, "step": row["step"] * size} for row in rows]
+    path = epath.Path(workdir) / TIMING_FILE
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file, which minutes need")
+    timed = read_metrics(path)
+    steps, seconds = ([row[name] for row in timed] for name in ("step", "seconds"))
+    minutes = np.interp([row["step"] for row in rows], [0, *steps], [0, *seconds]) / 60
+    return [{**row, "step": x} for row, x in zip(rows, minutes.tolist(), strict=True)]
 
 
 def read_evaluations(

@@ -34,4 +34,4 @@ def main(config, workdir):
 
 
 if __name__ == "__main__":
-    launch.run(main, reads_run=True, reads=("data_dir", "checkpoint"))
+    launch.run(main, reads_run=True, reads=("data_dir", "checkpoint", "pretrained"))

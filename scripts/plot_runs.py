@@ -1,9 +1,11 @@
 """Draw the training curves of one or several runs from their metrics files.
 
     python scripts/plot_runs.py WORKDIR [WORKDIR ...] --out=curves.png [--metrics=loss,test/*]
+    python scripts/plot_runs.py runs/a runs/b --x=minutes --metrics="eval/nelbo=held-out nats"
 
-WORKDIR is a run's folder, or its metrics.jsonl. Each metric gets a panel, each run a line, labelled
-with the part of its path that sets it apart.
+WORKDIR is a run's folder, or its metrics.jsonl. Each metric gets a panel, called by what stands
+after "=", each run a line, labelled with the part of its path that sets it apart. --x=minutes (of
+training, evaluation included) and --x=examples need the run's folder.
 """
 
 import json
@@ -13,7 +15,7 @@ from absl import flags
 from jaxlab import launch
 from jaxlab.errors import InputError
 from jaxlab.files import check_output
-from jaxlab.metrics import read_metrics
+from jaxlab.metrics import AXES, on_axis, read_metrics
 from jaxlab.plots import curves
 
 _OUT = flags.DEFINE_string("out", "curves.png", "The PNG file to write.")
@@ -22,6 +24,7 @@ _METRICS = flags.DEFINE_list(
     [],
     "Metrics to draw, separated by commas, such as loss,test/*; default the first 12.",
 )
+_X = flags.DEFINE_enum("x", "step", AXES, "What metrics are drawn over.")
 _TITLE = flags.DEFINE_string("title", "", "Text above the panels.")
 
 
@@ -57,8 +60,14 @@ def main(workdirs: list[str]) -> None:
     if len(set(workdirs)) < len(workdirs):
         raise InputError("a workdir is named twice")
     out = check_output(_OUT.value)
-    runs = {label: read_run(w) for label, w in zip(run_labels(workdirs), workdirs, strict=True)}
-    curves(runs, out, _METRICS.value, title=_TITLE.value)
+    runs = {
+        label: on_axis(_X.value, launch.full_path(w), read_run(w))
+        for label, w in zip(run_labels(workdirs), workdirs, strict=True)
+    }
+    words = dict(text.partition("=")[::2] for text in _METRICS.value)
+    xlabel = {"examples": "examples seen"}.get(_X.value, _X.value)
+    shown = {name: text for name, text in words.items() if text}
+    curves(runs, out, list(words), title=_TITLE.value, xlabel=xlabel, words=shown)
     print(f"wrote {out}: {', '.join(f'{k} ({len(rows)} rows)' for k, rows in runs.items())}")
 
 

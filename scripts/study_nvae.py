@@ -4,18 +4,19 @@
 
 Each run is one of `train_nvae.py` in ARM/seed_SEED of WORKDIR, with its pictures, checkpoints and
 result.json; evaluate_nvae.py and sample_nvae.py open it. WORKDIR gets table.md (means, standard
-deviations over seeds, paired differences from the baseline), results.json and nelbo.png. The same
-command goes on where it was stopped, in the middle of a run too, and trains only what is missing,
-also after the config got new arms or seeds (--allow_config_change). --compile_cache=DIR lets seeds
-share what they compile.
+deviations over seeds, paired differences from the baseline), results.json and nelbo.png. With
+--config.judge.run=RUN, of train_classifier.py on the same images, there are Fréchet distances of
+samples too. The same command goes on where it was stopped, in the middle of a run too, and trains
+only what is missing, also after the config got new arms or seeds (--allow_config_change).
+--compile_cache=DIR lets seeds share what they compile.
 """
 
 import dataclasses
 
-from jaxlab import launch, plots
+from jaxlab import launch, plots, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.files import to_json, write_atomically
-from jaxlab.tasks import images
+from jaxlab.tasks import classification, images
 
 
 def main(config, workdir):
@@ -24,7 +25,11 @@ def main(config, workdir):
     options.pop("profile_dir")
     records = {arm: [] for arm in config["order"]}
     mesh = mesh_lib.make_mesh(fsdp=config["base"]["fsdp"])
-    for arm, _, record in images.run_study(config, workdir, mesh, **options):
+    judge = None
+    if config["judge"]["run"]:
+        trained = train.load_run(launch.full_path(config["judge"]["run"]), task="classification")
+        judge = lambda x: classification.features(trained, x)
+    for arm, _, record in images.run_study(config, workdir, mesh, judge=judge, **options):
         records[arm].append(record)
     table = images.study_table(
         records, baseline=config["baseline"], num_samples=config["bound_samples"]

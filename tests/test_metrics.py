@@ -11,7 +11,7 @@ from etils import epath
 
 from jaxlab import metrics as metrics_module
 from jaxlab.errors import MissingPackageError, UserError
-from jaxlab.metrics import MetricsWriter, read_metrics
+from jaxlab.metrics import MetricsWriter, on_axis, read_metrics
 from jaxlab.studies import cells, comparison
 
 
@@ -266,3 +266,24 @@ def test_it_is_said_how_many_rows_were_dropped(tmp_path, monkeypatch):
     assert said == []
     writer.truncate(1)
     assert said == ["metrics.jsonl: dropped 2 rows after step 1"]
+
+
+def test_rows_over_minutes_and_examples(tmp_path):
+    rows = [{"step": k, "loss": 1 / k} for k in range(5, 21)]
+    timed = [{"step": 10, "seconds": 60.0}, {"step": 20, "seconds": 240.0}]
+    (tmp_path / "timing.jsonl").write_text("".join(json.dumps(row) + "\n" for row in timed))
+    (tmp_path / "config.json").write_text(json.dumps({"config": {"batch_size": 8}}))
+    minutes = [row["step"] for row in on_axis("minutes", tmp_path, rows)]
+    assert minutes == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, *np.linspace(1, 4, 11)])
+    examples = on_axis("examples", tmp_path, rows)
+    assert [row["step"] for row in examples][:2] == [40, 48]
+    assert examples[0]["loss"] == rows[0]["loss"]
+    assert on_axis("step", tmp_path, rows) == rows
+    (tmp_path / "timing.jsonl").unlink()
+    with pytest.raises(FileNotFoundError, match="minutes"):
+        on_axis("minutes", tmp_path, rows)
+    (tmp_path / "config.json").write_text(json.dumps({"config": {}}))
+    with pytest.raises(UserError, match="batch_size"):
+        on_axis("examples", tmp_path, rows)
+    with pytest.raises(UserError, match="axis"):
+        on_axis("hours", tmp_path, rows)

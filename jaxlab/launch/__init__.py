@@ -145,7 +145,9 @@ def load_run(workdir: epath.PathLike, *, task: str) -> train.LoadedRun:
     f = flags.FLAGS
     step = "best" if f.best else f.step
     data_dir = options().data_dir
-    return train.load_run(workdir, params=f.weights, step=step, data_dir=data_dir, task=task)
+    name = f["pretrained"].value if "pretrained" in f else None
+    place = record.pretrained(name) if name else workdir
+    return train.load_run(place, params=f.weights, step=step, data_dir=data_dir, task=task)
 
 
 def run(
@@ -171,8 +173,8 @@ def run(
         None.
       task: the task's name in `jaxlab.tasks`, recorded so that `train.load_run` opens the run.
       reads_run: --workdir is the folder of a run that is there already.
-      reads: which of the common flags the script reads, of `READS`, "checkpoint" for `load_run`
-        and "init" for `start`; the others there are not.
+      reads: which of the common flags the script reads, of `READS`, "checkpoint" and "pretrained"
+        for `load_run` and "init" for `start`; the others there are not.
     """
     argv = sys.argv
     workdir = ("existing" if reads_run else "made") if needs_workdir else None
@@ -238,7 +240,11 @@ def _run(main, default_config, sections, workdir_kind, task, reads, argv) -> Non
     log.start_logging()
     workdir, finish = None, lambda: None
     if workdir_kind:
-        workdir = _make_workdir(f.workdir, make=workdir_kind == "made")
+        name = f["pretrained"].value if "pretrained" in f else None
+        if name:
+            record.pretrained(name)
+        place = f.workdir or f"runs/{os.path.basename(name.rstrip('/'))}"
+        workdir = _make_workdir(place, make=workdir_kind == "made" or bool(name))
         if config is not None:
             held = record.hold(workdir)  # noqa: F841  until this function is left
             change = f.allow_config_change
@@ -295,6 +301,13 @@ def _define_flags(
     if "data_dir" in reads:
         again = " Default: the run's." if workdir_kind == "existing" else ""
         flags.DEFINE_string("data_dir", None, f"Folder of the data sets.{again}")
+    if "pretrained" in reads:
+        flags.DEFINE_string(
+            "pretrained",
+            None,
+            "Instead of a run's folder: a model of pretrained/ by name, or a folder of "
+            "export_nvae.py; --workdir (default runs/NAME) then only gets what is written.",
+        )
     if "checkpoint" in reads:
         flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "Averaged or last parameters.")
         flags.DEFINE_integer("step", None, "Checkpoint of this step; default the latest.")
@@ -349,7 +362,8 @@ def _parse(
     rest = _parse_flags(argv, config)
     if rest[1:]:
         raise UsageError(f"not understood: {' '.join(rest[1:])} (flags are --name=value)")
-    if workdir_kind and not flags.FLAGS.workdir:
+    elsewhere = "pretrained" in flags.FLAGS and flags.FLAGS.pretrained
+    if workdir_kind and not flags.FLAGS.workdir and not elsewhere:
         raise UsageError("--workdir=FOLDER is required: what the run reads and writes")
     if config is None:
         return None, {}

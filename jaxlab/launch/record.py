@@ -284,3 +284,20 @@ def _git_commit() -> str | None:
         return json.loads(note or "{}").get("vcs_info", {}).get("commit_id")
     except (OSError, subprocess.CalledProcessError, importlib.metadata.PackageNotFoundError):
         return None
+
+
+def pretrained(name: str) -> epath.Path:
+    """The folder of a trained model: a name in `pretrained/`, or the path of one.
+
+    Raises:
+      UsageError: there is none; says which there are.
+    """
+    folders = sorted((ROOT / "pretrained").glob(f"*/{files.RECORD_FILE}"))
+    known = {path.parent.name: epath.Path(path.parent) for path in folders}
+    place = known.get(name) or epath.Path(os.path.expanduser(name))
+    if not (place / files.RECORD_FILE).exists():
+        raise UsageError(
+            f"--pretrained is {name!r}, must be a folder of export_nvae.py or one of "
+            f"{', '.join(known) or 'none (there is no folder pretrained/)'}"
+        )
+    return place

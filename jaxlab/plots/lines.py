@@ -24,6 +24,8 @@ def curves(
     *,
     title: str = "",
     ncols: int = 3,
+    xlabel: str = "step",
+    words: Mapping[str, str] | None = None,
 ) -> None:
     """Save metrics over steps, one panel per metric, one line per run.
 
@@ -38,6 +40,8 @@ def curves(
         most 12.
       title: text above.
       ncols: panels a row.
+      xlabel: what the rows count under "step".
+      words: metric -> what its panel is called; by default its name.
 
     Raises:
       ValueError: there are no rows, or no metric of a name.
@@ -68,7 +72,7 @@ def curves(
             drawn.append(points)
             _line(panel, points, label)
         _zoom(panel, drawn)
-        panel.set_title(name, fontsize=10)
+        panel.set_title((words or {}).get(name, name), fontsize=10)
         panel.grid(alpha=0.25)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
@@ -78,7 +82,7 @@ def curves(
     for panel in panels[len(chosen) :]:
         panel.set_visible(False)
     for panel in panels[max(0, len(chosen) - ncols) : len(chosen)]:
-        panel.set_xlabel("step", fontsize=9)
+        panel.set_xlabel(xlabel, fontsize=9)
     if len(runs) > 1:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(

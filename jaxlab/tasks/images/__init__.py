@@ -4,6 +4,7 @@ Configs are plain mappings with the keys of `configs/nvae/`; `KEYWORDS` says wha
 may hold.
 """
 
+from jaxlab.tasks.images.card import write_card
 from jaxlab.tasks.images.encodings import check_table, encode, write_table
 from jaxlab.tasks.images.evaluation import evaluate, table
 from jaxlab.tasks.images.exports import draw_samples, export, export_samples, load_export
@@ -68,5 +69,6 @@ __all__ = [
     "run_study",
     "study_table",
     "table",
+    "write_card",
     "write_table",
 ]

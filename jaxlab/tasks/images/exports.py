@@ -4,7 +4,7 @@ import io
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -199,25 +199,30 @@ def _write_npz(path: epath.Path, drawn: Iterator[tuple[int, np.ndarray]], num: i
             logging.info("%d of %d samples", start + len(batch), num)
 
 
-def export(run: train.LoadedRun, folder: epath.PathLike) -> None:
-    """Writes a model as config.json and model.safetensors, which `load_export` reads back.
+def export(
+    run: train.LoadedRun, folder: epath.PathLike, *, about: Mapping[str, Any] | None = None
+) -> None:
+    """Writes a model as config.json and model.safetensors; `load_export` reads it back.
 
-    Names of the weights are `params/stem/kernel`, `batch_stats/...`; layouts are Flax's.
+    `train.load_run(folder)` opens it as the run that it was. Names of the weights are
+    `params/stem/kernel`, `batch_stats/...`; layouts are Flax's.
 
     Args:
       run: from `train.load_run`.
       folder: made if missing.
+      about: what config.json shall say besides, such as figures.
 
     Raises:
       ValueError: the folder cannot be written to.
       ModuleNotFoundError: safetensors is not installed.
     """
     package, place = safetensors(), output_folder(folder)
-    about = {"model": nvae.arguments_of(run.model), "step": run.step, "weights": run.weights}
+    described = {"task": "images", "config": run.config, **(about or {})}
+    described |= {"model": nvae.arguments_of(run.model), "step": run.step, "weights": run.weights}
     variables = {"params": run.params, "batch_stats": run.model_state["batch_stats"]}
     leaves = {n: np.asarray(x) for n, x in flatten(variables).items()}
     write_atomically(place / WEIGHTS_FILE, package.numpy.save(leaves))
-    write_atomically(place / CONFIG_FILE, to_json(about, indent=1) + "\n")
+    write_atomically(place / CONFIG_FILE, to_json(described, indent=1) + "\n")
 
 
 def load_export(folder: epath.PathLike) -> tuple[nvae.NVAE, dict[str, Any]]:

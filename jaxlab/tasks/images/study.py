@@ -13,14 +13,16 @@ from absl import logging
 from etils import epath
 
 from jaxlab import launch, train
-from jaxlab.checks import check_choice, check_count, check_seeds
+from jaxlab.checks import check_choice, check_count, check_scalars, check_seeds
 from jaxlab.data.pipelines.endless import describe
 from jaxlab.errors import DivergedError, InputError, UserError
 from jaxlab.files import RECORD_FILE, to_json, write_atomically
 from jaxlab.launch.config import flat
+from jaxlab.models import nvae
 from jaxlab.studies import cells, stages, tables
 from jaxlab.tasks.images import training
 from jaxlab.tasks.images.evaluation import evaluate
+from jaxlab.tasks.images.quality import Judge, judge_samples
 
 # Keys of a run on which its result does not depend.
 _APART = ("log_every", "eval_every", "checkpoint_every", "fast_compile")
@@ -39,6 +41,9 @@ def check_study(config: Mapping[str, Any], data_dir: str | None = None) -> dict[
     check_seeds("seeds", config["seeds"])
     check_count("bound_samples", config["bound_samples"], at_least=0)
     check_count("chunk", config["chunk"])
+    check_count("judge.num", config["judge"]["num"], at_least=2)
+    check_count("judge.reestimate", config["judge"]["reestimate"])
+    check_scalars("judge.temperatures", config["judge"]["temperatures"], at_least=0.0)
     for name in (*config["order"], config["baseline"]):
         check_choice("order", name, config["arms"])
     check_choice("baseline", config["baseline"], config["order"])
@@ -68,13 +73,15 @@ def run_study(
     mesh: jax.sharding.Mesh,
     *,
     data_dir: str | None = None,
+    judge: Judge | None = None,
     allow_change: bool = False,
     **options: Any,
 ) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Trains the runs that are missing, in the middle of one too; yields (arm, seed, record).
 
     A record holds what `evaluate` finds at the end with averaged parameters, and `skipped_steps`;
-    of a run that diverged only `diverged`, the message. The folder of a cell is a run that
+    with a judge `frechet_T` and `confident_T` of samples at each temperature T, and the same with
+    `_reestimated` statistics; of a run that diverged only `diverged`, the message. The folder of a cell is a run that
     `train.load_run` opens.
 
     Args:
@@ -82,6 +89,8 @@ def run_study(
       workdir: folder of the study; a run is in ARM/seed_SEED.
       mesh: the devices.
       data_dir: the data folder.
+      judge: see `judge_samples`; `judge` of the config says how many samples, and at which
+        temperatures. What the judge is belongs to the record's key.
       allow_change: take what other settings have left, with a warning.
       **options: of `train.run`.
 
@@ -101,14 +110,28 @@ def run_study(
             own = {**run, "seed": seed}
             depends: dict[str, Any] = {k: v for k, v in own.items() if k not in _APART}
             depends |= {"sets": described, **{n: config[n] for n in ("bound_samples", "chunk")}}
+            if judge is not None:
+                depends["judge"] = config["judge"]
             place = epath.Path(workdir) / _folder(arm) / f"seed_{seed}"
             cell = cells.Cell(place, run["num_steps"], depends)
             logging.info("%s, seed %d", arm, seed)
             settings = {"data_dir": data_dir, "allow_change": allow_change, **options}
-            yield arm, seed, _run_cell(cell, own, config, sets, program, mesh, settings)
+            yield arm, seed, _run_cell(cell, own, config, sets, program, mesh, judge, settings)
 
 
-def _run_cell(cell, run, config, sets, program, mesh, settings):
+def _judged(trained: train.LoadedRun, judge: Judge, options: Mapping[str, Any]) -> dict[str, float]:
+    """Figures of samples, with batch statistics of training and measured anew."""
+    figures = {}
+    given = {"num": options["num"], "temperatures": options["temperatures"]}
+    for end, count in (("", 0), ("_reestimated", options["reestimate"])):
+        rows = judge_samples(trained, judge, reestimate=count, **given)
+        for heat in options["temperatures"]:
+            for name in ("frechet", "confident"):
+                figures[f"{name}_{heat:g}{end}"] = rows[f"t = {heat:g}"][name]
+    return figures
+
+
+def _run_cell(cell, run, config, sets, program, mesh, judge, settings):
     """Trains and evaluates a cell unless it is done; returns its record."""
     data_dir = settings.pop("data_dir")
 
@@ -124,7 +147,7 @@ def _run_cell(cell, run, config, sets, program, mesh, settings):
         params, variables = jax.device_get((state.ema_params, state.model_state))
         trained = train.LoadedRun(
             *(run, int(state.step), "ema", program()[0], params, variables),
-            lambda split, limit=None: sets.held_out,
+            lambda split, limit=None: sets.train if split == "train" else sets.held_out,
         )
         figures = evaluate(
             trained,
@@ -135,6 +158,9 @@ def _run_cell(cell, run, config, sets, program, mesh, settings):
         )
         skipped = optax.tree.get(state.opt_state, "skipped_total")
         figures["skipped_steps"] = 0 if skipped is None else int(skipped)
+        figures["parameters"] = nvae.parameter_count(params)
+        if judge is not None:
+            figures |= _judged(trained, judge, config["judge"])
         training.conclude(cell.folder, step=int(state.step))
         return figures, lambda: figures
 
@@ -177,6 +203,8 @@ def study_table(
     """
     head = ["arm", "runs", "NELBO, mean ± sd", f"difference from {baseline} [95 %]"]
     head += [f"bound of {num_samples}", "active channels", "KL per group", "skipped steps"]
+    judged = {n for found in records.values() for r in found for n in r if n.startswith("frechet_")}
+    head += [f"Fréchet, t = {name.removeprefix('frechet_')}" for name in sorted(judged)]
     rows = []
     for arm, found in records.items():
         whole = [record for record in found if "diverged" not in record]
@@ -192,5 +220,6 @@ def study_table(
         row.append("" if arm == baseline else gap)
         row += [tables.spread(values(name)) for name in ("bound", "active_channels")]
         row.append(", ".join(tables.spread(values(name)) for name in groups) or "-")
-        rows.append([*row, tables.spread(values("skipped_steps"))])
+        row.append(tables.spread(values("skipped_steps")))
+        rows.append([*row, *(tables.spread(values(name)) for name in sorted(judged))])
     return tables.markdown(head, rows)

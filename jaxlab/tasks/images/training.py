@@ -13,9 +13,12 @@ from etils import epath
 from jaxlab import checkpoints, data, launch, optim, plots, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.errors import InputError
+from jaxlab.files import RECORD_FILE, read_json
 from jaxlab.metrics import read_evaluations
 from jaxlab.models import nvae
+from jaxlab.models.bert.folder import WEIGHTS_FILE
 from jaxlab.models.nvae.objective import elbo_terms
+from jaxlab.tasks.images.exports import load_export
 
 GRID = 64  # samples in a picture
 NUM_SHOWN = 30  # held-out images that are shown next to their reconstructions
@@ -258,11 +261,18 @@ def open_run(
     step: int | Literal["best"] | None = None,
     data_dir: str | None = None,
 ) -> train.LoadedRun:
-    """The finished run in `workdir`; see `train.load_run`. The best step is that of `BEST`."""
-    model = nvae.for_images(find_spec(config["data"], data_dir), **config["model"])
-    found, values, state = checkpoints.load_params(
-        epath.Path(workdir) / "checkpoints", step=step, ema=params == "ema", best_metric=BEST
-    )
+    """The finished run in `workdir`, or a folder of `export`; see `train.load_run`.
+
+    The best step is that of `BEST`.
+    """
+    place = epath.Path(workdir)
+    if (place / WEIGHTS_FILE).exists():
+        found, params, model, values, state = _open_export(place, step)
+    else:
+        model = nvae.for_images(find_spec(config["data"], data_dir), **config["model"])
+        found, values, state = checkpoints.load_params(
+            place / "checkpoints", step=step, ema=params == "ema", best_metric=BEST
+        )
 
     def load_data(split: str = "test", *, limit: int | None = None) -> data.ImageSet:
         source = dict(config["data"])
@@ -272,3 +282,13 @@ def open_run(
 
     variables = {"batch_stats": state["batch_stats"]}
     return train.LoadedRun(config, found, params, model, values, variables, load_data)
+
+
+def _open_export(place: epath.Path, step: Any) -> tuple[Any, ...]:
+    """Step, which weights, model, parameters and other variables of a folder of `export`."""
+    about = read_json(place / RECORD_FILE)
+    if step not in (None, about["step"]):
+        raise InputError(f"--step is {step!r}, {place} holds only step {about['step']}")
+    model, variables = load_export(place)
+    values = variables.pop("params")
+    return about["step"], about["weights"], model, values, variables

@@ -1,14 +1,16 @@
 """`jaxlab.tasks.images.exports`: what a finished run gives to other tools."""
 
 import dataclasses
+import json
 
+import chex
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxlab import train
-from jaxlab.errors import DivergedError
+from jaxlab.errors import DivergedError, InputError
 from jaxlab.tasks import images
 from jaxlab.tasks.images import exports
 
@@ -103,3 +105,28 @@ def test_samples_that_are_not_finite_are_not_written(pictures, tmp_path):
     with pytest.raises(DivergedError, match="samples 0 to 7 are not finite"):
         images.export_samples(images.Pictures(run), tmp_path / "a.npz", 2, batch_size=4)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_to_share_opens_as_the_run_it_was(trained, tmp_path):
+    pytest.importorskip("safetensors")
+    run = train.load_run(trained)
+    figures = images.evaluate(run, "validation", limit=8, num_samples=2, batch_size=8)
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    (workdir / "config.json").write_text((trained / "config.json").read_text())
+    (workdir / "evaluation_validation.json").write_text(json.dumps(figures))
+    (workdir / "quality.json").write_text(
+        json.dumps({"t = 1": {"frechet": 2.5, "confident": 0.5, "pictures": 9}})
+    )
+    out = tmp_path / "digits"
+    images.write_card(run, workdir, out, data_licence="CC0")
+    again = train.load_run(out)
+    assert (again.step, again.weights, again.model) == (run.step, run.weights, run.model)
+    chex.assert_trees_all_equal(again.variables, run.variables)
+    found = images.evaluate(again, "validation", limit=8, num_samples=2, batch_size=8)
+    assert found == figures
+    card = (out / "README.md").read_text()
+    for text in (f"{figures['nelbo']:.2f} +- ", f"| {figures['bound']:.2f}", "CC0", "2.500"):
+        assert text in card
+    with pytest.raises(InputError, match="holds only step"):
+        train.load_run(out, step=1)

@@ -53,7 +53,7 @@ def test_arms_are_what_differs_from_the_base():
     assert (deep["model"]["groups"], deep["loss"]["balancing"]) == ((3,), None)
     assert {**deep["model"], "groups": (2,)} == config["base"]["model"]
     arms = configs.load("configs/studies/nvae.py").to_dict()
-    assert len(images.check_study(arms)) == len(arms["arms"]) == 7
+    assert len(images.check_study(arms)) == len(arms["arms"]) == 13
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""A trained model to share: its export, and a card that says what it is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+
+from jaxlab import train
+from jaxlab.files import read_json, read_record, write_atomically
+from jaxlab.models import nvae
+from jaxlab.tasks.images.exports import export
+from jaxlab.tasks.images.quality import quality_table
+
+QUALITY_FILE = "quality.json"  # of judge_samples.py
+
+
+def write_card(
+    run: train.LoadedRun,
+    workdir: epath.PathLike,
+    folder: epath.PathLike,
+    *,
+    data_licence: str = "not stated",
+) -> None:
+    """Writes `export` of a run and README.md: data, command, commit, figures, licences.
+
+    Args:
+      run: from `train.load_run`.
+      workdir: of the run; its `evaluation_*.json` and quality.json are the figures.
+      folder: made if missing.
+      data_licence: of the training images.
+
+    Raises:
+      ValueError: a file of the run cannot be read, or the folder cannot be written to.
+    """
+    workdir, folder = epath.Path(workdir), epath.Path(folder)
+    record = read_record(workdir)
+    evaluated = [read_json(path) for path in sorted(workdir.glob("evaluation_*.json"))]
+    evaluated = [f for f in evaluated if (f["step"], f["weights"]) == (run.step, run.weights)]
+    quality = workdir / QUALITY_FILE
+    about = {
+        "git_commit": record.get("git_commit"),
+        "versions": record.get("versions"),
+        "evaluated": {f["split"]: f for f in evaluated},
+        "quality": read_json(quality) if quality.exists() else None,
+        "data_licence": data_licence,
+    }
+    export(run, folder, about=about)
+    write_atomically(folder / "README.md", card(run, about, folder.name))
+
+
+def card(run: train.LoadedRun, about: Mapping[str, Any], name: str) -> str:
+    """The text of README.md; see `write_card` for what `about` holds."""
+    config, model = run.config, run.model
+    groups = " + ".join(map(str, reversed(model.groups)))
+    lines = [
+        f"# {name}: a small NVAE of {config['data']['name']}",
+        "",
+        f"{nvae.parameter_count(run.params):,} parameters, {groups} latent groups from coarse to "
+        f"fine, likelihood {model.likelihood!r}. Trained for {run.step:,} steps of "
+        f"{config['batch_size']} images; the weights are the "
+        f"{'averaged' if run.weights == 'ema' else 'last'} ones.",
+        "",
+        f"    python scripts/sample_nvae.py --pretrained={name}",
+        f"    python scripts/evaluate_nvae.py --pretrained={name} --split=SPLIT --num_samples=K",
+        "",
+    ]
+    if about["evaluated"]:
+        lines += ["| split | images | NELBO (nats) | bound (nats) | K |", "|---|---|---|---|---|"]
+    for split, found in about["evaluated"].items():
+        number = lambda key, f=found: f"{f[key]:.2f} +- {f[f'{key}_se']:.2f}" if key in f else "-"
+        lines.append(
+            f"| {split} | {found['images']:,} | {number('nelbo')} | {number('bound')} | "
+            f"{found['bound_samples']:,} |"
+        )
+    lines += ["", "+- is the standard error over the images.", ""] if about["evaluated"] else []
+    if about["quality"]:
+        lines += ["Samples, judged by a classifier (scripts/judge_samples.py):", ""]
+        lines += [quality_table(about["quality"])]
+    lines += [
+        f"Config: `config.json`, also `train_nvae.py --config={name}/config.json`. "
+        f"Commit: {about['git_commit'] or 'not known'}.",
+        "",
+        f"The weights are under the licence of this repository; of the training images: "
+        f"{about['data_licence']}.",
+        "",
+    ]
+    return "\n".join(lines)

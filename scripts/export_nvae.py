@@ -1,0 +1,34 @@
+"""Writes a trained NVAE as a folder to share: weights as safetensors, config, model card.
+
+    python scripts/evaluate_nvae.py --workdir=runs/demo --split=test --num_samples=1000
+    python scripts/judge_samples.py --workdir=runs/demo --judge=runs/judge
+    python scripts/export_nvae.py --workdir=runs/demo --out=pretrained/digits \\
+        --data_licence="CC BY-SA 3.0"
+
+Figures that evaluate_nvae.py and judge_samples.py left in WORKDIR go into the card. Then
+`python scripts/sample_nvae.py --pretrained=OUT` draws, evaluate_nvae.py and encode_nvae.py take
+--pretrained too, and in Python `train.load_run("OUT")` opens it.
+"""
+
+from absl import flags, logging
+
+from jaxlab import launch
+from jaxlab.errors import InputError
+from jaxlab.tasks import images
+
+OUT = flags.DEFINE_string("out", None, "The folder to write. Required.")
+LICENCE = flags.DEFINE_string("data_licence", "not stated", "Licence of the training images.")
+
+
+def main(config, workdir):
+    del config
+    if not OUT.value:
+        raise InputError("--out=FOLDER is required")
+    run = launch.load_run(workdir, task="images")
+    folder = launch.full_path(OUT.value)
+    images.write_card(run, workdir, folder, data_licence=LICENCE.value)
+    logging.info("step %d, %s weights: %s", run.step, run.weights, folder)
+
+
+if __name__ == "__main__":
+    launch.run(main, reads_run=True, reads=("data_dir", "checkpoint"))
