@@ -34,7 +34,7 @@ ARMS = {
     "six groups": {"model.groups": (4, 2), **_width(13)},
     "groups not balanced": {"loss.balancing": None},
     "no KL warm-up": {"loss.kl_portion": 0.0},
-    "branch scale 0.1": {"model.branch_scale": 0.1},
+    "small branch scale": {"model.branch_scale": 0.1},
     # The reference's cells without a norm have the activation elu: two arms tell them apart.
     "elu": {"model.arch": "res_bnelu"},
     "elu, no batch norm": {"model.arch": "res_elu"},

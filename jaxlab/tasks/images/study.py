@@ -81,8 +81,8 @@ def run_study(
 
     A record holds what `evaluate` finds at the end with averaged parameters, and `skipped_steps`;
     with a judge `frechet_T` and `confident_T` of samples at each temperature T, and the same with
-    `_reestimated` statistics; of a run that diverged only `diverged`, the message. The folder of a cell is a run that
-    `train.load_run` opens.
+    `_reestimated` statistics; of a run that diverged only `diverged`, the message. The folder of a
+    cell is a run that `train.load_run` opens.
 
     Args:
       config: the keys of `configs/studies/nvae.py`.

@@ -185,3 +185,27 @@ def test_the_table_by_hand():
     low, high = -5 / 3 - half, -5 / 3 + half
     assert f"| -1.67 [{low:+.2f}, {high:+.2f}] |" in lines[3]
     assert lines[4].startswith("| wild | 1 of 3 | 98.00 | -2.00 | 96.00 | 5.00 | 3.00, 4.00 |")
+
+
+def test_samples_of_a_study_are_judged(tmp_path):
+    """Twice: with statistics of training, and with those measured anew at each temperature."""
+
+    def judge(x):
+        means = x.reshape(len(x), -1, x.shape[2]).mean(1)[:, ::4] / 255
+        return means, means[:, :2]
+
+    config = asked({"base": {}}, seeds=(0,), bound_samples=0)
+    config["judge"] |= {"num": 6, "temperatures": (0.5, 1.0), "reestimate": 1}
+    devices = mesh.make_mesh(jax.devices()[:1])
+    ((_, _, record),) = images.run_study(config, tmp_path, devices, judge=judge)
+    loaded = train.load_run(tmp_path / "base" / "seed_0")
+    rows = images.judge_samples(loaded, judge, num=6, temperatures=(0.5, 1.0))
+    assert record["frechet_0.5"] == pytest.approx(rows["t = 0.5"]["frechet"], rel=1e-5)
+    assert record["confident_1"] == rows["t = 1"]["confident"]
+    assert record["frechet_1_reestimated"] != record["frechet_1"]
+    assert record["parameters"] == sum(p.size for p in jax.tree.leaves(loaded.params))
+    table = images.study_table({"base": [record]}, baseline="base", num_samples=0)
+    assert "Fréchet, t = 0.5 |" in table
+    config["judge"]["num"] = 1
+    with pytest.raises(InputError, match=r"judge\.num is 1"):
+        images.check_study(config)
