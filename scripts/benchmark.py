@@ -25,8 +25,6 @@ import numpy as np
 from absl import flags
 
 from jaxlab import launch, planning, plots
-from jaxlab import mesh as mesh_lib
-from jaxlab.errors import InputError
 from jaxlab.files import check_output, to_json, write_atomically
 
 SCRIPT = flags.DEFINE_string("script", "train_nvae", "Training script, without folder and ending.")
@@ -43,29 +41,13 @@ def most_devices():
     return max((int(n) for text in asked for n in text.split(",") if n), default=0)
 
 
-def read_changes(text):
-    """{"model.remat": True, "batch_size": 8} from "model.remat=True,batch_size=8"."""
-    # Python's own reader of keyword arguments, whose names hold no dots.
-    undotted = re.sub(r"[.](?=[A-Za-z_][\w.]*\s*=)", "__dot__", text)
-    try:
-        call = ast.parse(f"dict({undotted})", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
-            raise InputError("values have no names")
-        pairs = [(k.arg or "", ast.literal_eval(k.value)) for k in call.keywords]
-        return {name.replace("__dot__", "."): value for name, value in pairs}
-    except (SyntaxError, ValueError) as error:
-        raise launch.UsageError(
-            f"variant is {text!r}, must be like \"model.dtype='bfloat16',batch_size=8\""
-        ) from error
-
-
 def read_variants():
     """[(label, changes, x of the sweep or None)]."""
     if not SWEEP.value:
         texts = [text.strip() for text in VARIANTS.value.split(";")]
         if len({*texts}) < len(texts):
             raise launch.UsageError(f"variants are {VARIANTS.value!r}, they must differ")
-        return [(text, read_changes(text), None) for text in texts]
+        return [(text, planning.read_changes(text), None) for text in texts]
     key, _, values = SWEEP.value.partition("=")
     try:
         values = ast.literal_eval(f"[{values}]")
@@ -77,24 +59,6 @@ def read_variants():
     if len({*x}) < len(x) or min(x) <= 0:
         raise launch.UsageError(f"sweep is {SWEEP.value!r}, its values must differ and be above 0")
     return [(f"{key}={v}", {key: v}, n) for v, n in zip(values, x, strict=True)]
-
-
-def make_variant(config, label, changes, data_dir):
-    """The step of a changed config, compiled."""
-    changes, config = dict(changes), config.copy_and_resolve_references()
-    # Devices that were made are there for the variants that name them.
-    made = most_devices() > 0 and jax.default_backend() == "cpu"
-    count = changes.pop("devices", 1 if made else len(jax.devices()))
-    if not 1 <= count <= len(jax.devices()):
-        raise launch.UsageError(f"devices is {count}, there are {len(jax.devices())}")
-    try:
-        config.update_from_flattened_dict(changes)
-        mesh = mesh_lib.make_mesh(jax.devices()[:count], fsdp=config.get("fsdp", 1))
-        run = planning.blueprint(SCRIPT.value, config.to_dict(), mesh, data_dir=data_dir)
-    except (AttributeError, KeyError, TypeError) as error:
-        text = str(error).strip("'\"")
-        raise launch.UsageError(f"{label or 'the config'} does not fit: {text}") from error
-    return planning.Variant(label, count, run)
 
 
 def draw(record, x, path):
@@ -124,7 +88,11 @@ def main(config, workdir):
     out = check_output(OUT.value) if OUT.value else None
     wanted = read_variants()
     data_dir = launch.options().data_dir
-    variants = [make_variant(config, label, changes, data_dir) for label, changes, _ in wanted]
+    made = most_devices() > 0 and jax.default_backend() == "cpu"
+    variants = [
+        planning.make_variant(SCRIPT.value, config, label, changes, data_dir=data_dir, made=made)
+        for label, changes, _ in wanted
+    ]
     found = planning.measure(variants, rounds=ROUNDS.value, steps=STEPS.value)
     record = planning.timing_record(SCRIPT.value, variants, *found)
     x = [value for _, _, value in wanted if value]

@@ -24,6 +24,7 @@ from absl import flags
 from jaxlab import decoding, launch, timing
 from jaxlab.models import bert
 from jaxlab.studies import tables
+from jaxlab.tasks.question_generation.speed import time_pairs
 
 LENGTH = flags.DEFINE_integer("length", 64, "Tokens of the context.", lower_bound=1)
 NEW = flags.DEFINE_integer("new", 32, "Tokens to write.", lower_bound=2)
@@ -154,44 +155,14 @@ def compare_tokens():
         print(tables.line([batch, beams, *(f"{speed:.0f}" for speed in speeds), ratio, limit]))
 
 
-def time_pairs(workdir, path):
-    """Pairs and tokens per second of a trained model on real passages, answers bound to them."""
-    from jaxlab.data.questions import segments
-    from jaxlab.data.questions import squad as qa
-    from jaxlab.tasks.question_generation import texts as asking
-    from jaxlab.tasks.question_generation.folder import load_generator
-
-    generator = load_generator(workdir / "model")
-    texts = list(dict.fromkeys(record.passage for record in qa.read_squad(path)))
-    most = max(map(int, BATCHES.value))
-    passages = [text for _, text in asking.cut_texts(generator, texts[:most])][:most]
-    tokens = segments.encode_passages(passages, generator.tokenizer, generator.limits.passage)
-    for beams in map(int, BEAMS.value):
-        run = asking.make_generate(
-            generator, num_pairs=PAIRS.value, spans_only=True, top_p=0.95, beam_size=beams
-        )
-        for batch in map(int, BATCHES.value):
-            ids = asking.pad_rows(tokens.ids[:batch], generator.limits.passage + 2)
-            bounds = segments.span_bounds(ids, generator.tokenizer)
-            keys = jax.random.split(jax.random.key(0), len(ids))
-            call = lambda run=run, args=(ids, keys, *bounds): jax.block_until_ready(
-                run(generator.params, *args)
-            )
-            pairs = call()
-            written = int(pairs.answers.lengths.sum() + pairs.questions.lengths.sum())
-            seconds = timing.medians({"": call}, REPEATS.value)[""]
-            print(
-                f"batch {len(ids)}, {beams} beams: {len(ids) * PAIRS.value / seconds:.1f} pairs/s, "
-                f"{written / seconds:.0f} tokens/s"
-            )
-
-
 def main(config, workdir):
     del config
     if (workdir is None) != (SQUAD.value is None):
         raise launch.UsageError("--workdir and --squad go together")
     if workdir is not None and SQUAD.value is not None:
-        time_pairs(workdir, SQUAD.value)
+        sizes = {"batches": list(map(int, BATCHES.value)), "beams": list(map(int, BEAMS.value))}
+        for line in time_pairs(workdir, SQUAD.value, PAIRS.value, REPEATS.value, **sizes):
+            print(line)
     else:
         compare_tokens()
 

@@ -1,13 +1,13 @@
 """Writes a trained NVAE as a folder to share: weights as safetensors, config, model card.
 
     python scripts/evaluate_nvae.py --workdir=runs/demo --split=test --num_samples=1000
-    python scripts/judge_samples.py --workdir=runs/demo --judge=runs/judge
+    python scripts/evaluate_nvae.py --workdir=runs/demo --judge=runs/judge
     python scripts/export_nvae.py --workdir=runs/demo --out=pretrained/digits \\
         --data_licence="CC BY-SA 3.0"
 
-Figures that evaluate_nvae.py and judge_samples.py left in WORKDIR go into the card. Then
-`python scripts/sample_nvae.py --pretrained=OUT` draws, evaluate_nvae.py and encode_nvae.py take
---pretrained too, and in Python `train.load_run("OUT")` opens it.
+Figures that evaluate_nvae.py left in WORKDIR go into the card. `sample_nvae.py --pretrained=OUT`
+draws with it; evaluate_nvae.py and encode_nvae.py take --pretrained too, and in Python
+`train.load_run("OUT")` opens it.
 """
 
 from absl import flags, logging

@@ -1,4 +1,4 @@
-"""A small ResNet on all training images: the judge of samples in scripts/judge_samples.py.
+"""A small ResNet on all training images: it judges samples, see scripts/evaluate_nvae.py.
 
     python scripts/train_classifier.py --config=configs/classifier/judge.py --workdir=runs/judge
 

@@ -18,6 +18,7 @@ from jaxlab.planning.hlo import Collective, Totals, totals
 from jaxlab.planning.parity import KINDS, deviations, parity_values, store_parity
 from jaxlab.planning.report import plan, reporting, speed, table
 from jaxlab.planning.scripts import TASKS, blueprint, sections, task_of
+from jaxlab.planning.variants import make_variant, read_changes
 
 __all__ = [
     "CHIPS",
@@ -43,11 +44,13 @@ __all__ = [
     "deviations",
     "find_devices",
     "make_data",
+    "make_variant",
     "matmul_flops",
     "measure",
     "memory",
     "parity_values",
     "plan",
+    "read_changes",
     "reporting",
     "sections",
     "speed",

@@ -11,6 +11,7 @@ from jaxlab.tasks.images.exports import draw_samples, export, export_samples, lo
 from jaxlab.tasks.images.imports import check_is_new, import_model
 from jaxlab.tasks.images.pictures import Pictures, nearest, read_temperature
 from jaxlab.tasks.images.quality import (
+    QUALITY_FILE,
     compare,
     frechet_distance,
     judge_samples,
@@ -36,6 +37,7 @@ from jaxlab.tasks.images.training import (
 
 __all__ = [
     "KEYWORDS",
+    "QUALITY_FILE",
     "Pictures",
     "Sets",
     "begin",

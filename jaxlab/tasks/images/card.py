@@ -9,9 +9,7 @@ from jaxlab import train
 from jaxlab.files import read_json, read_record, write_atomically
 from jaxlab.models import nvae
 from jaxlab.tasks.images.exports import export
-from jaxlab.tasks.images.quality import quality_table
-
-QUALITY_FILE = "quality.json"  # of judge_samples.py
+from jaxlab.tasks.images.quality import QUALITY_FILE, quality_table
 
 
 def write_card(
@@ -74,7 +72,7 @@ def card(run: train.LoadedRun, about: Mapping[str, Any], name: str) -> str:
         )
     lines += ["", "+- is the standard error over the images.", ""] if about["evaluated"] else []
     if about["quality"]:
-        lines += ["Samples, judged by a classifier (scripts/judge_samples.py):", ""]
+        lines += ["Samples, judged by a classifier (evaluate_nvae.py --judge):", ""]
         lines += [quality_table(about["quality"])]
     lines += [
         f"Config: `config.json`, also `train_nvae.py --config={name}/config.json`. "

@@ -16,6 +16,7 @@ from jaxlab.tasks.images.exports import draw_samples
 from jaxlab.tasks.images.pictures import Pictures
 
 CONFIDENT = 0.95  # probability of its class from which on a picture is confidently one
+QUALITY_FILE = "quality.json"  # of figures in a run's folder
 Judge = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
