@@ -1,7 +1,6 @@
 """Convolutions by the backend's own, and random arrays, to compare layers with."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 
@@ -19,4 +18,4 @@ def convolve(x, kernel, stride=1, dilation=1, groups=1):
 
 
 def random(seed, *shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+    return jax.device_put(np.random.default_rng(seed).normal(size=shape).astype(np.float32))

@@ -327,8 +327,9 @@ def _parse(
 def _start_jax(f, config) -> None:
     if config is not None and config.get("fast_compile"):
         # XLA reads its flags when the first device is used, which is later than this.
-        flag = "--xla_backend_optimization_level=0"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+        flag, given = "--xla_backend_optimization_level=0", os.environ.get("XLA_FLAGS", "")
+        if flag not in given.split():  # twice is another key in the cache of compiled programs
+            os.environ["XLA_FLAGS"] = f"{given} {flag}".strip()
     if f.compile_cache:
         jax.config.update("jax_compilation_cache_dir", f.compile_cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

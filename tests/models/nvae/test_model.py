@@ -53,27 +53,27 @@ def test_the_first_features_start_between_0_and_1(small):
     assert 0.4 < h.mean() < 0.6
 
 
-def test_decoding_what_was_encoded_gives_the_same_image(small, run):
-    _, _, x = small
-    encoded = run(x, key=KEY, method="encode")
+@pytest.fixture(scope="module")
+def encoded(small, run):
+    return run(small[2], key=KEY, method="encode")
+
+
+def test_decoding_what_was_encoded_gives_the_same_image(encoded, run):
     decoded = run(encoded.latents, method="decode")
     np.testing.assert_allclose(decoded.parameters, encoded.parameters, atol=1e-4)
     assert encoded.kl.shape == (4, 3)
     assert [z.shape for z in encoded.latents] == [(4, 2, 2, 3), (4, 4, 4, 3), (4, 4, 4, 3)]
 
 
-def test_whitened_latents_lead_back_to_the_latents(small, run):
-    _, _, x = small
-    encoded = run(x, key=KEY, method="encode")
+def test_whitened_latents_lead_back_to_the_latents(encoded, run):
     whitened = [g.whitened for g in encoded.groups]
     decoded = run(whitened=whitened, method="top_down")
     for a, b in zip(decoded.latents, encoded.latents, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
-def test_decode_from_a_group_keeps_the_ones_above(small, run):
-    _, _, x = small
-    latents = run(x, method="encode").latents
+def test_decode_from_a_group_keeps_the_ones_above(encoded, run):
+    latents = encoded.latents
     decoded = run(latents, key=KEY, method="decode", static=[("from_group", 1)])
     np.testing.assert_array_equal(decoded.latents[0], latents[0])
     assert np.abs(decoded.latents[1] - latents[1]).max() > 0.1
