@@ -4,13 +4,15 @@ import gzip
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from processes import ROOT, complaint
 
-from jaxlab import checkpoints
+from jaxlab import checkpoints, launch
 from jaxlab.data import formats
 from jaxlab.metrics import read_metrics
+from jaxlab.tasks import images
 
 TINY = "--config=configs/nvae/mnist5k.py:tiny"
 
@@ -27,6 +29,30 @@ def trained(run, tmp_path_factory):
     return workdir
 
 
+def test_the_script_hands_everything_to_the_task(call, monkeypatch, tmp_path):
+    """The training itself is in tests/tasks/images/test_images_training.py."""
+    seen = {}
+
+    def run(config, sets, workdir, mesh, **options):
+        seen.update(config=config, sets=sets, workdir=workdir, mesh=mesh, **options)
+        (workdir / "metrics.jsonl").touch()
+
+    monkeypatch.setattr(images, "run", run)
+    monkeypatch.setattr(launch, "start", lambda state, workdir: (state, workdir))
+    flags = ["--config.num_steps=3", "--config.num_eval_images=7", "--tensorboard", "--profile"]
+    code, shown = call("train_nvae", TINY, f"--workdir={tmp_path}", *flags)
+    assert code == 0, shown.err
+    assert (seen["config"].num_steps, len(seen["sets"].held_out)) == (3, 7)
+    assert (seen["workdir"], seen["start"]("state")) == (tmp_path, ("state", tmp_path))
+    assert seen["mesh"].size == jax.device_count()
+    assert (seen["tensorboard"], seen["allow_change"]) == (True, False)
+    assert seen["profile_dir"] == tmp_path / "profile"
+    record = json.loads((tmp_path / "config.json").read_text())
+    assert (record["task"], record["config"]["num_steps"]) == ("images", 3)
+    assert record["overrides"] == {"num_steps": 3, "num_eval_images": 7}
+
+
+@pytest.mark.slow
 def test_a_run_leaves_its_record(trained):
     names = {p.name for p in trained.iterdir()}
     pictures = {"samples.png", "reconstructions.png", "curves.png", "kl_per_group.png"}
@@ -57,8 +83,6 @@ def test_resuming_ends_as_if_nothing_had_happened(run, trained, tmp_path):
 
 
 def flat(tree):
-    import jax
-
     return jax.tree.leaves(tree)
 
 
