@@ -4,6 +4,12 @@
     python scripts/train_embeddings.py --config=configs/embeddings/negative_sampling.py \\
         --workdir=runs/words
 
+    python scripts/train_embeddings.py --config=configs/embeddings/negative_sampling.py \\
+        --workdir=runs/own --config.corpus=FILE,FOLDER,'notes/*.txt.gz'
+    python scripts/train_embeddings.py --config=configs/embeddings/negative_sampling.py \\
+        --workdir=runs/table --config.data.name=jsonl --config.data.path=FILE \\
+        --config.data.text_column=body
+
 `--init_from=RUN|FILE` starts negative sampling from an earlier run, or from a file of vectors in
 word2vec's text or binary (`.bin`) format, by word.
 
@@ -13,6 +19,7 @@ held_out.png; negative sampling leaves metrics.jsonl, checkpoints/, vectors.txt 
 format), neighbours.txt and plane.png.
 """
 
+import collections
 import dataclasses
 import time
 
@@ -25,17 +32,25 @@ from jaxlab.data.skipgram import skipgram_pipeline
 from jaxlab.errors import InputError
 from jaxlab.files import to_json, write_atomically
 from jaxlab.tasks import embeddings
-from jaxlab.tasks.embeddings import judgements, sampling, sweep, word_vectors
+from jaxlab.tasks.embeddings import judgements, sampling, sweep, texts, word_vectors
+
+
+def look_at(config, workdir, options, corpus, left_out):
+    """Says what was read, compares it with an earlier call's; the judged pairs of words."""
+    pairs = judgements.load_pairs(options.data_dir)
+    seen = judgements.described(corpus, pairs)
+    launch.check_data(workdir, seen, allow_change=options.allow_change)
+    launch.report_data(workdir, texts.found(config, corpus, left_out))
+    return pairs
 
 
 def run_sweep(config, workdir, options):
     mesh_lib.refuse_several("the sweep trains the seeds of a cell in one program")
     launch.refuse_start("a sweep fits each dimension from new vectors")
     config = sweep.check_sweep(config)
-    corpus = sweep.load_words(config, options.data_dir)
-    pairs = judgements.load_pairs(options.data_dir)
-    seen = judgements.described(corpus, pairs)
-    launch.check_data(workdir, seen, allow_change=options.allow_change)
+    left_out = collections.Counter()
+    corpus = sweep.load_words(config, options.data_dir, left_out=left_out)
+    pairs = look_at(config, workdir, options, corpus, left_out)
     table = sweep.run(config, workdir, corpus, pairs)
     write_atomically(workdir / "summary.json", to_json(table, indent=2) + "\n")
     plots.dimension_sweep(config["dims"], table, workdir / "held_out.png")
@@ -44,10 +59,9 @@ def run_sweep(config, workdir, options):
 
 
 def run_sampling(config, workdir, options):
-    corpus, total = sampling.load_words(config, options.data_dir)
-    pairs = judgements.load_pairs(options.data_dir)
-    seen = judgements.described(corpus, pairs)
-    launch.check_data(workdir, seen, allow_change=options.allow_change)
+    left_out = collections.Counter()
+    corpus, total = sampling.load_words(config, options.data_dir, left_out=left_out)
+    pairs = look_at(config, workdir, options, corpus, left_out)
     blocks, run = sampling.make_run(config, corpus, mesh_lib.one_device_each())
     logging.info(
         "%d words, %d of them in a vocabulary of %d; %d batches of %d places",

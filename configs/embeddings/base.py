@@ -1,5 +1,6 @@
 """What runs of word vectors share: every key of the functions that the sections feed.
 
+data          jaxlab.data.corpus.load_corpus; `data.path` takes the place of `corpus`
 Of a sweep (`SWEEP`):
   fit         jaxlab.models.skipgram.fit_counts; None stands for its default
   optimizer   jaxlab.optim.make_optimizer, with the rate and the steps of `fit`
@@ -18,7 +19,8 @@ SWEEP = {
     "fast_compile": False,
     "job": "sweep",
     "seeds": 3,
-    "corpus": "english",  # or the path of a text file
+    "corpus": "english",  # or text files, folders, patterns, with commas between them
+    "data": dict.fromkeys(embeddings.KEYWORDS["data"]),  # or a path, also of a table
     "share": 1.0,  # of the blocks of text; the rest is not used at all
     "window": 5,
     "held_out": 0.1,
@@ -34,7 +36,8 @@ SAMPLING = {
     "fast_compile": False,
     "job": "negative_sampling",
     "seed": 0,
-    "corpus": "english",  # or the path of a text file
+    "corpus": "english",  # or text files, folders, patterns, with commas between them
+    "data": dict.fromkeys(embeddings.KEYWORDS["data"]),  # or a path, also of a table
     "max_tokens": 0,  # of the corpus; 0 for all
     "min_count": 5,
     "dim": 100,

@@ -7,6 +7,7 @@ most frequent words are the numbers below N. Windows never cross a paragraph.
 import collections
 import dataclasses
 import functools
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -16,13 +17,10 @@ import numpy as np
 from absl import logging
 
 from jaxlab.checks import check_count, check_scalar
-from jaxlab.data.folder import data_folder
-from jaxlab.data.formats.plain_text import read_text, split_lines
+from jaxlab.data import corpus_files
+from jaxlab.data.corpus_files import CORPORA, WORD_PAIRS, data_file, text_of
+from jaxlab.data.formats.plain_text import split_lines
 from jaxlab.errors import InputError
-
-CORPORA = {"english": ("corpus-en/gutenberg.txt.gz", "corpus-en/wikipedia-extract.txt.gz")}
-WORD_PAIRS = {"wordsim353": "corpus-en/wordsim353.tsv", "simlex999": "corpus-en/simlex999.txt"}
-FETCH = "python -m jaxlab fetch_data corpus_en"
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 # Between letters: an apostrophe, a Hebrew mark of abbreviation, or joiners, which cannot be seen.
@@ -130,11 +128,12 @@ def normal_words(text: str) -> str:
     return unicodedata.normalize("NFC", _UNSEEN.sub("", text))
 
 
-def read_texts(texts: Sequence[str]) -> Corpus:
+def read_texts(texts: Sequence[str], *, left_out: collections.Counter[str] | None = None) -> Corpus:
     r"""Makes a corpus of texts: blank lines part paragraphs, and those of one word are left out.
 
     Args:
       texts: one or several texts.
+      left_out: to which "paragraphs of one word" are added.
 
     Returns:
       The corpus, words by falling frequency, equal ones by the alphabet.
@@ -149,8 +148,10 @@ def read_texts(texts: Sequence[str]) -> Corpus:
       >>> corpus.ids.tolist(), corpus.offsets.tolist()
       ([2, 0, 4, 1, 2, 0, 3, 1, 5], [0, 6, 9])
     """
-    paragraphs = [tokenize(p) for text in texts for p in _PARAGRAPH.split(text)]
-    paragraphs = [p for p in paragraphs if len(p) > 1]
+    every = [tokenize(p) for text in texts for p in _PARAGRAPH.split(text)]
+    paragraphs = [p for p in every if len(p) > 1]
+    if left_out is not None:
+        left_out.update({"paragraphs of one word": sum(len(p) == 1 for p in every)})
     counts = collections.Counter(word for p in paragraphs for word in p)
     if not counts:
         raise InputError(f"{len(texts)} texts hold no two words in a row: the corpus is empty")
@@ -161,12 +162,15 @@ def read_texts(texts: Sequence[str]) -> Corpus:
     return Corpus(tuple(words), ids, offsets)
 
 
-def read_corpus(paths: Sequence[str | Path]) -> Corpus:
+def read_corpus(
+    paths: Sequence[str | os.PathLike], *, left_out: collections.Counter[str] | None = None
+) -> Corpus:
     """Reads text files, plain or gzipped, as one corpus; see `read_texts`.
 
     Args:
       paths: files in UTF-8, or in UTF-16 with its mark; see `plain_text.decode_text`. Up to one
         damaged byte in 10,000 is reported and left out.
+      left_out: see `read_texts`.
 
     Returns:
       The corpus.
@@ -176,46 +180,55 @@ def read_corpus(paths: Sequence[str | Path]) -> Corpus:
     """
     if not paths:
         raise InputError(f"no text file is named; the corpora are {', '.join(CORPORA)}")
-    texts = [_text(Path(path).expanduser(), some_damage=True) for path in paths]
+    texts = [text_of(os.path.expanduser(path), some_damage=True) for path in paths]
     try:
-        return read_texts([text.replace("\r\n", "\n").replace("\r", "\n") for text in texts])
+        lines = [text.replace("\r\n", "\n").replace("\r", "\n") for text in texts]
+        return read_texts(lines, left_out=left_out)
     except InputError as error:
         raise InputError(f"{', '.join(map(str, paths))}: {error}") from None
 
 
-def load_corpus(name: str = "english", data_dir: str | Path | None = None) -> Corpus:
-    """Reads a named corpus from the data folder, or the file of that path.
+def load_corpus(
+    corpus: str | Sequence[str] = "english",
+    data_dir: str | Path | None = None,
+    *,
+    path: str | Sequence[str] | None = None,
+    name: str | None = None,
+    text_column: str | None = None,
+    config_name: str | None = None,
+    left_out: collections.Counter[str] | None = None,
+) -> Corpus:
+    """Reads a named corpus from the data folder, or texts of one's own.
 
     Args:
-      name: "english" (18 public-domain books and an extract of Wikipedia, 2.5 million tokens), or
-        paths of text files, separated by commas.
+      corpus: "english" (18 public-domain books and an extract of Wikipedia, 2.5 million tokens), or
+        files, folders or patterns; see `corpus_files.text_files`.
       data_dir: the data folder; see `data_folder`.
+      path: read instead of `corpus`: the same, or of a table what `sources.load_rows` takes.
+      name: of the format, "text" or one of `sources.TABLES`; None for "text".
+      text_column: of a table; None for "text".
+      config_name: see `sources.load_rows`.
+      left_out: to which what is left out is added, by reason.
 
     Returns:
       The corpus.
 
     Raises:
       FileNotFoundError: a file is missing; the message says how to get it.
-      ValueError: a file is damaged or holds no words.
+      ValueError: a file is damaged or holds no words, or there is no such column.
     """
-    if name not in CORPORA:
-        paths = [name] if Path(name).is_file() else [path.strip() for path in name.split(",")]
-        return read_corpus([path for path in paths if path])
-    return read_corpus([_data_file(path, data_dir) for path in CORPORA[name]])
-
-
-def _data_file(path: str, data_dir: str | Path | None) -> Path:
-    found = data_folder(data_dir) / path
-    for name in (found, found.with_name(f"{found.name}.gz")):
-        if name.is_file():
-            return name
-    raise FileNotFoundError(f"{found}: no such file; download it with `{FETCH}`")
-
-
-def _text(path: Path, *, some_damage: bool = False) -> str:
-    if path.is_dir() or not path.exists():
-        raise FileNotFoundError(f"{path}: no such text file (named are {', '.join(CORPORA)})")
-    return read_text(path, some_damage=some_damage)
+    name = name or "text"
+    corpus_files.check_format(name, text_column, config_name)
+    if name == "text":
+        files = corpus_files.text_files(path or corpus, data_dir)
+        return read_corpus(files, left_out=left_out)
+    texts = corpus_files.column_texts(
+        *(name, path or (), data_dir),
+        text_column=text_column,
+        config_name=config_name,
+        left_out=left_out,
+    )
+    return read_texts(texts, left_out=left_out)
 
 
 def split_blocks(
@@ -351,9 +364,9 @@ def load_word_pairs(
       FileNotFoundError: the file is missing; the message says how to get it.
       ValueError: a line is no pair with a finite number, or there is none.
     """
-    path = _data_file(WORD_PAIRS[name], data_dir) if name in WORD_PAIRS else Path(name)
+    path = data_file(WORD_PAIRS[name], data_dir) if name in WORD_PAIRS else Path(name)
     pairs, scores = [], []
-    for number, line in enumerate(split_lines(_text(path)), 1):
+    for number, line in enumerate(split_lines(text_of(path)), 1):
         if not line.strip() or line.startswith("#"):
             continue
         fields = [normal_words(field).strip() for field in line.split("\t")]

@@ -234,7 +234,8 @@ def make_optimizer(
       num_steps: length of the schedule.
       schedule: one of `SCHEDULES`.
       decay_mask: one of `regularizers.MASKS`, which leaves `l2` and `weight_decay` are for.
-      weissi_mask: the same for `weissi`, `weissi_decay` and "adamw_weissi".
+      weissi_mask: the same for `weissi`, `weissi_decay` and "adamw_weissi", one of which must be
+        given where it is not the default.
       flooding: level of the batch's mean loss below which gradients are turned around, see
         `flood_updates`; momentum sees them turned, penalties stay as they are.
       sharpness: radius of `sharpness_aware` (two gradients per step).
@@ -275,6 +276,16 @@ def make_optimizer(
     for key, value in {**strengths, "flooding": flooding, "sharpness": sharpness}.items():
         if value is not None:
             check_scalar(key, value, at_least=0.0)
+    used = name == "adamw_weissi" or strengths.keys() & {
+        "weissi",
+        "weissi_direction",
+        "weissi_decay",
+    }
+    if weissi_mask != "matrices" and not used:
+        raise InputError(
+            f"weissi_mask is {weissi_mask!r}, but nothing is penalised by WEISSI: set weissi or "
+            "weissi_decay (0 is a strength, too), or optimizer 'adamw_weissi'"
+        )
     if not absent(skip_factor):
         check_scalar("skip_factor", skip_factor, above=1.0)
     given = Given(

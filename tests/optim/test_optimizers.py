@@ -137,6 +137,11 @@ BAD_OPTIMIZERS = [
     ({"name": "adamw_weissi", "log_norm": 1.0, "weight_decay": 0.1}, "set weight_decay to None"),
     ({"name": "adamw", "weight_decay": -1.0}, "weight_decay is -1.0"),
     ({"name": "adam", "b1": 1.0}, "b1 is 1.0, must be below"),
+    (
+        {"weissi_mask": "query_key"},
+        "weissi_mask is 'query_key', but nothing is penalised by WEISSI",
+    ),
+    ({"weissi_mask": "all", "l2": 0.1}, "weissi_mask is 'all', but nothing is penalised by WEISSI"),
     ({"weissi": 1.0, "weissi_mask": "biases"}, "weissi_mask is 'biases', must be one of all, mat"),
     ({"weissi_decay": 1.0, "weissi_min_norm": -1.0}, "weissi_min_norm is -1.0"),
 ]

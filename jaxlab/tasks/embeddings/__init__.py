@@ -5,17 +5,19 @@ from typing import Any
 
 from jaxlab import launch, train
 from jaxlab import mesh as mesh_lib
+from jaxlab.data.corpus import load_corpus
 from jaxlab.data.skipgram import SkipgramBlocks
 from jaxlab.models import skipgram
-from jaxlab.tasks.embeddings import sampling, sweep
+from jaxlab.tasks.embeddings import sampling, sweep, texts
 from jaxlab.tasks.embeddings.sampling import open_run
 
-__all__ = ["KEYWORDS", "OPTIMIZER", "blueprint", "open_run", "sampling", "sweep"]
+__all__ = ["KEYWORDS", "OPTIMIZER", "blueprint", "open_run", "sampling", "sweep", "texts"]
 
-# The rates of a run are its own, and a warm-up is a share of it.
-_GIVEN = (*launch.GIVEN, "learning_rate", "final_learning_rate", "warmup_steps")
+# The highest rate is of the run, or of a sweep's fit.
+_GIVEN = (*launch.GIVEN, "learning_rate")
 OPTIMIZER = launch.or_none(launch.optimizer_keywords(but=_GIVEN))
 KEYWORDS = {  # what the sections of a config may hold
+    "data": launch.keywords(load_corpus, but=("corpus", "data_dir", "left_out")),
     "fit": launch.keywords(skipgram.fit_counts, but=("key", "pairs", "held_out", "dim", "tx"))
     | {"every": int | None},  # None: the function's, and the cells of a sweep that names none
     "blocks": launch.keywords(SkipgramBlocks, but=("corpus", "seed")),

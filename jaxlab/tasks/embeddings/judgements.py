@@ -8,6 +8,7 @@ import numpy as np
 from absl import logging
 
 from jaxlab.data import corpus as corpora
+from jaxlab.data.corpus_files import FETCH
 from jaxlab.tasks.embeddings import word_vectors
 
 Pairs = Mapping[str, tuple[Sequence[tuple[str, str]], np.ndarray]]
@@ -74,7 +75,7 @@ def as_line(judged: Mapping[str, float]) -> str:
     """
     names = [name for name in judged if not name.endswith("_pairs")]
     if not names:
-        return f"no judged word pairs, so no rank correlation: `{corpora.FETCH}` brings some"
+        return f"no judged word pairs, so no rank correlation: `{FETCH}` brings some"
     shown = lambda name: "none" if math.isnan(judged[name]) else f"{judged[name]:.4f}"
     cells = [f"{name} {shown(name)} (of {judged[f'{name}_pairs']} pairs)" for name in names]
     return f"rank correlation: {', '.join(cells)}"

@@ -1,5 +1,6 @@
 """Skip-gram with negative sampling as a run, on one device."""
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -19,17 +20,23 @@ from jaxlab.data import corpus as corpora
 from jaxlab.data.skipgram import SkipgramBlocks
 from jaxlab.errors import InputError
 from jaxlab.models import skipgram
-from jaxlab.tasks.embeddings import word_vectors
+from jaxlab.tasks.embeddings import texts, word_vectors
 
 SGD = {"name": "sgd", "schedule": "floored"}  # word2vec's
 
 
-def load_words(config: Mapping[str, Any], data_dir: Any = None) -> tuple[corpora.Corpus, int]:
+def load_words(
+    config: Mapping[str, Any],
+    data_dir: Any = None,
+    *,
+    left_out: collections.Counter[str] | None = None,
+) -> tuple[corpora.Corpus, int]:
     """The corpus without rare words, and the number of tokens with them.
 
     Args:
       config: the keys of `configs/embeddings/negative_sampling.py`.
       data_dir: the data folder.
+      left_out: to which what is left out is added, by reason.
 
     Raises:
       ValueError: a number of the config makes no sense, or the corpus cannot be read.
@@ -38,10 +45,15 @@ def load_words(config: Mapping[str, Any], data_dir: Any = None) -> tuple[corpora
         check_count(name, config[name], at_least=least)
     for name in ("learning_rate", "final_learning_rate", "num_negatives"):
         check_scalar(name, config[name], above=0)
-    corpus = corpora.load_corpus(config["corpus"], data_dir)
-    if config["max_tokens"]:
-        corpus = corpus.keep(np.arange(len(corpus)) < config["max_tokens"])
-    return corpora.frequent_words(corpus, config["min_count"]), len(corpus)
+    least, most = config["min_count"], config["max_tokens"]
+    whole = texts.load(config, data_dir, left_out=left_out)
+    corpus = whole.keep(np.arange(len(whole)) < most) if most else whole
+    frequent = corpora.frequent_words(corpus, least)
+    if left_out is not None:
+        left_out["tokens after the first max_tokens"] += len(whole) - len(corpus)
+        rare = f"tokens of words seen less than {least} times"
+        left_out[rare] += len(corpus) - len(frequent)
+    return frequent, len(corpus)
 
 
 def make_run(
@@ -163,6 +175,13 @@ def _make_steps(config, num_steps, inner):
     section: dict[str, Any] = SGD | {
         k: v for k, v in config.get("optimizer", {}).items() if v is not None
     }
+    if section.pop("final_learning_rate", None) is not None:
+        raise InputError("optimizer.final_learning_rate is given, set final_learning_rate")
+    if section.get("warmup_steps") is not None:
+        raise InputError(
+            f"optimizer.warmup_steps is {section['warmup_steps']}, which would be of blocks in "
+            "batches: set optimizer.warmup, a share of the run"
+        )
     peak, sizes = config["learning_rate"], {"num_negatives": config["num_negatives"]}
     sizes["dtype"] = dtype_by_name(config.get("dtype"))
     own = own_keywords(optim.SCHEDULES.get(section["schedule"], len))

@@ -4,6 +4,7 @@ A cell is a vocabulary and a dimension; its record, a line of results.jsonl, nam
 rows in metrics.jsonl, one per seed.
 """
 
+import collections
 import functools
 import itertools
 import math
@@ -26,6 +27,7 @@ from jaxlab.errors import InputError
 from jaxlab.metrics import METRICS_FILE, MetricsWriter, read_metrics
 from jaxlab.models import skipgram
 from jaxlab.studies import cells, comparison
+from jaxlab.tasks.embeddings import texts
 from jaxlab.tasks.embeddings.judgements import Pairs, described, judge
 
 ADAM = {"name": "adam", "schedule": "constant"}  # the optimizer of a sweep that names none
@@ -57,13 +59,18 @@ def check_sweep(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "dims": tuple(sorted(config["dims"]))}  # an optimum lies between neighbours
 
 
-def load_words(config: Mapping[str, Any], data_dir: Any = None) -> corpora.Corpus:
-    """The corpus of a sweep.
+def load_words(
+    config: Mapping[str, Any],
+    data_dir: Any = None,
+    *,
+    left_out: collections.Counter[str] | None = None,
+) -> corpora.Corpus:
+    """The corpus of a sweep; see `texts.load`.
 
     Raises:
       ValueError: it has fewer words than a vocabulary of the sweep, or cannot be read.
     """
-    corpus = corpora.load_corpus(config["corpus"], data_dir)
+    corpus = texts.load(config, data_dir, left_out=left_out)
     if max(config["vocab_sizes"]) > len(corpus.words):
         raise InputError(
             f"vocab_sizes is {config['vocab_sizes']}, the corpus has {len(corpus.words)} words"

@@ -1,5 +1,6 @@
 """`jaxlab.tasks.embeddings.sampling`: what a config may ask for, groups of words, neighbours."""
 
+import collections
 import copy
 import dataclasses
 import json
@@ -11,7 +12,7 @@ from notebook import run_example
 
 from jaxlab import checkpoints, train
 from jaxlab.data.skipgram import skipgram_pipeline
-from jaxlab.tasks.embeddings import sampling, word_vectors
+from jaxlab.tasks.embeddings import sampling, texts, word_vectors
 
 CONFIG = {
     "seed": 0,
@@ -214,3 +215,32 @@ def test_products_in_bfloat16_leave_the_tables_in_float32(config):
     for exact, rough in zip(moved[:2], moved[2:], strict=True):
         assert not np.array_equal(exact, rough)
         np.testing.assert_allclose(exact, rough, atol=0.02 * np.abs(exact).max())
+
+
+def test_what_was_found_and_left_out(config):
+    asked = {**config, "min_count": 30, "max_tokens": 90}
+    left_out = collections.Counter()
+    corpus, _ = sampling.load_words({**asked, "min_count": 12}, left_out=left_out)
+    found = texts.found(asked, corpus, left_out)
+    assert found.lines() == [
+        f"data: text, {config['corpus']}: tokens of 2 words in 1 paragraphs; left out: 90 tokens "
+        "after the first max_tokens, 50 tokens of words seen less than 12 times",
+        "data: train 40",
+    ]
+    path = config.pop("corpus")
+    again = {**asked, "corpus": "no.txt", "data": {"path": path, "name": None}}
+    assert texts.load(again).ids.tolist() == texts.load({**config, "corpus": path}).ids.tolist()
+    assert texts.found(again, corpus, left_out) == found
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("final_learning_rate", "optimizer.final_learning_rate is given, set final_learning_rate"),
+        ("warmup_steps", "optimizer.warmup_steps is 3, .* set optimizer.warmup"),
+    ],
+)
+def test_rates_of_the_run_are_its_own(config, key, message):
+    corpus, _ = sampling.load_words(config)
+    with pytest.raises(ValueError, match=message):
+        sampling.make_run({**config, "optimizer": {key: 3}}, corpus)

@@ -189,8 +189,11 @@ def test_a_sweep_takes_every_optimizer():
         start = jax.tree.map(lambda p, g: p - 0.05 * (g + 0.3 * p), start, grads)
     found = tables(name="sgd", schedule="constant", l2=0.3)[1]
     np.testing.assert_allclose(found, start["words"], rtol=1e-4, atol=1e-6)
-    for other in ({"flooding": 9.0}, {"sharpness": 0.5}):
+    late = {"schedule": "linear", "warmup_steps": 1}
+    for other in ({"flooding": 9.0}, {"sharpness": 0.5}, late):
         assert np.abs(tables(**other) - plain).max() > 1e-4
+    flat = tables(name="adam", schedule="linear", final_learning_rate=0.05)
+    np.testing.assert_allclose(flat, plain, rtol=1e-5)
     with pytest.raises(ValueError, match="optimizer is 'adan', must be one of sgd"):
         tables(name="adan")
 
@@ -245,7 +248,7 @@ def test_one_seed_of_an_earlier_version_counts(fitted, tmp_path):
     ],
 )
 def test_numbers_without_sense_are_refused(change, message, corpus, monkeypatch):
-    monkeypatch.setattr(sweep.corpora, "load_corpus", lambda name, data_dir: corpus)
+    monkeypatch.setattr(sweep.corpora, "load_corpus", lambda *_, **__: corpus)
 
     def start():
         asked = sweep.check_sweep(config(**change))
