@@ -3,7 +3,6 @@
     python scripts/train_embeddings.py --config=configs/embeddings/sweep.py --workdir=runs/sweep
     python scripts/train_embeddings.py --config=configs/embeddings/negative_sampling.py \\
         --workdir=runs/words
-
     python scripts/train_embeddings.py --config=configs/embeddings/negative_sampling.py \\
         --workdir=runs/own --config.corpus=FILE,FOLDER,'notes/*.txt.gz'
     python scripts/train_embeddings.py --config=configs/embeddings/negative_sampling.py \\
