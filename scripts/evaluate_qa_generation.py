@@ -96,10 +96,7 @@ def main(config, workdir):
         raise launch.UsageError("--reader checks pairs, and this model writes none")
     elif generator.layout.targets == ("answer",):
         report["reading"] = measured.reading(f1=F1.value)
-        answers = {row["id"]: row["prediction"] for row in measured.predictions}
-        write_atomically(out / "answers.json", to_json(answers, ensure_ascii=False) + "\n")
-    lines = (to_json(row, ensure_ascii=False) + "\n" for row in measured.predictions)
-    write_atomically(out / "predictions.jsonl", "".join(lines))
+    measured.write_predictions(out)
     text = evaluation.markdown(report, samples)
     write_atomically(out / "report.json", to_json(report, indent=2) + "\n")
     write_atomically(out / "report.md", text)

@@ -19,16 +19,10 @@ Fields of --format=jsonl are listed in jaxlab/tasks/question_generation/written.
 writes a file that this library and other readers of SQuAD's format take.
 """
 
-import pathlib
-import sys
-
 from absl import flags, logging
 
 from jaxlab import launch
 from jaxlab.checks import check_scalar
-from jaxlab.data.formats.plain_text import decode_text
-from jaxlab.data.questions import squad as qa
-from jaxlab.data.questions.cutting import paragraphs
 from jaxlab.files import check_output, write_atomically
 from jaxlab.tasks.question_generation import texts as asking
 from jaxlab.tasks.question_generation import written
@@ -62,25 +56,6 @@ LIMIT = flags.DEFINE_integer(
 )
 
 
-def read_passages():
-    """The texts that the flags name."""
-    text, squad = TEXT.value, SQUAD.value
-    if (text is None) == (squad is None):
-        raise launch.UsageError("name one of --text=FILE (- for standard input) and --squad=FILE")
-    if text is None:
-        found = qa.read_contexts(squad or "")
-        texts = [passage for passage in found if passage.strip()]
-        if len(texts) < len(found):
-            logging.warning("%s: %d empty contexts left out", squad, len(found) - len(texts))
-    else:
-        where = "standard input" if text == "-" else text
-        raw = sys.stdin.buffer.read() if text == "-" else pathlib.Path(text).read_bytes()
-        texts = paragraphs(decode_text(raw, where))
-        if not texts:
-            raise launch.UsageError(f"{where} is empty: it holds no passage")
-    return texts[: LIMIT.value or None]
-
-
 def main(config, workdir):
     options = {
         "mode": MODE.value,
@@ -93,7 +68,7 @@ def main(config, workdir):
     check_options(num_pairs=NUM_PAIRS.value, **options)
     check_scalar("f1", F1.value, at_least=0, at_most=1)
     file = check_output(OUT.value) if OUT.value else None
-    texts = read_passages()
+    texts = written.read_passages(TEXT.value, SQUAD.value)[: LIMIT.value or None]
     generator = load_generator(model_folder(workdir))
     reader = load_reader(launch.full_path(READER.value)) if READER.value else None
     passages = asking.cut_texts(generator, texts)

@@ -1,4 +1,4 @@
-"""Pairs as other tools read them, and which of them to keep.
+"""Passages to ask about; pairs as other tools read them, and which of them to keep.
 
 A pair is a flat dict, a line of JSONL:
 
@@ -15,20 +15,53 @@ reader_answer, reader_f1: where a reader was asked, what it answered, and how we
 
 import collections
 import itertools
+import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import logging
 
 from jaxlab.checks import check_choice, check_scalar
+from jaxlab.data.formats.plain_text import decode_text
 from jaxlab.data.questions import segments
+from jaxlab.data.questions.cutting import paragraphs
 from jaxlab.data.questions.scores import word_f1
+from jaxlab.data.questions.squad import read_contexts
+from jaxlab.errors import InputError
 from jaxlab.files import to_json
 from jaxlab.tasks.question_generation import texts
 from jaxlab.tasks.question_generation.folder import Generator
 
 Pair = dict[str, Any]
 FORMATS = ("table", "jsonl", "squad")
+
+
+def read_passages(text: str | None, squad: str | None) -> list[str]:
+    """The passages of a text file, of standard input, or of a file in SQuAD's format.
+
+    Args:
+      text: a text file, whose paragraphs are passages, or "-" for standard input.
+      squad: a file in SQuAD's format, whose contexts are; of both one is None.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: both are named, or none; or the file holds no passage.
+    """
+    if (text is None) == (squad is None):
+        raise InputError("name one of --text=FILE (- for standard input) and --squad=FILE")
+    if text is None:
+        found = read_contexts(squad or "")
+        texts = [passage for passage in found if passage.strip()]
+        if len(texts) < len(found):
+            logging.warning("%s: %d empty contexts left out", squad, len(found) - len(texts))
+        return texts
+    where = "standard input" if text == "-" else text
+    raw = sys.stdin.buffer.read() if text == "-" else pathlib.Path(text).read_bytes()
+    texts = paragraphs(decode_text(raw, where))
+    if not texts:
+        raise InputError(f"{where} is empty: it holds no passage")
+    return texts
 
 
 def as_pairs(

@@ -1,5 +1,7 @@
 """`jaxlab.tasks.question_generation.evaluation`: counts, shares and intervals by hand."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -272,7 +274,9 @@ def test_a_reader_answers_questions_of_people_and_of_the_model(generator, measur
     assert found["free"] == sure
 
 
-def test_a_model_that_answers_is_measured_on_the_questions_of_people(generator, monkeypatch):
+def test_a_model_that_answers_is_measured_on_the_questions_of_people(
+    generator, monkeypatch, tmp_path
+):
     reader = generator._replace(order="question_first", prefix_parts=2)
     measured = evaluation.Evaluation(reader, RECORDS, buckets=(28,), batch_size=2, seed=3)
     ids = lambda text: segments.token_ids(text, reader.tokenizer)
@@ -286,3 +290,8 @@ def test_a_model_that_answers_is_measured_on_the_questions_of_people(generator, 
     assert (row["prediction"], row["references"]) == ("bob read", ["bob", "bob read"])
     (row,) = (row for row in measured.predictions if row["id"] == "q2")
     assert (row["prediction"], row["references"]) == ("in it", ["1801"])
+    measured.write_predictions(tmp_path)
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert answers == {"q2": "in it", "": answers[""]}
+    lines = (tmp_path / "predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == measured.predictions

@@ -1,5 +1,6 @@
 """`jaxlab.tasks.question_generation.written`: what is kept of pairs, and how it is written."""
 
+import io
 import json
 
 import pytest
@@ -132,3 +133,20 @@ def test_a_file_in_the_format_of_squad_is_read_again(tmp_path, caplog):
     assert [r.passage for r in records] == [PASSAGES[0][1]] * 2 + [PASSAGES[1][1]]
     with pytest.raises(InputError, match="format is 'xml', must be one of table, jsonl, squad"):
         written.write(PASSAGES, pairs, "xml")
+
+
+def test_passages_of_texts_and_of_files_in_the_format_of_squad(tmp_path, monkeypatch, caplog):
+    (tmp_path / "a.txt").write_bytes("One\r\ntwo.\r\n\r\nThree.".encode("utf-16"))
+    assert written.read_passages(str(tmp_path / "a.txt"), None) == ["One two.", "Three."]
+    stdin = io.TextIOWrapper(io.BytesIO(b"One.\n"))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert written.read_passages("-", None) == ["One."]
+    with pytest.raises(InputError, match="standard input is empty: it holds no passage"):
+        written.read_passages("-", None)
+    parts = [{"context": text, "qas": []} for text in ("a b", " ", "c", "c")]
+    (tmp_path / "a.json").write_text(json.dumps({"data": [{"paragraphs": parts}]}))
+    assert written.read_passages(None, str(tmp_path / "a.json")) == ["a b", "c"]
+    assert "1 empty contexts left out" in caplog.text
+    for text, squad_file in ((None, None), ("a", "b")):
+        with pytest.raises(InputError, match="name one of --text=FILE"):
+            written.read_passages(text, squad_file)
