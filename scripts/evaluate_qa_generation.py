@@ -27,7 +27,7 @@ from jaxlab import launch, plots
 from jaxlab.checks import check_scalar
 from jaxlab.data.questions import sets
 from jaxlab.files import output_folder, to_json, write_atomically
-from jaxlab.tasks.question_generation import evaluation
+from jaxlab.tasks.question_generation import evaluation, written
 from jaxlab.tasks.question_generation.folder import load_generator, load_reader
 from jaxlab.tasks.question_generation.pairs import MODES, check_options
 
@@ -96,7 +96,8 @@ def main(config, workdir):
         raise launch.UsageError("--reader checks pairs, and this model writes none")
     elif generator.layout.targets == ("answer",):
         report["reading"] = measured.reading(f1=F1.value)
-    measured.write_predictions(out)
+    of = "answers" if "reading" in report else "questions"
+    written.write_predictions(out, measured.predictions, of=of)
     text = evaluation.markdown(report, samples)
     write_atomically(out / "report.json", to_json(report, indent=2) + "\n")
     write_atomically(out / "report.md", text)

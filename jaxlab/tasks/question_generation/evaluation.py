@@ -6,13 +6,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from etils import epath
 
 from jaxlab.data.pipelines.buckets import text_eval_batches
 from jaxlab.data.questions import segments, sets
 from jaxlab.data.questions.scores import mean, text_scores, word_f1
 from jaxlab.data.text import TokenSet
-from jaxlab.files import to_json, write_atomically
 from jaxlab.studies import tables
 from jaxlab.tasks.question_generation import texts
 from jaxlab.tasks.question_generation.folder import Generator
@@ -246,16 +244,6 @@ class Evaluation:
             found = read([p for p, _ in asked], [pair.question for _, pair in asked])
             sides[kind] = agreement(found, [[self._words(p.answer)] for _, p in asked], f1=f1)
         return sides
-
-    def write_predictions(self, folder: epath.Path) -> None:
-        """Writes predictions.jsonl, and of a model that answers answers.json, {id: answer}."""
-        rows = self.predictions
-        lines = "".join(to_json(row, ensure_ascii=False) + "\n" for row in rows)
-        write_atomically(folder / "predictions.jsonl", lines)
-        if self.generator.layout.targets == ("answer",):
-            answers = {row["id"]: row["prediction"] for row in rows}
-            text = to_json(answers, ensure_ascii=False) + "\n"
-            write_atomically(folder / "answers.json", text)
 
 
 def _given(triple: Any, *, but: str) -> dict[str, str]:

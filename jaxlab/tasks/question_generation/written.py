@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import logging
+from etils import epath
 
 from jaxlab.checks import check_choice, check_scalar
 from jaxlab.data.formats.plain_text import decode_text
@@ -29,7 +30,7 @@ from jaxlab.data.questions.cutting import paragraphs
 from jaxlab.data.questions.scores import word_f1
 from jaxlab.data.questions.squad import read_contexts
 from jaxlab.errors import InputError
-from jaxlab.files import to_json
+from jaxlab.files import to_json, write_atomically
 from jaxlab.tasks.question_generation import texts
 from jaxlab.tasks.question_generation.folder import Generator
 
@@ -246,3 +247,18 @@ def write(
     if format == "jsonl":
         return as_jsonl(pairs)
     return {"table": as_table, "squad": as_squad}[format](passages, pairs)
+
+
+def write_predictions(folder: epath.Path, rows: Sequence[Mapping[str, Any]], *, of: str) -> None:
+    """Writes predictions.jsonl, and of answers answers.json, {id: answer}.
+
+    Args:
+      folder: where.
+      rows: `evaluation.Evaluation.predictions`.
+      of: "questions" or "answers", what they are.
+    """
+    lines = "".join(to_json(row, ensure_ascii=False) + "\n" for row in rows)
+    write_atomically(folder / "predictions.jsonl", lines)
+    if of == "answers":
+        text = to_json({row["id"]: row["prediction"] for row in rows}, ensure_ascii=False)
+        write_atomically(folder / "answers.json", text + "\n")

@@ -11,7 +11,7 @@ from jaxlab.data.questions import segments
 from jaxlab.data.questions.scores import text_scores
 from jaxlab.data.questions.squad import Record
 from jaxlab.models import bert
-from jaxlab.tasks.question_generation import evaluation
+from jaxlab.tasks.question_generation import evaluation, written
 from jaxlab.tasks.question_generation.folder import Generator
 from jaxlab.tasks.question_generation.losses import target_nll
 from jaxlab.tasks.question_generation.texts import QAPair
@@ -290,7 +290,7 @@ def test_a_model_that_answers_is_measured_on_the_questions_of_people(
     assert (row["prediction"], row["references"]) == ("bob read", ["bob", "bob read"])
     (row,) = (row for row in measured.predictions if row["id"] == "q2")
     assert (row["prediction"], row["references"]) == ("in it", ["1801"])
-    measured.write_predictions(tmp_path)
+    written.write_predictions(tmp_path, measured.predictions, of="answers")
     answers = json.loads((tmp_path / "answers.json").read_text())
     assert answers == {"q2": "in it", "": answers[""]}
     lines = (tmp_path / "predictions.jsonl").read_text().splitlines()
