@@ -27,16 +27,25 @@ SECTIONS = {
         f"embeddings/{name}": {part: embeddings.KEYWORDS[part] for part in parts}
         for name, parts in (
             ("sweep", ("fit", "optimizer")),
-            ("negative_sampling", ("blocks", "optimizer")),
+            *((each, ("blocks", "optimizer")) for each in ("negative_sampling", "text8")),
         )
     },
 }
 FILES = sorted(p for p in (ROOT / "configs").rglob("*.py") if p.stem != "base")
 NAMES = [str(path.relative_to(ROOT / "configs").with_suffix("")) for path in FILES]
 PAIRS = {
-    "studies/flooding": ("noise0-sgd", "noise20-momentum", "noise40-adam", "sinusoid,tiny"),
-    "studies/long_tail": ("cifar100,tiny", "ir100,tiny"),
+    "classifier/cifar_long_tail": ("cifar100,adjusted", "cpu,adjusted", "cpu,tiny"),
+    "classifier/flooding": ("cifar100,augmented", "jpeg,tiny"),
+    "classifier/weissi": ("adamw,jpeg", "adamw,tiny"),
+    "embeddings/text8": ("40k,half", "70k,double", "70k,tiny"),
+    "studies/flooding": (
+        *("noise0-sgd", "noise20-momentum", "noise40-adam", "sinusoid,tiny"),
+        *("spiral,paper", "gaussians,paper", "gaussians,paper,tiny"),
+    ),
+    "studies/long_tail": ("cifar100,tiny", "ir100,tiny", "cifar100_lt,tiny"),
     "studies/weissi": ("resnet-norm,tiny", "sgd,tiny"),
+    "theseus/glue": ("mnli,12to6,bf16", "qnli,tiny", "stsb,weissi", "weissi,tiny"),
+    "theseus/iflytek": ("12to3,bf16", "12to6,tiny"),
     "theseus/study": ("headlines-tiny", "rotten_tomatoes-6to3", "iflytek-few", "few,6to2,tiny"),
 }
 
@@ -62,6 +71,13 @@ def known_of(name):
 def test_presets_load_and_their_keys_are_known(name, preset):
     config = read(name, preset)
     configs.conclude(config, {}, (), known_of(name))  # what a script checks before it starts
+    if name.startswith("classifier/"):  # names and numbers that go together
+        sections = {part: dict(config[part]) for part in settings.SECTIONS}
+        settings.check_setting(sections, num_steps=config.num_steps)
+    if name.startswith("theseus/"):
+        compression.arms.check_study(config.to_dict())
+    if name.startswith("qa_generation/"):
+        question_generation.check_study(config.to_dict())
     if name == "studies/nvae":
         images.check_study(config.to_dict())
     elif name.startswith("studies/"):
@@ -127,6 +143,34 @@ def test_commands_of_the_docstrings_can_be_given(path, words):
     for word in words:
         if match := re.fullmatch(r"--config\.([\w.]+)=.*", word):
             configs._find_key(config, match[1], known)
+
+
+PAGES = [*FILES, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "WORKSPACE.md"]
+NAMED = {
+    found
+    for path in PAGES
+    for found in re.findall(r"configs/\w+/\w+\.py(?::[\w,-]+)?", path.read_text())
+}
+NAMED_PRESETS = sorted(NAMED - {"configs/x.py"})
+
+
+@pytest.mark.parametrize("given", NAMED_PRESETS)
+def test_configs_that_texts_name_load(given):
+    if (ROOT / given.split(":")[0]).exists() or ":" in given:
+        configs.load(given)
+
+
+PUBLISHED = [
+    name for name, path in zip(NAMES, FILES, strict=True) if "ublished" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_recipes_say_number_hardware_hours_and_command(name):
+    text = " ".join((ROOT / f"configs/{name}.py").read_text().split('"""')[1].split())
+    assert f"--config=configs/{name}.py" in text
+    for words in (("Published",), ("hours", "minutes"), ("ardware", "used", "GPU", "GTX")):
+        assert any(word in text for word in words), words
 
 
 def test_recipes_are_what_differs_from_the_base():

@@ -40,6 +40,7 @@ SAMPLING = {
     "data": dict.fromkeys(embeddings.KEYWORDS["data"]),  # or a path, also of a table
     "max_tokens": 0,  # of the corpus; 0 for all
     "min_count": 5,
+    "max_words": None,  # of the vocabulary, the most frequent ones; None for all
     "dim": 100,
     "epochs": 5,
     "blocks": launch.defaults(SkipgramBlocks, but=("corpus", "seed")),

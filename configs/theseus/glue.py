@@ -21,8 +21,11 @@ others, which the paper does not say. It takes the best evaluation of a run; her
 counts. `init_from` and what is trained are as in the authors' code.
 
 Presets: "mrpc", "rte", "cola", "stsb", "sst2", "qnli", "qqp", "mnli"; "12to3" and "12to6" for one
-depth; "bf16"; "tiny" for seconds, from scratch. Learning rates, and the base of the curriculum, are
-chosen by hand among 1e-5 and 2e-5, 0.1 and 0.3: `--config.curriculum.base=0.1`.
+depth; "bf16"; "tiny" for seconds, from scratch. "weissi" fine-tunes 12 layers and the first 6 with
+WEISSI on attention's pairs, queries with keys and values with outputs, whose products alone matter
+(https://kexue.fm/archives/7681; nothing published, the strength is of ours), "adamw" with decay.
+Learning rates, and the base of the curriculum, are chosen by hand among 1e-5 and 2e-5, 0.1 and 0.3:
+`--config.curriculum.base=0.1`.
 """
 
 from configs.theseus import base
@@ -76,11 +79,21 @@ PRESETS = {
     "12to6": {"depths": (6,)},
     "12to3": {"depths": (3,)},
     "bf16": {"model.dtype": "bfloat16"},
+    "weissi": {
+        "arms": ("direct",),
+        "depths": (6,),
+        "optimizer.name": "adamw_weissi",
+        "optimizer.log_norm": 10.0,
+        "optimizer.min_norm": 1.0,
+        "optimizer.weight_decay": None,
+        "optimizer.weissi_mask": "query_key+value_output",
+    },
+    "adamw": {"arms": ("direct",), "depths": (6,), "optimizer.weight_decay": 0.01},
     "tiny": base.TINY,
 }
 
 
 def get_config(preset: str = "mrpc"):
     """Presets: "mrpc", "rte", "cola", "stsb", "sst2", "qnli", "qqp", "mnli"; "12to6", "12to3",
-    "bf16", "tiny"; MRPC where no task is named."""
+    "bf16", "weissi", "adamw", "tiny"; MRPC where no task is named."""
     return base.recipe(RECIPE | task("mrpc"), PRESETS, preset)

@@ -81,18 +81,29 @@ class Corpus:
         return Corpus(self.words, self.ids[mask], before[self.offsets])
 
 
-def frequent_words(corpus: Corpus, min_count: int) -> Corpus:
+def frequent_words(corpus: Corpus, min_count: int, max_words: int | None = None) -> Corpus:
     """The corpus without words that occur less than `min_count` times.
 
+    Args:
+      corpus: the corpus.
+      min_count: >= 1.
+      max_words: keep at most so many words, the most frequent ones; of words that are equally
+        frequent the first ones of `corpus.words`. None for all.
+
     Raises:
-      ValueError: fewer than two words are left.
+      ValueError: fewer than two words are left, or a number is out of range.
 
     Example:
-      >>> frequent_words(read_texts(["one two three", "two one"]), 2).words
-      ('one', 'two')
+      >>> corpus = read_texts(["one two three", "two one two"])
+      >>> frequent_words(corpus, 2).words, frequent_words(corpus, 1, max_words=2).words
+      (('two', 'one'), ('two', 'one'))
     """
     check_count("min_count", min_count)
-    known = corpus.counts >= min_count
+    counts = corpus.counts
+    known = counts >= min_count
+    if max_words is not None:
+        check_count("max_words", max_words, at_least=2)
+        known[np.argsort(-counts, kind="stable")[max_words:]] = False
     if known.sum() < 2:
         raise InputError(f"fewer than 2 words occur min_count {min_count} times")
     kept = corpus.keep(known[corpus.ids])

@@ -6,7 +6,7 @@ them; the number 0 leaves its part out.
 
 from jaxlab.tasks.classification.objectives import (
     FLOODING,
-    flip_and_crop,
+    flip_and_shift,
     make_loss,
     prepare,
 )
@@ -51,7 +51,7 @@ __all__ = [
     "describe",
     "features",
     "figure_names",
-    "flip_and_crop",
+    "flip_and_shift",
     "flood_levels",
     "held_out_losses",
     "key_of",

@@ -23,8 +23,8 @@ def prepare(x: jax.Array) -> jax.Array:
     return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x.astype(jnp.float32)
 
 
-def flip_and_crop(
-    key: jax.Array, images: jax.Array, *, flip: bool = True, pad: int = 4
+def flip_and_shift(
+    key: jax.Array, images: jax.Array, *, flip: bool = True, shift: int = 4
 ) -> jax.Array:
     """Mirrors images and moves them, each by draws of its own: the augmentation usual for CIFAR.
 
@@ -32,34 +32,34 @@ def flip_and_crop(
       key: typed key of the batch.
       images: [batch, height, width, channels].
       flip: mirror an image left to right with probability one half.
-      pad: move by up to this many pixels in each direction; what comes in is 0, that is, an image
-        is padded on all sides and a piece of its size cut out.
+      shift: most pixels to move by, up or down and left or right; zeros come in at the edge. 4 is
+        the "random crop" of 32x32 images padded by 4.
 
     Returns:
       The same shape and dtype.
 
     Raises:
-      ValueError: images have another number of axes, or pad is negative.
+      ValueError: images have another number of axes, or shift is negative.
 
     Example:
       >>> image = jnp.arange(4).reshape(1, 2, 2, 1)
-      >>> found = {str(flip_and_crop(jax.random.key(i), image, pad=0).ravel()) for i in range(9)}
+      >>> found = {str(flip_and_shift(jax.random.key(i), image, shift=0).ravel()) for i in range(9)}
       >>> sorted(found)
       ['[0 1 2 3]', '[1 0 3 2]']
     """
-    check_count("pad", pad, at_least=0)
+    check_count("shift", shift, at_least=0)
     if images.ndim != 4:
         raise InputError(
-            f"x has shape {images.shape}, flip and pad need [batch, height, width, channels]"
+            f"x has shape {images.shape}, flip and shift need [batch, height, width, channels]"
         )
     first, second = jax.random.split(key)
     if flip:
         mirrored = jax.random.bernoulli(first, shape=(len(images), 1, 1, 1))
         images = jnp.where(mirrored, images[:, :, ::-1], images)
-    if not pad:
+    if not shift:
         return images
-    starts = jax.random.randint(second, (len(images), 2), 0, 2 * pad + 1)
-    padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    starts = jax.random.randint(second, (len(images), 2), 0, 2 * shift + 1)
+    padded = jnp.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
 
     def cut(image, start):
         return jax.lax.dynamic_slice(image, (start[0], start[1], 0), images.shape[1:])
@@ -76,7 +76,7 @@ def make_loss(
     level: float | None = None,
     gradient_penalty: float | None = None,
     flip: bool | None = None,
-    pad: int | None = None,
+    shift: int | None = None,
     **numbers: Any,
 ) -> Callable[..., Any]:
     """Makes the loss function of `jaxlab.train` for batches `{"x", "label"}`.
@@ -91,8 +91,8 @@ def make_loss(
         `losses.adaflood_levels`).
       level: the flood level of "batch" and "example", at least 0; 0 or None floods nothing.
       gradient_penalty: coefficient of the squared norm of the loss's gradient, at least 0.
-      flip: mirror images at random, see `flip_and_crop`; drawn anew at every step, like `pad`.
-      pad: move images by up to so many pixels.
+      flip: mirror images at random, see `flip_and_shift`; drawn anew at every step, like `shift`.
+      shift: move images by up to so many pixels.
       **numbers: of the objective; None stands for its default.
 
     Returns:
@@ -104,7 +104,7 @@ def make_loss(
       ValueError: an unknown name, a number out of range, or one that nothing takes.
     """
     check_choice("flooding", flooding, FLOODING)
-    check_count("pad", pad or 0, at_least=0)
+    check_count("shift", shift or 0, at_least=0)
     if flooding == "adaptive" and not absent(level):
         raise InputError(
             f"level is {level}, flooding 'adaptive' takes none: every example has its own; set "
@@ -118,8 +118,8 @@ def make_loss(
         def loss_fn(params, model_state, batch, *, key, step):
             del step
             x = batch["x"]
-            if flip or pad:
-                x = flip_and_crop(key, x, flip=bool(flip), pad=pad or 0)
+            if flip or shift:
+                x = flip_and_shift(key, x, flip=bool(flip), shift=shift or 0)
             logits, updated = model.apply(
                 {"params": params, **model_state},
                 prepare(x),

@@ -48,10 +48,12 @@ def load_words(
     least, most = config["min_count"], config["max_tokens"]
     whole = texts.load(config, data_dir, left_out=left_out)
     corpus = whole.keep(np.arange(len(whole)) < most) if most else whole
-    frequent = corpora.frequent_words(corpus, least)
+    frequent = corpora.frequent_words(corpus, least, config.get("max_words"))
     if left_out is not None:
         left_out["tokens after the first max_tokens"] += len(whole) - len(corpus)
         rare = f"tokens of words seen less than {least} times"
+        if (few := config.get("max_words")) is not None:
+            rare += f", or not among the {few:,} most frequent"
         left_out[rare] += len(corpus) - len(frequent)
     return frequent, len(corpus)
 

@@ -37,6 +37,13 @@ def test_rare_words_and_late_ones_are_left_out(config):
     corpus, total = sampling.load_words({**config, "min_count": 30})
     assert total == 9 * 20
     assert set(corpus.words) == {"the", "is"}
+    few = sampling.load_words({**config, "max_words": 3})[0]
+    every = sampling.load_words(config)[0]
+    order = np.argsort(-every.counts, kind="stable")[:3]
+    assert set(few.words) == {every.words[i] for i in order}
+    assert sorted(few.counts) == sorted(every.counts[order])
+    with pytest.raises(ValueError, match="max_words is 1, must be"):
+        sampling.load_words({**config, "max_words": 1})
     corpus, total = sampling.load_words({**config, "max_tokens": 7})
     assert total == 7
     assert set(corpus.words) == {"the", "sun", "is", "red", "and", "sea"}
