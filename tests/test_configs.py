@@ -132,6 +132,10 @@ def commands():
             yield pytest.param(path, shlex.split(line), id=f"{path.parent.name}/{path.stem}")
         for flag in re.findall(r"`?(--config\.[\w.]+=[^\s`,)]+)", text):
             yield pytest.param(path, [flag], id=f"{path.parent.name}/{path.stem}")
+    text = (ROOT / "docs" / "data.md").read_text().replace("\\\n", " ")
+    for line in re.findall(r"^    (python scripts/.*)", text, re.MULTILINE):
+        if found := re.search(r"--config=(configs/\w+/\w+\.py)", line):
+            yield pytest.param(ROOT / found[1], shlex.split(line), id=f"data.md/{found[1]}")
 
 
 @pytest.mark.parametrize(("path", "words"), list(commands()))

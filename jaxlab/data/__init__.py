@@ -24,7 +24,7 @@ from jaxlab.data.pipelines.arrays import (
     train_pipeline,
 )
 from jaxlab.data.points import gaussians, spiral
-from jaxlab.data.sources import Found, Rows, load_rows, read_rows
+from jaxlab.data.sources import Found, Rows, load_rows, number_labels, read_rows
 from jaxlab.data.tables import load_table, standardize
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "load_table",
     "long_tail_counts",
     "long_tail_indices",
+    "number_labels",
     "read_rows",
     "sinusoid",
     "spiral",

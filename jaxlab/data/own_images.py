@@ -87,6 +87,8 @@ def list_folder(
             raise FileNotFoundError(f"{rows.place(i)}: {path} is no file")
     unnamed = {*map(str, walk(place, left_out, ()))} - {*map(str, paths)}
     left_out["pictures without a row"] = len(unnamed)
+    if at == place:
+        left_out[Path(rows.source).suffix] -= 1  # the metadata itself
     label_column = label_column or (LABEL if LABEL in rows.columns else None)
     labels = names = None
     if label_column is not None:

@@ -85,7 +85,7 @@ def test_all_layouts_give_the_same_images(pictures, tmp_path):
         assert sets["test"].spec.image_size == 6
     lines = data.describe_sets({"train": data.load("folder", flat, label_column="what")}).lines()
     assert lines[0].endswith(
-        "6x6x3, mixture likelihood; left out: 2 .csv, 1 pictures without a row"
+        "6x6x3, mixture likelihood; left out: 1 .csv, 1 pictures without a row"
     )
     assert lines[1] == "data: train 20 (cat 10, dog 10)"
 

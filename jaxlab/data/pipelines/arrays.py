@@ -90,6 +90,7 @@ def train_pipeline(
     size = len(image_set)
     if image_set.lazy and num_threads:
         num_threads = max(num_threads, _DECODING)
+        prefetch = max(prefetch, num_threads)
     return _endless(arrays, size, batch_size, rows, seed, batch, num_threads, prefetch)
 
 

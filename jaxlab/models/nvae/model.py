@@ -366,7 +366,8 @@ def check(model: NVAE) -> None:
     if model.image_size % reduction:
         raise InputError(
             f"image_size is {model.image_size}, patch {model.patch}, {model.blocks} blocks and "
-            f"{len(model.groups)} latent scales need a multiple of {reduction}"
+            f"{len(model.groups)} latent scales need a multiple of {reduction}: data.image_size "
+            "resizes pictures, data.pad puts zeros around them"
         )
     if 2 * model.crop >= model.image_size:
         raise InputError(f"crop is {model.crop}, leaves nothing of {model.image_size} pixels")
