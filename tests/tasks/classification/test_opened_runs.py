@@ -81,6 +81,17 @@ def test_the_example_of_the_page(trained):
     assert all(0 <= float(error) <= 1 for error in found["errors"])
 
 
+def test_the_examples_of_flooding_and_of_weissi(trained):
+    found = run_example("flooding", trained[0])
+    assert found["means"]["test"] == pytest.approx(trained[2][6]["test/cross_entropy"], rel=1e-5)
+    assert set(found["means"]) == {"train", "test"}
+    found = run_example("weissi", trained[0])
+    kernels = [value for name, value in found["norms"].items() if "kernel" in name]
+    assert len(found["norms"]) == 2 * len(kernels) == 4
+    assert found["log_norms"] == pytest.approx(sum(map(np.log, kernels)), rel=1e-4)
+    assert found["logits"].shape == (5, 2)
+
+
 @pytest.mark.parametrize(
     ("section", "message"),
     [
