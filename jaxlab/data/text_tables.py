@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 from absl import logging
+from etils import epath
 
-from jaxlab.data.formats.rows import Rows, as_numbers, number_labels
+from jaxlab.data.formats.rows import ENDINGS, Rows, as_numbers, number_labels, read_rows
 from jaxlab.data.sources import find_path, load_rows
 from jaxlab.data.text_sets import MAX_CLASSES
 from jaxlab.data.text_tasks import TASKS, column, read_task
@@ -95,6 +96,38 @@ def read_table(
         parts[split] = _as_rows(part, texts, pairs, labels)
     where = f"{path}" if isinstance(path, str) else ", ".join(r.source for r in rows.values())
     return _splits(parts, where, left_out, own, regression=regression)
+
+
+def read_texts(
+    path: epath.PathLike, text_column: str = "text", pair_column: str | None = None
+) -> Rows:
+    """The texts of one file, whatever else it has, to be labelled.
+
+    Args:
+      path: a table, whose kind is that of its ending.
+      text_column: the texts.
+      pair_column: the second text of each pair; None for single texts.
+
+    Returns:
+      All columns, of which these hold texts; one that is missing in a row is "".
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the ending is unknown, or a column is missing.
+    """
+    name = epath.Path(path).name.lower()
+    kind = next((kind for kind, ends in ENDINGS.items() if name.endswith(ends)), None)
+    if kind is None:
+        known = ", ".join(ending for ends in ENDINGS.values() for ending in ends)
+        raise InputError(f"{path}: tables end in {known}")
+    rows = read_rows(path, kind)
+    texts = rows.column(text_column, key="text_column")
+    pairs = None if pair_column is None else rows.column(pair_column, key="pair_column")
+    _as_rows(rows, texts, pairs, texts)
+    for key in (text_column, pair_column):
+        if key is not None:
+            rows.columns[key] = [text or "" for text in rows.columns[key]]
+    return rows
 
 
 def read_known_task(name: str, path: str | None, data_dir: str | Path | None = None) -> Splits:

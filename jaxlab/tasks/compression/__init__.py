@@ -18,6 +18,7 @@ from jaxlab.tasks.compression.losses import (
     make_replacing_loss,
 )
 from jaxlab.tasks.compression.opened import open_run
+from jaxlab.tasks.compression.predictions import classify_texts, score, write_predictions
 from jaxlab.tasks.compression.replacing import apply_replaced, make_successor, num_gates
 from jaxlab.tasks.compression.study import Study, blueprint
 
@@ -27,6 +28,7 @@ __all__ = [
     "apply_replaced",
     "blueprint",
     "check_study",
+    "classify_texts",
     "distillation_loss",
     "make_distillation_loss",
     "make_replaced_metrics",
@@ -36,8 +38,10 @@ __all__ = [
     "num_gates",
     "open_run",
     "plain_params",
+    "score",
     "stage_mask",
     "stage_params",
+    "write_predictions",
 ]
 
 KEYWORDS = {  # what the sections of a config may hold

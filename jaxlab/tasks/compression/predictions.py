@@ -8,7 +8,11 @@ import numpy as np
 from etils import epath
 
 from jaxlab import mesh as mesh_lib
+from jaxlab.checks import check_count
+from jaxlab.data.pipelines.buckets import text_eval_batches
+from jaxlab.data.text import TextSet, encode
 from jaxlab.data.text_tasks import TASKS
+from jaxlab.data.wordpiece import load_tokenizer
 from jaxlab.errors import InputError, missing
 from jaxlab.files import write_atomically
 from jaxlab.models import bert
@@ -141,6 +145,50 @@ def make_classify(
     return make_logits_step(
         lambda params, _, batch: bert.apply_classifier(model, head, params, batch), mesh=mesh
     )
+
+
+def classify_texts(
+    folder: epath.PathLike,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
+    *,
+    batch_size: int = 64,
+    max_length: int = 128,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """What the classifier of a model folder says of texts.
+
+    Args:
+      folder: of a model with a classifier: a stage of a study, or any Hugging Face BERT.
+      texts: N texts, the longest cut.
+      pairs: the second text of each; None for single texts.
+      batch_size: texts at a time.
+      max_length: most tokens of a text or a pair, as far as the model takes as many.
+
+    Returns:
+      Logits [N, classes], or [N] of regression, and the names of the classes.
+
+    Raises:
+      FileNotFoundError: there is no such folder.
+      ValueError: it has no classifier, there is no text, or a number is out of range.
+    """
+    check_count("batch_size", batch_size)
+    check_count("max_length", max_length, at_least=5)
+    place = bert.model_folder(folder) or epath.Path(folder)
+    model, body = bert.load_pretrained(place)
+    if "classifier" not in (heads := bert.load_heads(place)):
+        raise InputError(f"{place} has no classifier: a stage of compress_bert.py has one")
+    head, top = heads["classifier"]
+    assert isinstance(head, bert.SequenceClassifier)
+    longest = min(max_length, model.max_positions)
+    given = TextSet(texts, np.zeros(len(texts), np.float32), (), pairs)
+    if not len(given):
+        raise InputError("there is no text")
+    tokens = encode(given, load_tokenizer(str(place)), max_length=longest, truncate=True)
+    buckets = sorted({*(n for n in (16, 32, 64, 128, 256) if n < longest), longest})
+    batches = text_eval_batches(tokens, batch_size, buckets=buckets)
+    step = make_classify(model, head)
+    logits = collect_logits(step, {"bert": body, "head": top}, {}, batches)
+    return logits, head.label_names or tuple(f"LABEL_{i}" for i in range(head.num_labels))
 
 
 def write_predictions(
