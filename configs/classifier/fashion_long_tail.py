@@ -32,5 +32,5 @@ TINY = base.TINY | {"data.imbalance": 10.0, "data.largest": 40, "report.taus": (
 
 
 def get_config(preset: str = ""):
-    """Presets: "resnet", "tiny"."""
+    """Presets: "resnet", "bf16", "tiny", or several with commas."""
     return base.recipe(RECIPE, {"resnet": RESNET, "tiny": TINY}, preset)

@@ -29,5 +29,5 @@ TINY = base.TINY | ADAPTIVE | {"data.num_train": 100, "adaptive.num_steps": 4}
 
 
 def get_config(preset: str = ""):
-    """Presets: "adaptive", "tiny"."""
+    """Presets: "adaptive", "bf16", "tiny", or several with commas."""
     return base.recipe(RECIPE, {"adaptive": ADAPTIVE, "tiny": TINY}, preset)

@@ -37,6 +37,7 @@ BASE = {
 }
 
 TINY = {"fast_compile": True, "seeds": (0, 1)}
+BF16 = {"base.model.dtype": "bfloat16"}
 
 
 def recipe(changes, presets, preset):

@@ -94,13 +94,14 @@ PRESETS = {
     "spiral": SINUSOID | {"base.data.name": "spiral"},
     "gaussians": SINUSOID | {"base.data.name": "gaussians", "base.data.noise": None},
     "paper": PAPER,
+    "bf16": base.BF16,
     "tiny": TINY,
 }
 
 
 def get_config(preset: str = "noise40-sgd"):
     """Presets: "sinusoid", "spiral", "gaussians", "noise0", "noise20", "noise40"; "sgd",
-    "momentum", "adam"; "paper", "tiny".
+    "momentum", "adam"; "paper", "bf16", "tiny".
 
     Several with commas, such as noise20,adam; without a task noise40, or the sinusoid if tiny or
     paper.

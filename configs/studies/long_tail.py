@@ -100,14 +100,16 @@ PRESETS = {
     "cifar10_lt": PAPER,
     "cifar100_lt": PAPER_100,
     "shuttle": SHUTTLE,
+    "bf16": base.BF16,
     "tiny": TINY,
 }
 
 
 def get_config(preset: str = "ir100"):
-    """Presets: "ir10", "ir50", "ir100", "cifar100", "shuttle", "cifar10_lt", "cifar100_lt", "tiny";
-    tiny with another too."""
-    names = launch.chosen(preset, PRESETS) or ["ir100"]
+    """Presets: "ir10", "ir50", "ir100", "cifar100", "shuttle", "cifar10_lt", "cifar100_lt"; "bf16",
+    "tiny", with another too."""
+    names = launch.chosen(preset, PRESETS)
+    names += [] if {*names} - {"bf16"} else ["ir100"]
     config = base.recipe(RECIPE, PRESETS, ",".join(names))
     rates = (0.1, 0.2) if "cifar100" in names else (0.02, 0.05, 0.1, 0.2)
     rates = (0.1,) if {"tiny", "cifar10_lt", "cifar100_lt"} & {*names} else rates

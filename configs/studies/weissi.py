@@ -83,12 +83,14 @@ PRESETS = {
     "norm": ADAM | {"base.model.norm": "layer"},
     "resnet": RESNET,
     "resnet-norm": RESNET | {"base.model.norm": "batch", "base.num_steps": 300},
+    "bf16": base.BF16,
     "tiny": TINY,
 }
 
 
 def get_config(preset: str = "sgd"):
-    """Presets: "sgd", "adam", "spread", "norm", "resnet", "resnet-norm"; "tiny", with adam alone.
+    """Presets: "sgd", "adam", "spread", "norm", "resnet", "resnet-norm", "bf16"; "tiny",
+    with adam alone.
 
     Several with commas.
     """

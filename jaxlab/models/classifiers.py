@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from jaxlab import losses
-from jaxlab.checks import check_arguments, check_count, check_counts, check_scalar
+from jaxlab.checks import check_arguments, check_count, check_counts, check_scalar, dtype_by_name
 from jaxlab.errors import InputError
 from jaxlab.models.conv import conv2d
 
@@ -28,9 +28,11 @@ class Norm(nn.Module):
 
     Attributes:
       kind: "none", "batch" or "layer".
+      dtype: of the result; statistics stay float32.
     """
 
     kind: str
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -38,10 +40,13 @@ class Norm(nn.Module):
             return x
         if self.kind == "batch":
             return nn.BatchNorm(
-                use_running_average=not train, momentum=0.9, use_fast_variance=False
+                use_running_average=not train,
+                momentum=0.9,
+                use_fast_variance=False,
+                dtype=self.dtype,
             )(x)
         if self.kind == "layer":
-            return nn.LayerNorm(use_fast_variance=False)(x)
+            return nn.LayerNorm(use_fast_variance=False, dtype=self.dtype)(x)
         raise InputError(f"norm is {self.kind!r}, must be one of {NORMS}")
 
 
@@ -109,6 +114,8 @@ class MLP(nn.Module):
       norm: "none", "batch" or "layer", before each ReLU.
       head: "linear" or "cosine".
       use_bias: whether layers have biases.
+      dtype: "bfloat16" for what comes before the head; parameters, statistics and logits stay
+        float32. None for that of the input.
 
     Example:
       >>> model = MLP(num_classes=3, features=(8,))
@@ -122,19 +129,23 @@ class MLP(nn.Module):
     norm: str = "none"
     head: str = "linear"
     use_bias: bool = True
+    dtype: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         check(self)
+        dtype = dtype_by_name(self.dtype)
         x = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.features):
             x = nn.Dense(
                 width,
                 use_bias=self.use_bias,
                 kernel_init=nn.initializers.he_normal(),
+                dtype=dtype,
                 name=f"layer_{i}",
             )(x)
-            x = nn.relu(Norm(self.norm, name=f"norm_{i}")(x, train))
+            x = nn.relu(Norm(self.norm, dtype, name=f"norm_{i}")(x, train))
+        x = _plain(x)
         _sow(self, x)
         return Head(self.num_classes, self.head, self.use_bias, name="head")(x)
 
@@ -147,23 +158,25 @@ class ResidualBlock(nn.Module):
       stride: of the first convolution.
       norm: see `Norm`.
       shortcut: see `ResNet`.
+      dtype: see `Norm`.
     """
 
     features: int
     stride: int
     norm: str
     shortcut: str = "convolution"
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         branch = Conv(self.features, stride=self.stride, name="conv_0")(x)
-        branch = nn.relu(Norm(self.norm, name="norm_0")(branch, train))
+        branch = nn.relu(Norm(self.norm, self.dtype, name="norm_0")(branch, train))
         # Without a norm the branch starts small, or the sum over blocks explodes.
         init = nn.initializers.variance_scaling(
             0.1 if self.norm == "none" else 2.0, "fan_in", "truncated_normal"
         )
         branch = Conv(self.features, kernel_init=init, name="conv_1")(branch)
-        branch = Norm(self.norm, name="norm_1")(branch, train)
+        branch = Norm(self.norm, self.dtype, name="norm_1")(branch, train)
         if self.stride > 1 or x.shape[-1] != self.features:
             x = self._shortcut(x, train)
         return nn.relu(x + branch)
@@ -178,7 +191,9 @@ class ResidualBlock(nn.Module):
             sides = ((0, 0), (0, 0), (0, 0), (more // 2, more - more // 2))
             return jnp.pad(x[:, :: self.stride, :: self.stride], sides)
         x = Conv(self.features, kernel_size=1, stride=self.stride, name="shortcut")(x)
-        return Norm(self.norm, name="shortcut_norm")(x, train) if self.shortcut == "normed" else x
+        if self.shortcut == "convolution":
+            return x
+        return Norm(self.norm, self.dtype, name="shortcut_norm")(x, train)
 
 
 class ResNet(nn.Module):
@@ -193,6 +208,7 @@ class ResNet(nn.Module):
       head: "linear" or "cosine".
       shortcut: where shapes change: a 1x1 "convolution", one with a norm ("normed"), or "padding"
         with channels of zeros, which has no parameters.
+      dtype: see `MLP`.
 
     He et al.'s networks for CIFAR, `Deep Residual Learning for Image Recognition
     <https://arxiv.org/abs/1512.03385>`_: ResNet-32 is `blocks=5, shortcut="padding"`; ResNet-18 as
@@ -212,6 +228,7 @@ class ResNet(nn.Module):
     norm: str = "batch"
     head: str = "linear"
     shortcut: str = "convolution"
+    dtype: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -220,16 +237,23 @@ class ResNet(nn.Module):
                 f"x has shape {x.shape}, ResNet needs [batch, height, width, channels]"
             )
         check(self)
+        dtype = dtype_by_name(self.dtype)
+        x = x if dtype is None else x.astype(dtype)
         x = Conv(self.widths[0], stride=self.stem_stride, name="stem")(x)
-        x = nn.relu(Norm(self.norm, name="stem_norm")(x, train))
+        x = nn.relu(Norm(self.norm, dtype, name="stem_norm")(x, train))
         for stage, width in enumerate(self.widths):
             for block in range(self.blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
                 name = f"block_{stage}_{block}"
-                x = ResidualBlock(width, stride, self.norm, self.shortcut, name=name)(x, train)
-        x = x.mean(axis=(1, 2))
+                shape = (width, stride, self.norm, self.shortcut, dtype)
+                x = ResidualBlock(*shape, name=name)(x, train)
+        x = _plain(x).mean(axis=(1, 2))
         _sow(self, x)
         return Head(self.num_classes, self.head, name="head")(x)
+
+
+def _plain(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x
 
 
 MODELS = {"mlp": MLP, "resnet": ResNet}
@@ -257,6 +281,7 @@ def make_classifier(kind: str, num_classes: int, **kwargs: Any) -> MLP | ResNet:
 
 def check(model: MLP | ResNet) -> None:
     """Raises `ValueError` for fields that make no sense."""
+    dtype_by_name(model.dtype)
     check_count("num_classes", model.num_classes)
     for name, known in (("norm", NORMS), ("head", HEADS), ("shortcut", SHORTCUTS)):
         if getattr(model, name, known[0]) not in known:

@@ -172,7 +172,7 @@ def test_layers_without_biases_and_with_a_norm():
         for name in classifiers.MODELS[kind].__dataclass_fields__
         if name not in ("parent", "name")
     }
-    plain = {"num_classes": 3, "head": "linear"}
+    plain = {"num_classes": 3, "head": "linear", "dtype": None}
     assert fields("mlp") == {**plain, "features": (128, 128), "norm": "none", "use_bias": True}
     resnet = {"widths": (16, 32, 64), "blocks": 1, "stem_stride": 1, "norm": "batch"}
     resnet["shortcut"] = "convolution"
@@ -251,3 +251,22 @@ def test_a_padded_shortcut_takes_every_other_pixel_and_adds_channels_of_zeros():
         make("resnet", widths=(4, 3), shortcut="padding")
     with pytest.raises(ValueError, match="shortcut is 'none', must be one of"):
         make("resnet", shortcut="none")
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [("mlp", {"features": (8,)}), ("resnet", {"widths": (4,)})],
+)
+def test_bfloat16_is_of_what_comes_before_the_head(kind, sizes):
+    x = np.random.default_rng(0).normal(size=(5, 8, 8, 1)).astype(np.float32)
+    logits = []
+    for dtype in (None, "bfloat16"):
+        model = classifiers.make_classifier(kind, 3, norm="batch", dtype=dtype, **sizes)
+        params, state = classifiers.init_variables(model, jax.random.key(0), x)
+        run = jax.jit(lambda *args, m=model: m.apply(*args, train=True, mutable=["batch_stats"]))
+        found, state = run({"params": params, **state}, x)
+        assert {leaf.dtype.name for leaf in jax.tree.leaves((params, state, found))} == {"float32"}
+        logits.append(np.asarray(found))
+    assert 0 < np.abs(logits[1] - logits[0]).max() < 0.05 * np.abs(logits[0]).max()
+    with pytest.raises(ValueError, match=r"dtype is 'float16', must be one of"):
+        classifiers.make_classifier(kind, 3, dtype="float16")
