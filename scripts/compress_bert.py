@@ -29,40 +29,10 @@ another metric's) and sensitivity_DEPTH_layers.png.
 
 import dataclasses
 
-import numpy as np
-
-from jaxlab import launch, plots
+from jaxlab import launch
 from jaxlab import mesh as mesh_lib
-from jaxlab.files import to_json, write_atomically
 from jaxlab.tasks import compression
 from jaxlab.tasks.compression import report
-
-
-def write_report(config, workdir, study):
-    """report.md, report.json and the figures."""
-    shown = {name: config[name] for name in ("seeds", "depths", "arms")}
-    steps = config.stages.successor.num_steps
-    options = {"successor_steps": steps, "metrics": study.metrics}
-    rows = report.collect(workdir, deep=study.deep.num_layers, **options, **shown)
-    swaps, latency = report.collect_swaps(workdir, **shown), report.latency(study)
-    record = {"rows": rows, "latency_ms": latency, "sensitivity_points": swaps}
-    write_atomically(workdir / "report.json", to_json(record, indent=2) + "\n")
-    sizes = {f"{split}_texts": len(study.sets[split]) for split in ("train", "test")}
-    metric = study.metrics[0]
-    text = report.markdown(rows, latency, swaps, metric=metric, **sizes)
-    write_atomically(workdir / "report.md", text)
-    found = {name: 100 * np.array(row[f"test/{metric}"]) for name, row in rows.items()}
-    plots.dots(found, workdir / f"{metric}.png", xlabel=f"test {metric} (%)")
-    for depth in config.depths if swaps else ():
-        end = f", {depth} layers"
-        plots.bars(
-            {n.removesuffix(end): np.mean(x, 0) for n, x in swaps.items() if n.endswith(end)},
-            workdir / f"sensitivity_{depth}_layers.png",
-            title=f"one module swapped ({depth} layers)",
-            xlabel="module",
-            ylabel=f"{metric} lost (points)",
-        )
-    print(text, end="")  # at the end: whoever reads it may go away
 
 
 def main(config, workdir):
@@ -75,7 +45,7 @@ def main(config, workdir):
     launch.check_data(workdir, study.arrays, allow_change=options["allow_change"])
     for seed in config.seeds:
         study.run(seed)
-    mesh_lib.in_process_0(lambda: write_report(config, workdir, study))
+    mesh_lib.in_process_0(lambda: report.write_report(config, workdir, study))
 
 
 if __name__ == "__main__":

@@ -11,15 +11,12 @@ order: the name of the class, or its number with --numbers; of regression the nu
 has the right labels, the accuracy (or the correlations) are printed.
 """
 
-import numpy as np
 from absl import flags, logging
 
 from jaxlab import launch
 from jaxlab import mesh as mesh_lib
-from jaxlab.data.formats.rows import as_numbers
 from jaxlab.data.text_tables import read_texts
 from jaxlab.errors import InputError
-from jaxlab.models import bert
 from jaxlab.tasks import compression
 
 MODEL = flags.DEFINE_string("model", None, "Folder of the model. Required.")
@@ -31,23 +28,6 @@ LABEL_COLUMN = flags.DEFINE_string("label_column", None, "Column with the right 
 NUMBERS = flags.DEFINE_bool("numbers", False, "Write numbers of classes.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Texts at a time.", lower_bound=1)
 MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens; longer texts are cut.")
-
-
-def figures(logits, names, said):
-    """Scores of the predictions by the labels of a column."""
-    if logits.ndim == 1:
-        labels = as_numbers(said)
-        if labels is None or not np.isfinite(labels).all():
-            raise InputError(f"column {LABEL_COLUMN.value!r} must hold numbers, as the model gives")
-        return {name: compression.score(name, logits, labels) for name in ("pearson", "spearman")}
-    seen = sorted({str(label) for label in said})
-    order = bert.match_labels(names, seen, len(names))
-    if order is None:
-        known = ", ".join(names)
-        raise InputError(f"column {LABEL_COLUMN.value!r} has {', '.join(seen[:9])}, not of {known}")
-    number = dict(zip(seen, order, strict=True))
-    labels = np.array([number[str(label)] for label in said])
-    return {"accuracy": compression.score("accuracy", logits, labels)}
 
 
 def main(config, workdir):
@@ -64,7 +44,7 @@ def main(config, workdir):
     compression.write_predictions(OUT.value, logits, () if NUMBERS.value else names)
     logging.info("%d predictions in %s", len(logits), OUT.value)
     if said is not None:
-        found = figures(logits, names, said)
+        found = compression.score_labels(logits, names, said)
         print(", ".join(f"{name} {100 * value:.2f} %" for name, value in found.items()))
 
 

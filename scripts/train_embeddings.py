@@ -31,7 +31,7 @@ from jaxlab.data.skipgram import skipgram_pipeline
 from jaxlab.errors import InputError
 from jaxlab.files import to_json, write_atomically
 from jaxlab.tasks import embeddings
-from jaxlab.tasks.embeddings import judgements, sampling, sweep, texts, word_vectors
+from jaxlab.tasks.embeddings import judgements, sampling, sweep, texts
 
 
 def look_at(config, workdir, options, corpus, left_out):
@@ -94,7 +94,7 @@ def run_sampling(config, workdir, options):
     vectors, figures = np.asarray(state.params["words"]), eval_fn(state)
 
     def conclude():
-        show_vectors(config, workdir, vectors, corpus.words)
+        sampling.show_vectors(config, workdir, vectors, corpus.words)
         if begun:
             seconds = end - begun[1]
             words = total * config["epochs"] * (run.num_steps - begun[0]) / run.num_steps
@@ -105,16 +105,6 @@ def run_sampling(config, workdir, options):
         print(judgements.as_line(figures))
 
     mesh_lib.in_process_0(conclude)
-
-
-def show_vectors(config, workdir, vectors, words):
-    """Writes vectors, neighbours and the picture; prints the neighbours."""
-    word_vectors.save_word2vec(workdir / "vectors.txt", words, vectors)
-    lines = sampling.neighbour_lines(vectors, words, config["show"])
-    write_atomically(workdir / "neighbours.txt", "".join(line + "\n" for line in lines))
-    places, names, groups = sampling.place_groups(vectors, words, config["plane"])
-    plots.words_in_plane(places, names, groups, workdir / "plane.png")
-    print(*lines, sep="\n")
 
 
 JOBS = {"sweep": run_sweep, "negative_sampling": run_sampling}

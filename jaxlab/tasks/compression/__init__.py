@@ -18,7 +18,12 @@ from jaxlab.tasks.compression.losses import (
     make_replacing_loss,
 )
 from jaxlab.tasks.compression.opened import open_run
-from jaxlab.tasks.compression.predictions import classify_texts, score, write_predictions
+from jaxlab.tasks.compression.predictions import (
+    classify_texts,
+    score,
+    score_labels,
+    write_predictions,
+)
 from jaxlab.tasks.compression.replacing import apply_replaced, make_successor, num_gates
 from jaxlab.tasks.compression.study import Study, blueprint
 
@@ -39,6 +44,7 @@ __all__ = [
     "open_run",
     "plain_params",
     "score",
+    "score_labels",
     "stage_mask",
     "stage_params",
     "write_predictions",

@@ -9,6 +9,7 @@ from etils import epath
 
 from jaxlab import mesh as mesh_lib
 from jaxlab.checks import check_count
+from jaxlab.data.formats.rows import as_numbers
 from jaxlab.data.pipelines.buckets import text_eval_batches
 from jaxlab.data.text import TextSet, encode
 from jaxlab.data.text_tasks import TASKS
@@ -189,6 +190,36 @@ def classify_texts(
     step = make_classify(model, head)
     logits = collect_logits(step, {"bert": body, "head": top}, {}, batches)
     return logits, head.label_names or tuple(f"LABEL_{i}" for i in range(head.num_labels))
+
+
+def score_labels(
+    logits: np.ndarray, names: Sequence[str], labels: Sequence[Any]
+) -> dict[str, float]:
+    """Accuracy, or both correlations, of predictions by labels as a table has them.
+
+    Args:
+      logits: from `classify_texts`.
+      names: of the classes.
+      labels: words or numbers; see `bert.match_labels`.
+
+    Raises:
+      ValueError: a label is missing, or none of the classes.
+
+    Example:
+      >>> score_labels(np.array([[2.0, 1], [0, 3]]), ("no", "yes"), ["NO", "no"])
+      {'accuracy': 0.5}
+    """
+    if logits.ndim == 1:
+        numbers = as_numbers(labels)
+        if numbers is None or not np.isfinite(numbers).all():
+            raise InputError("labels must be numbers, as those that the model gives")
+        return {name: score(name, logits, numbers) for name in OF_NUMBERS}
+    seen = sorted({str(label) for label in labels})
+    order = bert.match_labels(names, seen, len(names))
+    if order is None:
+        raise InputError(f"labels are {', '.join(seen[:9])}, not all of {', '.join(names)}")
+    number = dict(zip(seen, order, strict=True))
+    return {"accuracy": score("accuracy", logits, np.array([number[str(x)] for x in labels]))}
 
 
 def write_predictions(

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from jaxlab import timing
-from jaxlab.files import read_json
+from jaxlab import plots, timing
+from jaxlab.files import read_json, to_json, write_atomically
 from jaxlab.models import bert
 from jaxlab.studies import cells, tables
 from jaxlab.tasks.compression.arms import REPLACING, last_stage
@@ -135,3 +135,36 @@ def markdown(
         drops = ", ".join(f"{x:.2f}" for x in np.mean(values, 0))
         text += f"\nPoints lost when one module of the predecessor is swapped ({name}): {drops}\n"
     return text
+
+
+def write_report(config: Any, workdir: epath.Path, study: Study) -> None:
+    """Writes report.md, report.json and the figures of a study that is done; prints the first.
+
+    Args:
+      config: the config of the study.
+      workdir: of the study.
+      study: for its models, sets and metrics.
+    """
+    shown = {name: config[name] for name in ("seeds", "depths", "arms")}
+    steps = config.stages.successor.num_steps
+    options = {"successor_steps": steps, "metrics": study.metrics}
+    rows = collect(workdir, deep=study.deep.num_layers, **options, **shown)
+    swaps, times = collect_swaps(workdir, **shown), latency(study)
+    record = {"rows": rows, "latency_ms": times, "sensitivity_points": swaps}
+    write_atomically(workdir / "report.json", to_json(record, indent=2) + "\n")
+    sizes = {f"{split}_texts": len(study.sets[split]) for split in ("train", "test")}
+    metric = study.metrics[0]
+    text = markdown(rows, times, swaps, metric=metric, **sizes)
+    write_atomically(workdir / "report.md", text)
+    found = {name: 100 * np.array(row[f"test/{metric}"]) for name, row in rows.items()}
+    plots.dots(found, workdir / f"{metric}.png", xlabel=f"test {metric} (%)")
+    for depth in config.depths if swaps else ():
+        end = f", {depth} layers"
+        plots.bars(
+            {n.removesuffix(end): np.mean(x, 0) for n, x in swaps.items() if n.endswith(end)},
+            workdir / f"sensitivity_{depth}_layers.png",
+            title=f"one module swapped ({depth} layers)",
+            xlabel="module",
+            ylabel=f"{metric} lost (points)",
+        )
+    print(text, end="")  # at the end: whoever reads it may go away

@@ -13,12 +13,13 @@ import optax
 from absl import logging
 from etils import epath
 
-from jaxlab import checkpoints, optim, train
+from jaxlab import checkpoints, optim, plots, train
 from jaxlab import mesh as mesh_lib
 from jaxlab.checks import check_choice, check_count, check_scalar, dtype_by_name, own_keywords
 from jaxlab.data import corpus as corpora
 from jaxlab.data.skipgram import SkipgramBlocks
 from jaxlab.errors import InputError
+from jaxlab.files import write_atomically
 from jaxlab.models import skipgram
 from jaxlab.tasks.embeddings import texts, word_vectors
 
@@ -265,3 +266,22 @@ def place_groups(
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     names = [words[i] for group in known for i in group]
     return word_vectors.plane(unit), names, [k for k, group in enumerate(known) for _ in group]
+
+
+def show_vectors(
+    config: Mapping[str, Any], workdir: epath.Path, vectors: np.ndarray, words: Sequence[str]
+) -> None:
+    """Writes vectors, neighbours and the picture; prints the neighbours.
+
+    Args:
+      config: the keys of `configs/embeddings/negative_py`.
+      workdir: of the run.
+      vectors: [V, n].
+      words: the V words.
+    """
+    word_vectors.save_word2vec(workdir / "vectors.txt", words, vectors)
+    lines = neighbour_lines(vectors, words, config["show"])
+    write_atomically(workdir / "neighbours.txt", "".join(line + "\n" for line in lines))
+    places, names, groups = place_groups(vectors, words, config["plane"])
+    plots.words_in_plane(places, names, groups, workdir / "plane.png")
+    print(*lines, sep="\n")
