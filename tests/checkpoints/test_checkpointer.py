@@ -1,5 +1,6 @@
 """`jaxlab.checkpoints.checkpointer`: what is saved, kept and read back, and what is damaged."""
 
+import functools
 import logging as std_logging
 import pathlib
 import shutil
@@ -32,16 +33,20 @@ class Position:
         self.state = state
 
 
-def make_state(step=0, width=3, ema=True, value=1.0):
+@functools.cache
+def _made(width, ema, value):
     tx = optax.chain(optax.clip(1.0), optax.adam(1e-3))
     params = {"dense": {"kernel": jnp.full((2, width), value), "bias": jnp.zeros(width)}}
-    state = train.create_state(
+    return train.create_state(
         lambda key: (params, {"stats": {"mean": jnp.sin(jnp.arange(5000.0))}}),
         tx,
         key=jax.random.key(7),
         ema=ema,
     )
-    return state.replace(step=jnp.int32(step))
+
+
+def make_state(step=0, width=3, ema=True, value=1.0):
+    return _made(width, ema, value).replace(step=jnp.int32(step))
 
 
 def fill(directory, steps=(10, 20, 30), **kwargs):
