@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from etils import epath
@@ -270,7 +269,8 @@ class Checkpointer:
         wanted = {n: v for n, v in stored.items() if n.startswith((f"{field}/", "model_state/"))}
         leaves = self._read(found, stored, {n: leaves_lib.abstract(v) for n, v in wanted.items()})
         # Read onto one device; without a tie to it they go to any mesh, of several processes too.
-        leaves = {name: jnp.asarray(np.asarray(leaf)) for name, leaf in leaves.items()}
+        # (`jnp.asarray` would compile a program for every shape.)
+        leaves = jax.device_put({name: np.asarray(leaf) for name, leaf in leaves.items()})
         tree = traverse_util.unflatten_dict(leaves, sep="/")
         if field not in tree:
             raise UnreadableError("truncated or foreign: it has no parameters")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
@@ -231,8 +232,9 @@ def to_tree(
     flat = {}
     for name, path in names.items():
         value = np.asarray(weights[name]).astype(np.float32)
-        flat[path] = jnp.asarray(value.T if path[-1] == "kernel" else value)
-    return traverse_util.unflatten_dict(flat)
+        flat[path] = value.T if path[-1] == "kernel" else value
+    # `jnp.asarray` would compile a program for every shape.
+    return traverse_util.unflatten_dict(jax.device_put(flat))
 
 
 def from_flat(
