@@ -139,6 +139,9 @@ def load_classification(
     own |= {"channels": channels, "crop": crop}
     given = {key: value for key, value in own.items() if value is not None}
     about = About()
+    known = (*SPECS, *_TABLES, *POINTS, *OWN)
+    if name not in known:
+        raise InputError(f"data set is {name!r}, needs to be one of {', '.join(known)}")
     if name not in OWN and given:
         key, value = next(iter(given.items()))
         raise InputError(f"data.{key} is {value!r}, {name} takes none: leave it out")
@@ -155,7 +158,7 @@ def load_classification(
     elif name in _TABLES:
         pool, validation, test, about = _table(name, data_dir, seed)
         num_classes = len(about.class_names)
-    elif name in SPECS:
+    else:
         (train, about), (test, _) = (_images(name, data_dir, s) for s in ("train", "test"))
         num_classes = _count_classes(name, train["label"], test["label"])
         total = len(train["label"])
@@ -167,10 +170,6 @@ def load_classification(
         sizes = (num_validation, total - num_validation)
         rows, rest = labels_lib.split_indices(train["label"], sizes=sizes, seed=3 * seed)
         validation, pool = _take(train, rows), _take(train, rest)
-    else:
-        raise InputError(
-            f"data set is {name!r}, needs to be one of {(*SPECS, *_TABLES, *POINTS, *OWN)}"
-        )
     if num_test is not None and num_test > len(test["label"]):
         raise InputError(f"num_test is {num_test}, {name} has {len(test['label'])} test examples")
     if long_tail:

@@ -23,7 +23,7 @@ def test_a_classifier_trains_and_resumes(run, tmp_path, config):
     done = run(*arguments, f"--workdir={workdir}")
     names = {p.name for p in workdir.iterdir()}
     assert {"config.json", "metrics.jsonl", "checkpoints", "report.json"} <= names
-    assert {"curves.png", "class_errors.png"} <= names
+    assert {"curves.png", "class_errors.png", "data.json"} <= names
     report = json.loads((workdir / "report.json").read_text())
     rows = [row for row in read_metrics(workdir) if "validation/error" in row]
     assert report["last"] == rows[-1]
@@ -48,6 +48,25 @@ def test_wrong_settings_say_so(run, tmp_path):
     ):
         done = run(*arguments, tiny, f"--config.{setting}", "--allow_config_change", code=2)
         assert words in complaint(done)
+
+
+@pytest.mark.parametrize(
+    ("script", "config", "flag", "words"),
+    [
+        ("train_classifier", "classifier/own.py:tiny", "path=a.csv", "has the columns n, kind"),
+        ("train_classifier", "classifier/own.py:tiny", "path=b.csv", "no such file or folder"),
+        ("train_classifier", "classifier/own.py:tiny", "name=xls", "data set is 'xls', needs"),
+        ("compare", "studies/long_tail.py:shuttle,tiny", "name=csv", "data.path is None, csv"),
+    ],
+)
+def test_wrong_tables_say_so_before_training(call, tmp_path, script, config, flag, words):
+    (tmp_path / "a.csv").write_text("n,kind\n1,a\n2,b")
+    section = "base.data" if script == "compare" else "data"
+    place = (f"--data_dir={tmp_path}", f"--workdir={tmp_path / 'run'}")
+    code, shown = call(script, f"--config=configs/{config}", f"--config.{section}.{flag}", *place)
+    assert code == 2
+    assert words in shown.err
+    assert not list((tmp_path / "run").glob("*.json"))
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from processes import ROOT, complaint
 
 from jaxlab import checkpoints, launch
@@ -50,6 +51,29 @@ def test_the_script_hands_everything_to_the_task(call, monkeypatch, tmp_path):
     record = json.loads((tmp_path / "config.json").read_text())
     assert (record["task"], record["config"]["num_steps"]) == ("images", 3)
     assert record["overrides"] == {"num_steps": 3, "num_eval_images": 7}
+    found = json.loads((tmp_path / "data.json").read_text())
+    assert (found["name"], found["splits"]["validation"]["examples"]) == ("mnist5k", 7)
+
+
+def test_pictures_of_ones_own_need_no_config(call, monkeypatch, tmp_path):
+    """Every way to read them is a flag; `tests/data/test_own_images.py` has what they give."""
+    rng, seen = np.random.default_rng(0), {}
+    for i in range(20):
+        place = tmp_path / "pics" / ("cat", "dog")[i % 2] / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (9, 12), np.uint8)).save(place)
+    monkeypatch.setattr(images, "run", lambda config, sets, *_, **__: seen.update(sets=sets))
+    own = ("train_nvae", "--config=configs/nvae/own.py:tiny", f"--data_dir={tmp_path}")
+    flags = ["path=pics", "image_size=16", "crop=(0,0,8,8)", "channels=1", "likelihood=mixture"]
+    flags = [f"--config.data.{flag}" for flag in (*flags, "bits=5", "pad=8", "lazy=True")]
+    code, shown = call(*own, *flags, f"--workdir={tmp_path / 'run'}")
+    assert code == 0, shown.err
+    spec = seen["sets"].train.spec
+    assert (spec.shape, spec.likelihood, spec.bits) == ((32, 32, 1), "mixture", 5)
+    assert seen["sets"].train.lazy
+    found = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert found["splits"]["train"] == {"examples": 18, "classes": {"cat": 9, "dog": 9}}
+    assert "16x16x1 padded to 32x32x1" in found["sizes"]
 
 
 @pytest.mark.slow

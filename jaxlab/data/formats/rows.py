@@ -249,14 +249,15 @@ def _parsed(path: epath.Path, text: str, **dialect: Any) -> dict[str, list[Any]]
 def _read_jsonl(path: epath.Path, _: Any) -> dict[str, list[Any]]:
     text = read_text(path)
     if text.lstrip().startswith("["):
-        rows, places = whole_json(text, os.fspath(path)), "row"
+        rows = whole_json(text, os.fspath(path))
+        places = [f"{path}, row {i}" for i in range(1, len(rows) + 1)]
     else:
-        lines = list(enumerate(split_lines(text), 1))
-        rows = [whole_json(line, f"{path}, line {i}") for i, line in lines if line.strip()]
-        places = "line"
-    for i, row in enumerate(rows, 1):
+        lines = [(i, line) for i, line in enumerate(split_lines(text), 1) if line.strip()]
+        places = [f"{path}, line {i}" for i, _ in lines]
+        rows = [whole_json(line, at) for (_, line), at in zip(lines, places, strict=True)]
+    for row, at in zip(rows, places, strict=True):
         if not isinstance(row, dict):
-            raise InputError(f"{path}, {places} {i}: {str(row)[:40]!r}, needs a JSON object")
+            raise InputError(f"{at}: {str(row)[:40]!r}, needs a JSON object")
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 

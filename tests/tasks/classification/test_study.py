@@ -208,6 +208,9 @@ def test_the_data_of_all_candidates_are_read_before_the_first_trains():
     data = {"name": "sinusoid", "num_train": 20, "num_validation": 5, "num_test": 5}
     train = classification.Trainer({"seeds": (0,)})
     train.read_all([{"data": data}, {"data": {**data, "num_train": 30}}, {"data": data}])
+    assert set(train.found_by_name()) == {"num_train=20", "num_train=30"}
+    train.found.popitem()
+    assert train.found_by_name().splits["train"]["examples"] == 30
     (kept,) = train.contexts.values()
     assert kept["train"]["x"].shape == (1, 20, 2)
     with pytest.raises(ValueError, match="num_test is 0, must be"):
