@@ -17,8 +17,9 @@ four epochs for the predecessor, rate 2e-5, batch 32, lengths to 128 (QNLI 256),
 no warm-up, clipped at 1; then the curriculum, which starts at a rate of 0.3 and is 1 after 1,000
 steps (small tasks), 5,000 (SST-2, QNLI) or 30,000 (QQP, MNLI), all numbers of which are in the
 paper's grid; 15 epochs in all for small tasks (the example of the authors' README), 5 for the
-others, which the paper does not say. It takes the best evaluation of a run; here the last step
-counts. `init_from` and what is trained are as in the authors' code.
+others, which the paper does not say. Like theirs, each stage ends with its best evaluation
+(`keep_best`), on the texts that are reported. `init_from` and what is trained are as in the
+authors' code.
 
 Presets: "mrpc", "rte", "cola", "stsb", "sst2", "qnli", "qqp", "mnli"; "12to3" and "12to6" for one
 depth; "bf16"; "tiny" for seconds, from scratch. "weissi" fine-tunes 12 layers and the first 6 with
@@ -50,6 +51,7 @@ RECIPE = {
     "head.pooling": "pooler",
     "curriculum.base": 0.3,
     "batch_size": 32,
+    "keep_best": True,
     "optimizer.weight_decay": 0.0,
     **{f"stages.{kind}.learning_rate": 2e-5 for kind in STAGES},
     **{f"stages.{kind}.warmup": 0.0 for kind in STAGES},

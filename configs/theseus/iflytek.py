@@ -13,8 +13,8 @@ Hardware and hours: not published, nor how many runs. 102 million parameters; 12
 119 classes, up to 128 characters, batch 32, Adam at a constant 2e-5: five epochs for the
 predecessor, ten with a replacement rate of 0.5, five of the successor alone. Embeddings are a
 module like the layers, the head reads the first token's state without a pooler, and the successor
-starts from the pretrained layers: all as in the post. It keeps the best evaluation of each stage;
-here the last step counts.
+starts from the pretrained layers: all as in the post. As there, each stage ends with its best
+evaluation (`keep_best`), on the texts that are reported.
 
 Presets: "12to6", "12to3" for one depth, "bf16", "tiny" for seconds, from scratch.
 """
@@ -35,6 +35,7 @@ RECIPE = {
     "own_embeddings": True,
     "constant_rate": 0.5,
     "batch_size": 32,
+    "keep_best": True,
     "optimizer.schedule": "constant",
     "optimizer.weight_decay": 0.0,
     "step.clip_norm": None,

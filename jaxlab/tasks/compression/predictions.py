@@ -215,10 +215,10 @@ def score_labels(
             raise InputError("labels must be numbers, as those that the model gives")
         return {name: score(name, logits, numbers) for name in OF_NUMBERS}
     seen = sorted({str(label) for label in labels})
-    order = bert.match_labels(names, seen, len(names))
-    if order is None:
-        raise InputError(f"labels are {', '.join(seen[:9])}, not all of {', '.join(names)}")
-    number = dict(zip(seen, order, strict=True))
+    number = {label: bert.match_labels(names, [label], len(names)) for label in seen}
+    if unknown := [label for label in seen if number[label] is None]:
+        raise InputError(f"labels hold {unknown[0]!r}, the classes are {', '.join(names)}")
+    number = {label: places[0] for label, places in number.items() if places}
     return {"accuracy": score("accuracy", logits, np.array([number[str(x)] for x in labels]))}
 
 
