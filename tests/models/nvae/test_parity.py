@@ -35,9 +35,13 @@ TINY = {
 
 QUICK = {
     "mixture_5_bits": {"num_mixture_dec": 10, "num_x_bits": 5},
-    "flows_plain_posterior": {"dataset": "mnist", "num_nf": 2, "res_dist": False},
+    "flows_plain_posterior": {
+        **{"dataset": "mnist", "num_nf": 2, "res_dist": False},
+        **{"num_latent_scales": 1, "num_preprocess_cells": 1, "num_postprocess_cells": 1},
+    },
 }
 SLOW = {
+    "flows_plain_posterior_two_scales": {"dataset": "mnist", "num_nf": 2, "res_dist": False},
     "mixture_8_bits": {"num_mixture_dec": 10},
     "normal": {"num_mixture_dec": 1},
     "omniglot": {"dataset": "omniglot"},
