@@ -3,7 +3,8 @@
 data        jaxlab.data.load_classification
 model       jaxlab.models.classifiers.make_classifier: "mlp" or "resnet", and its fields
 objective   jaxlab.tasks.classification.make_loss; None stands for the objective's own default,
-            and a number that the objective does not take is an error
+            and a number that the objective does not take is an error;
+            flip and shift mirror and move training images at random, anew at every step
 optimizer   jaxlab.optim.make_optimizer, with `path`, the path norm of an MLP
 adaptive    models that score the examples for objective.flooding = "adaptive"; gamma is that of
             AdaFlood's levels

@@ -43,6 +43,7 @@ def check_devices(devices: Sequence[Any]) -> Iterator[Row]:
       ['', '']
     """
     found: dict[str, Any] = {"backend": jax.default_backend(), "devices": len(devices)}
+    found["runtime"] = " ".join(str(devices[0].client.platform_version).split())
     for name in LIBRARIES:
         found[name] = importlib.metadata.version(name)
     yield Row("devices", "versions", found)
@@ -161,13 +162,16 @@ def check_benchmark(
             times, rates = measure([variant], rounds=2, steps=steps)
             seconds, rate = float(np.median(times[script][:, 0])), float(np.median(rates))
             spent = sum(variant.seconds[part] for part in ("trace", "lower", "compile"))
-            return {
+            found = {
                 "compile, s": round(spent, 1),
                 "ms/step": float(f"{1e3 * seconds:.4g}"),
                 "examples/s": float(f"{variant.batch_size / seconds:.4g}"),
                 "TFLOP/s": float(f"{variant.flops / seconds / 1e12:.3g}"),
                 "of a product's": f"{100 * variant.flops / seconds / rate:.1f} %",
-            }, ""
+            }
+            if peak := (mesh.devices.flat[0].memory_stats() or {}).get("peak_bytes_in_use"):
+                found["peak, GiB"] = round(peak / 2**30, 2)
+            return found, ""
 
         yield guarded("benchmark", name, run)
 
