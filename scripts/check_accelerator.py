@@ -6,8 +6,8 @@ Devices, versions and memory; a small NVAE and a small BERT beside stored values
 float32 and bfloat16; a training step of each script; the benchmark of the demo and of a recipe
 (BERT-base, 12 layers to 6); a checkpoint, bit for bit. Data are made up: it needs no network and no
 data folder. Meant for some two minutes of an accelerator, which has not been tried; on a CPU, where
-the recipe's model is a tiny one, 90 CPU-seconds, nearly all of them compiling. Prints a table; exits
-with 1 where something is off, else with 0.
+the recipe's model is a tiny one, 90 CPU-seconds, nearly all of them compiling. Prints a table and
+exits with 1 where something is off, else with 0.
 
 `--parts=devices,parity` checks less, `--tiny` shrinks the benchmark everywhere. `--store`, on a
 CPU, writes the values that parity is held against, after a change of what the models compute.
