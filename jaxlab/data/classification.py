@@ -196,7 +196,7 @@ def load_classification(
     test = _take(test, slice(num_test))
     report = _found(name, about, num_classes, pool, validation, test)
     found = ClassificationSplits(
-        pool, validation, test, num_classes, about.class_names or None, report
+        pool, validation, test, num_classes, about.class_names[:num_classes] or None, report
     )
     if not found.train_counts.all():
         lost = int(found.train_counts.argmin())

@@ -61,6 +61,8 @@ def test_saved_sets(tmp_path):
     assert list(found) == ["train", "validation", "test"]
     assert found["train"].columns == {"text": TEXTS, "label": ["yes", "no", "yes", "no"]}
     assert found["test"].columns["label"] == [None] * 4
+    whole["train"].to_parquet(str(tmp_path / "a.parquet"))
+    assert read_rows(tmp_path / "a.parquet", "parquet").columns == found["train"].columns
     with pytest.raises(ValueError, match=r"config_name is 'a', .* is a saved set"):
         load_rows("hf", tmp_path / "set", config_name="a")
     with pytest.raises((ValueError, FileNotFoundError), match="cannot read it"):

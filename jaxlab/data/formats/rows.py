@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -199,9 +200,12 @@ def _of_dataset(part: Any, source: str, columns: Sequence[str] | None) -> Rows:
     values = part[:]
     for name, feature in features.items():
         if isinstance(feature, datasets.ClassLabel):
-            names = feature.names
-            values[name] = [None if i is None or i < 0 else names[i] for i in values[name]]
+            values[name] = _class_names(values[name], feature.names)
     return Rows({name: list(values[name]) for name in keep}, source)
+
+
+def _class_names(numbers: Sequence[int | None], names: Sequence[str]) -> list[str | None]:
+    return [None if i is None or i < 0 else names[i] for i in numbers]
 
 
 def _read_csv(path: epath.Path, _: Any) -> dict[str, list[Any]]:
@@ -270,7 +274,15 @@ def _read_parquet(path: epath.Path, columns: Sequence[str] | None) -> dict[str, 
     try:
         file = pyarrow.parquet.ParquetFile(io.BytesIO(path.read_bytes()))
         names = file.schema_arrow.names
-        return file.read([n for n in names if columns is None or n in columns]).to_pydict()
+        found = file.read([n for n in names if columns is None or n in columns]).to_pydict()
+        # Those that `datasets` wrote say there what their classes are called.
+        written = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
+        features = written.get("info", {}).get("features", {})
+        for name in found:
+            classes = features.get(name, {})
+            if isinstance(classes, dict) and classes.get("_type") == "ClassLabel":
+                found[name] = _class_names(found[name], classes["names"])
+        return found
     except Exception as error:  # of pyarrow
         raise InputError(f"{path}: not a readable Parquet file ({reason(error)})") from error
 
