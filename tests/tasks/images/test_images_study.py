@@ -104,6 +104,7 @@ def test_a_cell_is_a_run_that_trains_once(run, trained, tmp_path, monkeypatch):
     assert 0 <= record["active_channels"] <= 8
     assert record["skipped_steps"] == 0
     assert (folder / "curves.png").exists()
+    assert json.loads((folder / "data.json").read_text())["name"] == "mnist5k"
     assert train.load_run(folder).step == 4
 
     def no_training(*args, **kwargs):
