@@ -1,5 +1,6 @@
 """What a model folder's README.md says."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -86,3 +87,27 @@ def test_the_lines_for_jaxlab_run(reference, tmp_path, monkeypatch):
     assert scope["ids"].shape[1] <= model.max_positions
     assert scope["logits"].shape == (2, 2)
     np.testing.assert_array_equal(scope["logits"][:, 0], scope["logits"][:, 1])
+
+
+def test_pairs_and_regression_are_said_and_the_code_runs(tmp_path, monkeypatch):
+    wordpiece = pytest.importorskip("jaxlab.data.wordpiece")
+    pytest.importorskip("tokenizers")
+    tokenizer = wordpiece.train_wordpiece(["A text with it. One. Two."] * 9, 60)
+    model = MODEL.clone(vocab_size=tokenizer.get_vocab_size(), max_positions=20)
+    ids = np.zeros((1, 2), int)
+    params = model.init(jax.random.key(0), ids)["params"]
+    top = {"dense": {"kernel": np.ones((4, 1), np.float32), "bias": np.zeros(1, np.float32)}}
+    heads = {"classifier": (bert.SequenceClassifier(1), top)}
+    bert.save_pretrained(tmp_path, model, params, heads=heads, tokenizer=tokenizer, pairs=True)
+    card = (tmp_path / CARD_FILE).read_text()
+    assert "- Output: one number, by regression; there are no classes.\n" in card
+    assert "- Input: pairs of texts, whose tokens are of types 0 and 1.\n" in card
+    assert "tokenizer(*map(list, zip(*texts)), padding=True" in card
+    code, found = card.split("```python")[2].split("```")[0], {}
+    monkeypatch.chdir(tmp_path)
+    exec(code, found)
+    tokens = [tokenizer.encode(*pair) for pair in found["texts"]]
+    assert found["types"].sum(1).tolist() == [sum(t.type_ids) for t in tokens]
+    output = model.apply({"params": params}, found["ids"], found["mask"], found["types"])
+    want = heads["classifier"][0].apply({"params": top}, output, found["mask"])
+    np.testing.assert_allclose(found["logits"], want, rtol=1e-5)

@@ -145,3 +145,43 @@ def test_flags_of_weights_need_a_source(monkeypatch):
     monkeypatch.setattr("jaxlab.launch.starting.flags.FLAGS", flags)
     with pytest.raises(launch.UsageError, match="--init_skip needs --init_from"):
         launch.start_params({"a": np.ones(1)}, epath.Path("."))
+
+
+@pytest.mark.slow  # transformers and torch load for seconds
+@pytest.mark.parametrize("labels", [1, 3])
+def test_a_folder_of_transformers_gives_its_logits_for_pairs(tmp_path, labels):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    tokenizer = wordpiece.train_wordpiece([" ".join(WORDS)] * 9, 60)
+    wordpiece.save_tokenizer(tmp_path, tokenizer, max_length=16)
+    torch.manual_seed(0)
+    theirs = transformers.BertForSequenceClassification(
+        transformers.BertConfig(
+            vocab_size=tokenizer.get_vocab_size(), hidden_size=8, num_hidden_layers=2,
+            num_attention_heads=2, intermediate_size=8, max_position_embeddings=16,
+            initializer_range=0.5, num_labels=labels,
+        )
+    ).eval()  # fmt: skip
+    theirs.save_pretrained(tmp_path)
+    texts = make_texts(9)
+    given = transformers.AutoTokenizer.from_pretrained(tmp_path)(
+        texts.texts, texts.pairs, padding=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        want = theirs(**given).logits.numpy()
+    logits, names = compression.classify_texts(tmp_path, texts.texts, texts.pairs, max_length=16)
+    assert np.ptp(want, axis=0).min() > 0.1
+    np.testing.assert_allclose(logits.reshape(want.shape), want, atol=1e-5)
+    assert names == tuple(f"LABEL_{i}" for i in range(labels))
+    found, _ = bert.load_classifier(tmp_path, ("a", "b", "c")[: labels if labels > 1 else 0])
+    assert found.num_labels == labels
+    head = bert.load_heads(tmp_path)["classifier"]
+    model, params = bert.load_pretrained(tmp_path)
+    bert.save_pretrained(
+        tmp_path / "again", model, params, heads={"classifier": head}, tokenizer=tokenizer,
+        pairs=True,
+    )  # fmt: skip
+    again = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "again")
+    kinds = ("regression", "single_label_classification")
+    assert again.config.problem_type == kinds[labels > 1]
+    with torch.no_grad():
+        np.testing.assert_allclose(again.eval()(**given).logits.numpy(), want, atol=1e-5)

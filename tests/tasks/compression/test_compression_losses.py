@@ -197,3 +197,13 @@ def test_metrics_of_the_mixed_model_are_those_of_the_gates(small):
         assert set(got) == {"loss", "accuracy"}
         np.testing.assert_array_equal(got["accuracy"], np.float32([1, 0, 0, 1]))
         np.testing.assert_allclose(got["loss"], crossed(logits, labels), rtol=1e-4, atol=1e-6)
+
+
+def test_regression_has_squared_errors_to_the_teacher_and_to_the_label():
+    s, t, y = (jnp.array(x, float) for x in ([1.0, 2.0], [3.0, 2.5], [0.0, 2.0]))
+    each = compression.distillation_loss(s, t, y, temperature=2.0, soft=0.25)
+    np.testing.assert_allclose(each, [0.25 * 4 + 0.75 * 1, 0.25 * 0.25], rtol=1e-6)
+    grad = jax.grad(
+        lambda t: compression.distillation_loss(s, t, y, temperature=1.0, soft=1.0).sum()
+    )(t)
+    assert not grad.any()

@@ -87,6 +87,9 @@ def cells_of(monkeypatch, tmp_path):
 
         def run(cell, begin, *, conclude, load, **options):
             found[str(cell.folder.relative_to(tmp_path / "seed_0"))] = cell
+            best = {key: options.get(key) for key in ("best_metric", "best_mode")}
+            kept = {"best_metric": "validation/accuracy", "best_mode": "max"}
+            assert best == (kept if config["keep_best"] else dict.fromkeys(kept))
             return {}
 
         monkeypatch.setattr(study_lib, "load_texts", load_texts)
@@ -129,6 +132,8 @@ LATER = ("distill", "truncated", "curriculum")
         ({"optimizer__weight_decay": 0.1}, ("predecessor", "direct", *LATER)),
         ({"data__split_seed": 1}, ("predecessor", "direct", *LATER)),
         ({"limits__test": 8}, ("predecessor", "direct", *LATER)),
+        ({"keep_best": True}, ("predecessor", "direct", *LATER)),
+        ({"data__path": None, "metric": ""}, ()),  # as in records of earlier versions
     ],
 )
 def test_a_result_depends_on_its_own_settings_and_those_before(cells_of, change, others):
