@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from squad_files import PASSAGE, squad, write
 
 from jaxlab.data import wordpiece
 from jaxlab.data.formats.plain_text import normal_text
@@ -18,20 +19,6 @@ from jaxlab.data.questions.offsets import SILENT, WRONG, find_start
 from jaxlab.errors import InputError
 
 pytest.importorskip("tokenizers")
-
-PASSAGE = "Ada Lovelace wrote notes. She was born in London in 1815; her father was a poet."
-
-
-def squad(title="Ada", context=PASSAGE, question="Where was she born?", answers=(("London", 42),)):
-    answers = [{"text": t, "answer_start": s} for t, s in answers]
-    qas = [{"id": "1", "question": question, "answers": answers}]
-    return {"title": title, "paragraphs": [{"context": context, "qas": qas}]}
-
-
-def write(path, *articles):
-    text = json.dumps({"data": list(articles)}, ensure_ascii=False).encode()
-    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
-    return path
 
 
 def test_plain_and_gzipped_files_read_alike(tmp_path):
@@ -51,6 +38,8 @@ def test_plain_and_gzipped_files_read_alike(tmp_path):
 
 
 TWICE = "Paris is big. The capital of Germany is Berlin. Many visit Paris because of the Seine."
+
+
 RIGHT = TWICE.rfind("Paris")
 
 
@@ -253,44 +242,6 @@ def test_no_article_and_no_passage_is_on_two_sides():
         qa.split_records(records[:1], shares=(0.0, 0.9))
 
 
-TEXTS = [
-    PASSAGE * 3,
-    "第一句话很短。第二句话，有逗号，也有分号；还有更多！最后一句？",
-    "no separator " + "x" * 40,
-    "line one\nline two is longer than it\n\nline three",
-    "",
-]
-
-
-@pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("join", [True, False])
-def test_segments_are_parts_of_the_text_and_short(text, join):
-    for limit in (5, 14, 30, 1000):
-        parts = cutting.segment(text, limit, join=join)
-        for start, part in parts:
-            assert text.startswith(part, start)
-            assert 0 < len(part) <= limit
-            assert part == part.strip()
-            assert "\n" not in part
-        covered = "".join(part for _, part in parts)
-        assert covered.replace(" ", "") == "".join(text.split())
-
-
-def test_segments_end_where_sentences_end():
-    assert [p for _, p in cutting.segment(PASSAGE, 60)] == [
-        "Ada Lovelace wrote notes.",
-        "She was born in London in 1815; her father was a poet.",
-    ]
-    assert len(cutting.segment(PASSAGE, 1000)) == 1
-    assert len(cutting.segment(PASSAGE, 1000, join=False)) == 2
-    assert [p for _, p in cutting.segment("他说：“好！”她走了。", 7)] == [
-        "他说：“好！”",
-        "她走了。",
-    ]
-    with pytest.raises(ValueError, match="max_length is 0"):
-        cutting.segment(PASSAGE, 0)
-
-
 def test_triples_keep_the_answer_and_count_what_is_left_out():
     twice = "London is big. London is old. She was born in London."
     records = [
@@ -312,141 +263,6 @@ def test_triples_keep_the_answer_and_count_what_is_left_out():
     }
     kept, dropped = qa.without_passages_of(triples, [qa.Triple("london  is BIG.", "", "")])
     assert (len(kept), dropped) == (1, 1)
-
-
-# --- Tokens ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    text = [PASSAGE, "Where was she born?", "Who wrote notes?", "伦敦在哪里？"] * 3
-    return wordpiece.train_wordpiece(text, 400)
-
-
-@pytest.mark.parametrize("order", segments.ORDERS)
-def test_the_layout(tokenizer, order):
-    triple = qa.Triple(PASSAGE + " [SEP]", "London", "Where was she born?")
-    limits = segments.Limits(40, 3, 8)
-    tokens, kept, _ = segments.encode_triples([triple], tokenizer, limits, order=order)
-    row = tokenizer.decode(tokens.ids[0].tolist(), skip_special_tokens=False)
-    second, third = ("london", "where was she born ?")[:: 1 if order == "answer_first" else -1]
-    assert row.startswith("[CLS] ada lovelace wrote notes .")
-    assert row.endswith(f"poet . [SEP] {second} [SEP] {third} [SEP]")
-    assert kept == [triple]
-    assert row.count("[SEP]") == 3  # not the one that the text spells
-
-
-def test_triples_too_long_are_counted_not_cut(tokenizer):
-    rows = [
-        qa.Triple(PASSAGE, "London", "Where was she born?"),
-        qa.Triple(PASSAGE, "London in 1815", "When?"),
-        qa.Triple(PASSAGE, "London", "Where was she born? Where was she born?"),
-        qa.Triple(PASSAGE * 2, "London", "Where?"),
-    ]
-    limits = segments.Limits(30, 1, 6)
-    tokens, kept, skipped = segments.encode_triples(rows, tokenizer, limits)
-    assert kept == rows[:1]
-    assert len(tokens) == 1
-    assert skipped == {"answer too long": 1, "question too long": 1, "passage too long": 1}
-    with pytest.raises(ValueError, match="none of 1 triples is left"):
-        segments.encode_triples(rows[1:2], tokenizer, limits)
-    with pytest.raises(ValueError, match="order is 'both'"):
-        segments.encode_triples(rows, tokenizer, limits, order="both")
-    with pytest.raises(ValueError, match=r"limits\.answer is 0"):
-        segments.Limits(3, 0, 4)
-    with pytest.raises(ValueError, match="has no tokens"):
-        segments.encode_passages(["fine", "  "], tokenizer, 8)
-
-
-def test_a_reduced_tokenizer_spells_what_it_no_longer_knows(tokenizer):
-    texts = ["Where was she born?", "she was born"]
-    keep = segments.keep_tokens(texts, tokenizer, vocab_size=50)
-    small = segments.reduce_tokenizer(tokenizer, keep)
-    assert small.get_vocab_size() == len(keep) <= 50
-    names = [tokenizer.id_to_token(int(i)) for i in keep]
-    assert [small.id_to_token(i) for i in range(len(keep))] == names
-    assert small.encode("She was born?").tokens == ["[CLS]", "she", "was", "born", "?", "[SEP]"]
-    spelt = small.encode("shore").tokens[1:-1]
-    assert "[UNK]" not in spelt
-    assert len(spelt) > 1
-    assert small.encode("a", "b").type_ids == tokenizer.encode("a", "b").type_ids
-    with pytest.raises(ValueError, match="vocab_size is 6, the special tokens and characters"):
-        segments.keep_tokens(texts, tokenizer, vocab_size=6)
-    with pytest.raises(ValueError, match=r"\[PAD\] becomes token 1"):
-        segments.reduce_tokenizer(tokenizer, keep[::-1][-2:])
-
-
-def test_whole_sets_hold_out_passages_and_count(tmp_path, tokenizer):
-    articles = [squad(f"article {i}", f"{PASSAGE} {i}.") for i in range(10)]
-    write(tmp_path / "a.json", *articles)
-    missing = squad("other", "Nothing here.", "Where?", [("London", 0)])
-    write(tmp_path / "b.json.gz", missing)
-    records = qa_sets.load_records(["a.json", "b.json.gz"], tmp_path, shares=(0.2, 0.2))
-    assert sum(map(len, records.values())) == 11
-    limits = segments.Limits(16, 4, 8)
-    sets = qa_sets.make_sets(records, tokenizer, limits)
-    # All articles have the sentence with the answer: it is held out, and so not trained on.
-    assert sum(s.skipped["answer not in passage"] for s in sets.values()) == 1
-    assert sets["train"].skipped["passage held out too"] + len(sets["train"]) >= 5
-    passages = [{t.passage for t in sets[name].triples} for name in ("train", "validation")]
-    assert not passages[0] & passages[1]
-    with pytest.raises(FileNotFoundError, match="c\\.json is missing"):
-        qa_sets.load_records(["c.json"], tmp_path)
-    with pytest.raises(ValueError, match=r"files is \[\], must name one file"):
-        qa_sets.load_records([], tmp_path)
-
-
-def test_answers_are_found_as_written(tokenizer):
-    find = lambda answer, passage=PASSAGE: segments.find_span(
-        passage, segments.token_ids(answer, tokenizer), tokenizer
-    )
-    assert PASSAGE[slice(*find("ada lovelace"))] == "Ada Lovelace"
-    assert find("lovelace ada") is None
-    assert "在伦敦"[slice(*find("伦敦", "在伦敦"))] == "伦敦"
-    ids = segments.encode_passages(["Notes"], tokenizer, 8).ids[0][None]
-    starts, ends = segments.span_bounds(np.pad(ids, ((0, 0), (0, 2))), tokenizer)
-    assert starts.tolist() == ends.tolist() == [[False, True, False, False, False]]
-    text = segments.detokenize(segments.token_ids("伦敦在哪里？", tokenizer), tokenizer)
-    assert text == "伦敦在哪里？"
-
-
-# --- By hand --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "limit", "parts"),
-    [
-        ("abcdefghij", 4, ["abc", "def", "ghij"]),  # thirds, rounded down
-        ("abcde", 4, ["ab", "cde"]),
-        ("abc", 1, ["a", "b", "c"]),
-        ("a b c d", 3, ["a", "b", "c d"]),  # the space behind a word counts
-        ("a b c d", 7, ["a b c d"]),
-        ("One. Two! Three?", 10, ["One. Two!", "Three?"]),
-        ("a; b: c", 4, ["a;", "b: c"]),
-        ("aa, bb, cc; dd", 7, ["aa,", "bb,", "cc; dd"]),
-        ("一二，三四；五", 4, ["一二，", "三四；五"]),
-        ("ab\n\ncd", 100, ["ab", "cd"]),
-        ("  ab  ", 2, ["ab"]),
-        ("a", 1, ["a"]),
-        (" \n ", 3, []),
-    ],
-)
-def test_segments_written_down(text, limit, parts):
-    found = cutting.segment(text, limit)
-    assert [part for _, part in found] == parts
-    assert all(text.startswith(part, start) for start, part in found)
-    starts = [start for start, _ in found]
-    assert starts == sorted(set(starts))
-
-
-def test_segments_measured_otherwise():
-    words = lambda part: len(part.split())
-    assert [p for _, p in cutting.segment("a b c. d e f. g", 4, length=words)] == [
-        "a b c.",
-        "d e f. g",
-    ]
-    # Where a character is longer than the limit, it stands alone.
-    assert cutting.segment("ab", 4, length=lambda part: 3 * len(part)) == [(0, "a"), (1, "b")]
 
 
 def test_sides_by_hand():
@@ -532,12 +348,3 @@ def test_triples_by_hand():
     long = lambda **options: qa.make_triples([record(("Rome",), (0,))], max_length=99, **options)
     assert long()[0][0].passage == long(join=True)[0][0].passage == passage
     assert long(join=False)[0][0].passage == "Rome is old."
-
-
-def test_what_is_just_short_enough_is_not_cut():
-    assert cutting.segment("One two. Three.", 8) == [(0, "One two."), (9, "Three.")]
-    assert cutting.segment("One two. Three.", 7) == [(0, "One"), (4, "two."), (9, "Three.")]
-    assert cutting.segment("abcdef", 3) == [(0, "abc"), (3, "def")]
-    assert cutting.segment("abcdefg", 3) == [(0, "ab"), (2, "cd"), (4, "efg")]
-    assert cutting.segment("ab", 1) == [(0, "a"), (1, "b")]
-    assert cutting.segment(" ab  cd ", 6) == [(1, "ab  cd")]
