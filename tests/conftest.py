@@ -1,11 +1,9 @@
 """What all tests share: the CPU with 8 devices, the folders of real data, and a run to kill."""
 
 import fcntl
-import functools
 import gc
 import os
 import pathlib
-import unittest.mock
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiling is most of the suite's time. What is compiled here runs once or twice, so it is not
@@ -23,7 +21,6 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 import jax
 import pytest
-from jax._src.interpreters import mlir
 from processes import ROOT, Toy, run_script
 
 # Before the first use of a device. A single-device test stays on the first of them.
@@ -34,14 +31,8 @@ gc.set_threshold(100_000, 20, 50)
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs():
-    """What a file compiled is of little use to the next one, and would add up to gigabytes.
-
-    Within a file, all programs are lowered in one context: to make one takes longer than to lower
-    a small program.
-    """
-    one = functools.cache(mlir.make_ir_context)
-    with unittest.mock.patch.object(mlir, "make_ir_context", one):
-        yield
+    """What a file compiled is of little use to the next one, and would add up to gigabytes."""
+    yield
     jax.clear_caches()
 
 

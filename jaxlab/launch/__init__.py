@@ -240,11 +240,11 @@ def _run(main, default_config, sections, workdir_kind, task, reads, argv) -> Non
     log.start_logging()
     workdir, finish = None, lambda: None
     if workdir_kind:
-        name = f["pretrained"].value if "pretrained" in f else None
-        if name:
-            record.pretrained(name)
-        place = f.workdir or f"runs/{os.path.basename(name.rstrip('/'))}"
-        workdir = _make_workdir(place, make=workdir_kind == "made" or bool(name))
+        place, make = f.workdir, workdir_kind == "made"
+        if "pretrained" in f and f.pretrained:
+            make, name = True, record.pretrained(f.pretrained).name
+            place = place or f"runs/{name}"
+        workdir = _make_workdir(place, make=make)
         if config is not None:
             held = record.hold(workdir)  # noqa: F841  until this function is left
             change = f.allow_config_change
