@@ -61,5 +61,5 @@ PRESETS = {
 
 
 def get_config(preset: str = "mnist"):
-    """Presets: "mnist", "fashion", "cifar10", "cifar100", "jpeg"; "augmented", "tiny"."""
+    """Presets: "mnist", "fashion", "cifar10", "cifar100", "jpeg"; "augmented", "bf16", "tiny"."""
     return base.recipe(RECIPE | PRESETS["mnist"], PRESETS, preset)

@@ -28,6 +28,6 @@ TINY |= {"model.widths": (4, 8)}
 
 
 def get_config(preset: str = ""):
-    """Presets: "mnist", "fashion_mnist", "tiny"."""
+    """Presets: "mnist", "fashion_mnist", "bf16", "tiny"."""
     presets = {"mnist": MNIST, "fashion_mnist": FASHION, "tiny": TINY}
     return base.recipe(RECIPE, presets, preset)

@@ -33,5 +33,5 @@ TINY = {"fast_compile": True, "num_steps": 20, "batch_size": 8, "eval_every": 10
 
 
 def get_config(preset: str = ""):
-    """Presets: "images", "tiny", or both with a comma."""
+    """Presets: "images", "bf16", "tiny", or several with commas."""
     return base.recipe(RECIPE, {"images": IMAGES, "tiny": TINY}, preset)

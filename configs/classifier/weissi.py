@@ -54,6 +54,6 @@ PRESETS = {
 
 
 def get_config(preset: str = "weissi"):
-    """Presets: "weissi", "adamw", "adam", "both_terms", "jpeg", "tiny", or several with commas."""
+    """Presets: "weissi", "adamw", "adam", "both_terms", "jpeg", "bf16", "tiny", or several."""
     penalty = {"weissi", "adamw", "adam", "both_terms"} & {*preset.split(",")}
     return base.recipe(RECIPE, PRESETS, preset if penalty else f"weissi,{preset}")

@@ -44,13 +44,14 @@ TINY = {
     "log_every": 1,
     "checkpoint_every": 2,
 }
+OTHERS = {"tiny": TINY, "bf16": {"dtype": "bfloat16"}}
 
 
 def get_config(preset: str = "20k"):
-    """Presets: "20k", "40k", "70k"; "quarter", "half", "double", "fourfold"; "tiny"."""
-    names = launch.chosen(preset, {**SIZES, **TIMES, "tiny": None})
+    """Presets: "20k", "40k", "70k"; "quarter", "half", "double", "fourfold"; "bf16", "tiny"."""
+    names = launch.chosen(preset, {**SIZES, **TIMES, **OTHERS})
     size = next((SIZES[name] for name in names if name in SIZES), SIZES["20k"])
     times = math.prod(TIMES[name] for name in names if name in TIMES)
     found = {"max_words": size, "dim": round(times * 8.33 * math.log(size))}
-    tiny = "tiny" if "tiny" in names else ""
-    return launch.recipe(base.SAMPLING, RECIPE | found, presets={"tiny": TINY}, preset=tiny)
+    others = ",".join(name for name in OTHERS if name in names)
+    return launch.recipe(base.SAMPLING, RECIPE | found, presets=OTHERS, preset=others)

@@ -46,14 +46,15 @@ TINY |= {"judge.num": 4, "judge.reestimate": 1}
 
 
 def get_config(preset: str = ""):
-    """Presets: "demo", "mnist", "cifar10", and "tiny"."""
-    names = launch.chosen(preset, (*BASES, "tiny"))
+    """Presets: "demo", "mnist", "cifar10", and "bf16", "tiny"."""
+    names = launch.chosen(preset, (*BASES, "bf16", "tiny"))
     recipe, own = next((BASES[name] for name in names if name in BASES), BASES["demo"])
     tiny = "tiny" in names
+    own = [name for name in ("tiny" if tiny else own, "bf16" * ("bf16" in names)) if name]
     config = ml_collections.ConfigDict(
         {
             "fast_compile": tiny,
-            "base": recipe.get_config("tiny" if tiny else own),
+            "base": recipe.get_config(",".join(own)),
             "arms": {name: launch.nested(changes) for name, changes in ARMS.items()},
             "order": tuple(ARMS),  # of the table; only these are trained
             "baseline": "base",
