@@ -450,6 +450,10 @@ DEFAULTS = {
         answer_texts(batch_size=32)
         QAPair()
     """,
+    "jaxlab.tasks.question_generation.written": """
+        keep_pairs(f1=0.8, batch_size=32)
+        write(format="table")
+    """,
     "jaxlab.theseus": """
         replacement_schedule(slope=0.0)
         forward(frozen_below=False)

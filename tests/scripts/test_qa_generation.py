@@ -171,6 +171,12 @@ def test_wrong_input_is_one_clear_line(run, trained, tmp_path):
         ("generate_qa", (folder, "--text=README.md", "--num_pairs=0"), "num_pairs"),
         ("generate_qa", (folder, "--text=README.md", "--limit=-1"), "limit"),
         ("generate_qa", (folder, "--text=README.md", "--out=/no/where/x"), "there is no folder"),
+        ("generate_qa", (folder, "--text=README.md", "--f1=2"), "f1 is 2.0"),
+        (
+            "generate_qa",
+            (folder, "--text=README.md", f"--reader={trained}"),
+            "writes answer and question, a reader is a run with --config.order=question_first",
+        ),
         ("evaluate_qa_generation", (folder, "--limit=-5"), "limit"),
         ("evaluate_qa_generation", (folder, "--f1=nan"), "f1 is nan"),
     ]

@@ -3,7 +3,12 @@
 from jaxlab import launch, train
 from jaxlab.data.questions import segments, sets
 from jaxlab.models import bert
-from jaxlab.tasks.question_generation.folder import Generator, load_generator, save_generator
+from jaxlab.tasks.question_generation.folder import (
+    Generator,
+    load_generator,
+    load_reader,
+    save_generator,
+)
 from jaxlab.tasks.question_generation.losses import (
     TargetLayout,
     count_targets,
@@ -15,6 +20,7 @@ from jaxlab.tasks.question_generation.losses import (
 from jaxlab.tasks.question_generation.opened import open_run
 from jaxlab.tasks.question_generation.pairs import Pairs, answer, ask, generate_pairs
 from jaxlab.tasks.question_generation.study import Study, blueprint, check_study
+from jaxlab.tasks.question_generation.written import as_pairs, keep_pairs
 
 __all__ = [
     "KEYWORDS",
@@ -23,12 +29,15 @@ __all__ = [
     "Study",
     "TargetLayout",
     "answer",
+    "as_pairs",
     "ask",
     "blueprint",
     "check_study",
     "count_targets",
     "generate_pairs",
+    "keep_pairs",
     "load_generator",
+    "load_reader",
     "make_target_loss",
     "make_target_metrics",
     "open_run",

@@ -12,9 +12,11 @@ from jaxlab.data import wordpiece
 from jaxlab.data.questions.segments import Limits
 from jaxlab.models import bert
 from jaxlab.tasks import question_generation
+from jaxlab.tasks.question_generation import folder
 from jaxlab.tasks.question_generation.folder import (
     Generator,
     load_generator,
+    load_reader,
     make_layout,
     model_folder,
     save_generator,
@@ -113,3 +115,14 @@ def test_the_model_of_a_run_or_the_folder_itself(tmp_path):
         model_folder(tmp_path)
     (tmp_path / "model").mkdir()
     assert model_folder(str(tmp_path)) == tmp_path / "model"
+
+
+def test_a_reader_is_a_model_that_answers(tokenizer, tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    model = Generator("model", "head", {}, tokenizer, Limits(9, 5, 8), "question_first", 2, True)
+    monkeypatch.setattr(folder, "load_generator", {tmp_path / "model": model}.get)
+    assert load_reader(tmp_path) is model
+    asking = model._replace(order="answer_first", prefix_parts=1)
+    monkeypatch.setattr(folder, "load_generator", lambda _: asking)
+    with pytest.raises(ValueError, match="writes answer and question, a reader is a run with"):
+        load_reader(tmp_path)
