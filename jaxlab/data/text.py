@@ -207,6 +207,8 @@ def _check_filled(name: str, sets: dict[str, TextSet], splits: Sequence[str]) ->
 def _load(name, data_dir, *, split_seed, path, **table) -> tuple[dict[str, TextSet], Found]:
     check_count("split_seed", split_seed, at_least=0, below=None)
     table = {key: value for key, value in table.items() if value is not None}
+    if name not in (known := (*READERS, *TASKS, *TABLES)):
+        raise InputError(f"text set is {name!r}, known are {known}")
     if name in READERS and path is not None:
         raise InputError(f"data.path is {path!r}, {name!r} is a set of the data folder: drop it")
     if name not in TABLES and table:
@@ -218,14 +220,11 @@ def _load(name, data_dir, *, split_seed, path, **table) -> tuple[dict[str, TextS
         assert path is None or isinstance(path, str)
         found = read_known_task(name, path, data_dir)
         source = found.source
-    elif name in TABLES:
+    else:
         found = read_table(name, path, data_dir=data_dir, split_seed=split_seed, **table)
         source = found.source
         if not found.splits_are_own:
             found = _without_repeats(found)
-    else:
-        known = (*READERS, *TASKS, *TABLES)
-        raise InputError(f"text set is {name!r}, known are {known}")
     sets = {split: _in_order(found, split, split_seed) for split in SPLITS}
     counts = {
         split: {

@@ -115,7 +115,7 @@ def test_what_is_wrong_is_one_line(tmp_path, caplog):
     with pytest.raises(FileNotFoundError, match=r"data.path is 'nowhere': no such file"):
         text.load_texts("csv", path="nowhere", **COLUMNS)
     with pytest.raises(ValueError, match=r"text set is 'glue/sst3', known are .*glue/sst2.*csv"):
-        text.load_texts("glue/sst3")
+        text.load_texts("glue/sst3", path="x", pair_column="b")
     with pytest.raises(ValueError, match=r"data.pair_column is 'b', 'headlines' has its own"):
         text.load_texts("headlines", pair_column="b")
     with pytest.raises(ValueError, match=r"data.path is 'x', 'headlines' is a set of the data"):
