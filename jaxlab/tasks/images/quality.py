@@ -143,7 +143,7 @@ def quality_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     Example:
       >>> print(quality_table({"t = 1": {"frechet": 2.5, "confident": 0.5, "pictures": 9}}))
       | pictures | number | Fréchet distance | confident |
-      |---|---|---|---|
+      | --- | --- | --- | --- |
       | t = 1 | 9 | 2.500 | 50.0 % |
       <BLANKLINE>
     """
