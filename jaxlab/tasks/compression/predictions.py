@@ -240,38 +240,6 @@ def write_predictions(
       ['index', 'prediction', '0', 'no', '1', 'yes']
     """
     if logits.ndim == 1:
-        numbers = as_numbers(labels)
-        if numbers is None or not np.isfinite(numbers).all():
-            raise InputError("labels must be numbers, as those that the model gives")
-        return {name: score(name, logits, numbers) for name in OF_NUMBERS}
-    seen = sorted({str(label) for label in labels})
-    number = {label: bert.match_labels(names, [label], len(names)) for label in seen}
-    if unknown := [label for label in seen if number[label] is None]:
-        raise InputError(f"labels hold {unknown[0]!r}, the classes are {', '.join(names)}")
-    number = {label: places[0] for label, places in number.items() if places}
-    return {"accuracy": score("accuracy", logits, np.array([number[str(x)] for x in labels]))}
-
-
-def write_predictions(
-    path: epath.PathLike, logits: np.ndarray, label_names: Sequence[str] = ()
-) -> None:
-    r"""Writes `index TAB prediction`, as GLUE's and others' submissions are.
-
-    Args:
-      path: the file; folders are made.
-      logits: [N, classes], or [N] of numbers.
-      label_names: of the classes; numbers where there are none.
-
-    Example:
-      >>> import tempfile
-      >>> path = epath.Path(tempfile.mkdtemp()) / "predictions.tsv"
-      >>> write_predictions(path, np.array([[2.0, 1], [0, 3]]), ("no", "yes"))
-      >>> print(path.read_text().strip())
-      index	prediction
-      0	no
-      1	yes
-    """
-    if logits.ndim == 1:
         said = [f"{x:.6g}" for x in logits.tolist()]
     else:
         chosen = logits.argmax(-1).tolist()
