@@ -47,8 +47,8 @@ def text_files(
     Args:
       names: one name or several; a text of several has commas between them. A name is that of a set
         of `CORPORA`, a file, a folder, of which (and of those in it) all files are read whose names
-        end as `ENDINGS` do, or a pattern with * or **. Relative ones start in the working folder,
-        else in the data folder.
+        end as `ENDINGS` do, or a pattern with * or **. A file is read
+        once. Relative ones start in the working folder, else in the data folder.
       data_dir: the data folder.
 
     Raises:
@@ -70,7 +70,10 @@ def text_files(
             found += [data_file(path, data_dir) for path in CORPORA[name]]
         else:
             found += _expand(name, data_dir)
-    return found
+    once: dict[str, str | os.PathLike] = {}
+    for path in found:
+        once.setdefault(os.path.realpath(path), path)
+    return list(once.values())
 
 
 def _expand(name: str, data_dir: Any) -> Sequence[str | os.PathLike]:
@@ -93,13 +96,15 @@ def _expand(name: str, data_dir: Any) -> Sequence[str | os.PathLike]:
     return files
 
 
-def _inside(folder: epath.Path) -> Iterator[epath.Path]:
-    """The text files of a folder and of those in it."""
+def _inside(folder: epath.Path, above: tuple[str, ...] = ()) -> Iterator[epath.Path]:
+    """The text files of a folder and of those in it; a link that leads back is not followed."""
+    above = (*above, os.path.realpath(folder))
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from _inside(path)
+            if os.path.realpath(path) not in above:
+                yield from _inside(path, above)
         elif path.name.endswith(ENDINGS):
             yield path
 

@@ -66,7 +66,11 @@ def list_folder(
     left_out: collections.Counter[str] = collections.Counter()
     found = _metadata(place, root)
     if found is None:
-        for key, value in (("image", image_column), ("label", label_column)):
+        for key, value in (
+            ("image", image_column),
+            ("label", label_column),
+            ("group", group_column),
+        ):
             if value is not None:
                 raise InputError(
                     f"data.{key}_column is {value!r}, {place} has no {' or '.join(METADATA)}"
@@ -75,13 +79,18 @@ def list_folder(
         paths, labels, names = formats.list_images(
             place, classes=classes or None, left_out=left_out
         )
-        return Pictures(paths, labels, tuple(names) or None, None, dict(left_out))
+        return Pictures(paths, labels, tuple(names) or None, None, dict(+left_out))
     rows, at = found
     column = image_column or FILE
     files = rows.column(column, key="data.image_column")
-    inside = [i for i, file in enumerate(files) if _is_below(at / str(file), place)]
-    rows = rows.take(inside)
-    paths = [at / str(files[i]) for i in inside]
+    paths = [at / str(file) for file in files]
+    for i, path in enumerate(paths):
+        if not _is_below(path, at):
+            raise InputError(f"{rows.place(i)}: {files[i]!r} names no picture in {at}")
+    inside = [i for i, path in enumerate(paths) if _is_below(path, place)]
+    if not inside:
+        raise FileNotFoundError(f"{rows.source}: names no picture in {place}")
+    rows, paths = rows.take(inside), [paths[i] for i in inside]
     for i, path in enumerate(paths):
         if not path.is_file():
             raise FileNotFoundError(f"{rows.place(i)}: {path} is no file")
@@ -97,7 +106,7 @@ def list_folder(
         names, numbers = number_labels(splits, label_column)
         labels = numbers["own"]
     groups = None if group_column is None else rows.column(group_column, key="data.group_column")
-    return Pictures(paths, labels, names, groups, dict(left_out))
+    return Pictures(paths, labels, names, groups, dict(+left_out))
 
 
 def _metadata(place: Path, root: Path) -> tuple[Rows, Path] | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxlab.data import formats, sources
+from jaxlab.data.formats.arrays import MOST as _MOST
 from jaxlab.data.formats.rows import Rows, label_text, number_labels
 from jaxlab.data.split_files import ARRAYS, find_split
 from jaxlab.data.tables import standardize
@@ -17,7 +19,8 @@ from jaxlab.errors import InputError
 LABEL = "label"  # the column where none is named
 MISSING = frozenset(("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"))
 _LISTS = (list, tuple, np.ndarray)
-MAX_WORDS = 1000  # different words of a column; more are names or dates
+_NAMELESS = re.compile(r"(Unnamed: \d+|__index_level_\d+__)?")  # the index of a pandas table
+MAX_WORDS = 1000  # different words of a column
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,9 +107,11 @@ def load_vectors(
     )
     names, labels = number_labels(splits, column)
     train = splits["train"]
-    features = feature_columns
+    features, nameless = feature_columns, []
     if features is None:
         features = [key for key in train.columns if key not in (column, group_column)]
+        nameless = [key for key in features if _NAMELESS.fullmatch(key)]
+        features = [key for key in features if key not in nameless]
     for feature in features:
         train.column(feature, key="data.feature_columns")
         if feature == column:
@@ -133,6 +138,7 @@ def load_vectors(
     what += [f"{width} words of {feature}" for feature, width in widths.items()]
     sizes = f"{x['train'].shape[1]} features: {', '.join(what)}"
     left_out = {"words that no training row has (0 in all columns)": unseen}
+    left_out["columns without a name (an index)"] = len(nameless)
     found = {s: {"x": np.float32(x[s]), "label": labels[s]} for s in splits}
     return Vectors(found, names, sizes, left_out)
 
@@ -157,6 +163,8 @@ def _number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError):
         return None
+    except OverflowError:  # of a whole number
+        return np.inf
 
 
 def _as_lists(splits: Mapping[str, Rows], column: str) -> dict[str, np.ndarray] | None:
@@ -201,12 +209,13 @@ def _as_words(
                 _finite(None, rows, i, column)
     words = sorted({*texts["train"]})
     numeric = [_number(word) is not None for word in words]
-    if len(words) > MAX_WORDS or (len(words) > 2 and sum(numeric) > len(words) / 2):
+    most = min(MAX_WORDS, max(20, len(texts["train"]) // 2))  # more are names, dates or numbers
+    if len(words) > most or (len(words) > 2 and sum(numeric) > len(words) / 2):
         train, odd = splits["train"], words[numeric.index(False)]
         place = train.place(texts["train"].index(odd))
         raise InputError(
             f"{place}: column {column!r} is {odd[:40]!r} and has {len(words)} different values: "
-            f"needs numbers, or at most {MAX_WORDS} words; data.feature_columns can leave it out"
+            f"needs numbers, or at most {most} words; data.feature_columns can leave it out"
         )
     number = {word: i for i, word in enumerate(words)}
     found, unseen = {}, 0
@@ -227,10 +236,10 @@ def _finite(cell: Any, rows: Rows, index: int, column: str) -> float:
             "the row or the column (data.feature_columns) out"
         )
     number = _number(cell)
-    if number is None or not np.isfinite(number):
+    if number is None or not abs(number) <= _MOST:
         raise InputError(
             f"{rows.place(index)}: column {column!r} is {str(cell)[:40]!r}, must be a finite "
-            "number, as those of the training rows are"
+            f"number, at most {_MOST:.1e}, as those of the training rows are"
         )
     return number
 

@@ -270,3 +270,24 @@ def test_a_lazy_set_is_no_array_by_accident(pictures, tmp_path):
     assert isinstance(found.images, LazyImages)
     assert (found.images.shape, found.images.nbytes) == ((20, 4, 4, 3), 960)
     assert "read when needed" in data.describe_sets({"train": found}).lines()[0]
+
+
+@pytest.mark.parametrize("row", ["../a.png", "{root}/a.png", ""])
+def test_metadata_names_pictures_of_its_folder_alone(row, pictures, tmp_path):
+    folder = tmp_path / "set"
+    save_folder(folder, *pictures)
+    (tmp_path / "a.png").write_bytes(png(pictures[0][0]))
+    line = row.format(root=tmp_path)
+    (folder / "metadata.csv").write_text(f"file_name,label\ncat/00.png,cat\n{line},dog\n")
+    with pytest.raises(ValueError, match=rf"row 2: '{line}' names no picture in .*set"):
+        data.load("folder", path=str(folder))
+
+
+def test_metadata_without_a_picture_of_a_split_and_groups_without_metadata(pictures, tmp_path):
+    save_folder(tmp_path / "train", *pictures)
+    save_folder(tmp_path / "test", *pictures)
+    with pytest.raises(ValueError, match=r"data.group_column is 'g', .* has no metadata\.csv or"):
+        data.load("folder", path=str(tmp_path), group_column="g")
+    (tmp_path / "metadata.csv").write_text("file_name\ntrain/cat/00.png\n")
+    with pytest.raises(FileNotFoundError, match=r"metadata\.csv: names no picture in .*test"):
+        data.load("folder", split="test", path=str(tmp_path))

@@ -202,3 +202,12 @@ def test_labels_are_numbered_by_the_training_rows():
         number_labels({"train": train, "test": Rows({"y": ["2"]}, "b.csv")}, "y")
     words = Rows({"y": ["10", "9", "b"]}, "c.csv")
     assert number_labels({"train": words}, "y")[0] == ("10", "9", "b")
+
+
+def test_classes_that_are_equal_numbers_are_in_the_order_of_their_texts():
+    """The order of a set of texts, which differs between processes, must not show."""
+    names = ["1", "01", "1.0", "001", "10", "9"]
+    found = number_labels({"train": Rows({"y": names}, "a.csv")}, "y")[0]
+    assert found == ("001", "01", "1", "1.0", "9", "10")
+    found = number_labels({"train": Rows({"y": ["nan", "2", "10"]}, "a")}, "y")[0]
+    assert found == ("10", "2", "nan")

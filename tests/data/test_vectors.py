@@ -187,3 +187,46 @@ def test_what_was_found_of_known_sets():
     assert found.splits["train"]["examples"] == 20
     assert sum(found.splits["test"]["classes"].values()) == 9
     json.dumps(found.splits)
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "__index_level_0__"])
+def test_the_index_that_pandas_writes_is_no_feature(name, tmp_path):
+    """The rows of many sets lie in the order of their classes, which an index would tell."""
+    rows = [(i, i * 7 % 5, i // 20) for i in range(40)]
+    path = write(tmp_path / "a.csv", rows, (name, "size", "label"))
+    found = load_vectors("csv", path)
+    assert found.sizes == "1 features: 1 number"
+    assert found.left_out["columns without a name (an index)"] == 1
+    asked = load_vectors("csv", path, feature_columns=(name, "size"))
+    assert asked.sizes == "2 features: 2 numbers"
+
+
+def test_a_column_of_names_or_dates_is_an_error_not_a_feature_for_each_row(tmp_path):
+    path = write(tmp_path / "a.csv", [(f"d{i}", i, i % 2) for i in range(60)], ("d", "n", "label"))
+    with pytest.raises(ValueError, match=r"'d' is 'd0' and has 48 different .* at most 24 words"):
+        load_vectors("csv", path)
+
+
+@pytest.mark.parametrize("number", [10**400, 1e300])
+def test_numbers_whose_squares_are_none(number, tmp_path):
+    rows = [json.dumps({"n": number if i == 3 else i, "label": i % 2}) for i in range(40)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(rows))
+    with pytest.raises(ValueError, match=r"'n' is '1[0e+]*.*', must be a finite number, at most 3"):
+        load_vectors("jsonl", path, shares=(0.1, 0.1))
+    np.savez(tmp_path / "a.npz", x=[[1.0, 1e300]], y=[0])
+    with pytest.raises(ValueError, match=r"row 1, number 2 is 1e\+300, must be a finite number"):
+        load_vectors("npz", tmp_path / "a.npz")
+
+
+def test_one_class_is_nothing_to_classify(tmp_path):
+    path = write(tmp_path / "a.csv", [(i, "x") for i in range(40)], ("n", "label"))
+    with pytest.raises(ValueError, match="all labels are x: a classifier needs two classes"):
+        data.load_classification("csv", seed=0, path=str(path))
+
+
+def test_class_numbers_are_counted_only_up_to_a_bound(tmp_path):
+    images = np.arange(64, dtype=np.uint8).reshape(4, 4, 4)
+    np.savez(tmp_path / "a.npz", x=images, y=[0, 1, 2, 2 * 10**9])
+    with pytest.raises(ValueError, match="class numbers need to be from 0 to 1048575"):
+        data.load("npz", path=str(tmp_path / "a.npz"))

@@ -4,6 +4,9 @@ import numpy as np
 
 from jaxlab.errors import InputError
 
+MOST = float(np.finfo(np.float32).max)  # of a number: its square is one of float64
+MOST_CLASSES = 2**20  # counts and rows of a classifier are made for each number up to the largest
+
 
 def check_images(source: str, images: np.ndarray) -> np.ndarray:
     """Images from a file: raises one line unless they are pictures with values from 0 to 255.
@@ -77,7 +80,7 @@ def check_labels(source: str, labels: np.ndarray, count: int | None = None) -> n
             f"{source}: labels are {labels.dtype}{_range(labels)}, class numbers need to be "
             f"integers from 0{advice if whole or labels.dtype.kind in 'US' else ''}"
         )
-    most = np.iinfo(np.int32).max
+    most = MOST_CLASSES - 1
     if labels.size and (int(labels.min()) < 0 or int(labels.max()) > most):
         raise InputError(
             f"{source}: labels are {labels.dtype}{_range(labels)}, class numbers need to be from 0 "

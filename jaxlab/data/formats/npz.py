@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxlab.data.formats.arrays import check_images, check_labels
+from jaxlab.data.formats.arrays import MOST, check_images, check_labels
 from jaxlab.data.formats.pictures import reason
 from jaxlab.data.formats.splits import SPLIT_NAMES
 from jaxlab.errors import InputError
@@ -112,11 +112,11 @@ def read_vectors(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
             f"({len(x)},) needed"
         )
     x = np.asarray(x, np.float64)
-    if len(bad := np.argwhere(~np.isfinite(x))):
+    if len(bad := np.argwhere(~(np.abs(x) <= MOST))):
         row, column = bad[0].tolist()
         raise InputError(
-            f"{path}, {key}: row {row + 1}, number {column + 1} is {x[row, column]}: fill it in, "
-            "or leave the row out"
+            f"{path}, {key}: row {row + 1}, number {column + 1} is {x[row, column]}, must be a "
+            f"finite number, at most {MOST:.1e}: fill it in, or leave the row out"
         )
     return x, labels.astype(str) if labels.dtype.kind in "US" else labels
 

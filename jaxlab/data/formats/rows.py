@@ -326,8 +326,10 @@ def number_labels(
             if not text and not (hidden and split == "test"):
                 raise InputError(f"{rows.place(i)}: column {column!r} has no label")
     distinct = {text for text in texts["train"] if text}
-    numeric = as_numbers(list(distinct)) is not None
-    names = tuple(sorted(distinct, key=float if numeric else str))
+    numbers = as_numbers(list(distinct))
+    numeric = numbers is not None and np.isfinite(numbers).all()
+    # By the text among equal numbers ("1", "01"): the order of a set differs between processes.
+    names = tuple(sorted(distinct, key=lambda name: (float(name), name) if numeric else name))
     number = {name: i for i, name in enumerate(names)} | ({"": -1} if hidden else {})
     for split, rows in splits.items():
         for i, text in enumerate(texts[split]):
@@ -362,5 +364,5 @@ def as_numbers(values: Sequence[Any]) -> np.ndarray | None:
     """
     try:
         return np.array([np.nan if v is None or v == "" else float(v) for v in values], np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # of whole numbers beyond 1e308
         return None

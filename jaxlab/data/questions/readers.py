@@ -155,8 +155,10 @@ def records_of_rows(
 
 
 def _text(value: Any, where: str) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
+    if isinstance(value, str):
+        return value
+    if value is None or value != value:  # NaN of a table
+        return ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     raise InputError(f"{where} is {str(value)[:40]!r} ({type(value).__name__}), must be a text")

@@ -84,7 +84,8 @@ def test_cells_hold_answers_in_many_ways():
 
 
 def test_rows_without_a_passage_or_a_question_are_counted():
-    columns = {"passage": ["", "a b", None], "question": ["?", " ", "?"], "answer": ["a"] * 3}
+    columns = {"passage": ["", "a b", None], "question": ["?", float("nan"), "?"]}
+    columns["answer"] = ["a"] * 3
     skipped = collections.Counter()
     assert readers.records_of_rows(sources.Rows(columns, ""), skipped=skipped) == []
     assert skipped == {"empty passage, question or answer": 3}
