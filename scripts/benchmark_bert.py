@@ -67,8 +67,8 @@ def theirs(folder, ids, mask):
     import transformers  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(os.cpu_count() or 1)
-    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    model = transformers.BertForSequenceClassification.from_pretrained(folder, **none).train()
+    make = transformers.BertForSequenceClassification.from_pretrained
+    model = make(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.01)
     batch = {
         "input_ids": torch.tensor(np.asarray(ids)).long(),

@@ -42,15 +42,15 @@ REESTIMATE = flags.DEFINE_integer(
 SAMPLES = flags.DEFINE_string("samples", None, "There, FILE.npz of pictures to judge too.")
 
 
-def judge_samples(workdir):
+def judge_samples(workdir, by):
     """Writes quality.json."""
     out = check_output(workdir / images.QUALITY_FILE)
     heats = [images.read_temperature(text) for text in HEATS.value]
     run = launch.load_run(workdir, task="images")
-    judge = train.load_run(launch.full_path(JUDGE.value), task="classification")
+    judge = train.load_run(launch.full_path(by), task="classification")
     others = [(n, images.read_pictures(n, run.model.channels)) for n in (SAMPLES.value,) if n]
     see = lambda x: classification.features(judge, x)
-    numbers = {"num": NUM.value, "reestimate": REESTIMATE.value, "seed": SEED.value}
+    numbers: dict = {"num": NUM.value, "reestimate": REESTIMATE.value, "seed": SEED.value}
     rows = images.judge_samples(run, see, temperatures=heats, others=dict(others), **numbers)
     write_atomically(out, to_json(rows, indent=1) + "\n")
     print(images.quality_table(rows), end="")
@@ -59,7 +59,7 @@ def judge_samples(workdir):
 def main(config, workdir):
     del config
     if JUDGE.value:
-        return judge_samples(workdir)
+        return judge_samples(workdir, JUDGE.value)
     out = check_output(workdir / f"evaluation_{SPLIT.value}.json")
     run = launch.load_run(workdir, task="images")
     figures = images.evaluate(

@@ -64,7 +64,7 @@ def main(workdirs: list[str]) -> None:
         label: on_axis(_X.value, launch.full_path(w), read_run(w))
         for label, w in zip(run_labels(workdirs), workdirs, strict=True)
     }
-    words = dict(text.partition("=")[::2] for text in _METRICS.value)
+    words = {name: text for name, _, text in (m.partition("=") for m in _METRICS.value)}
     xlabel = {"examples": "examples seen"}.get(_X.value, _X.value)
     shown = {name: text for name, text in words.items() if text}
     curves(runs, out, list(words), title=_TITLE.value, xlabel=xlabel, words=shown)
