@@ -46,6 +46,12 @@ def test_quotes_of_a_tsv_may_be_characters(tmp_path):
         ]
 
 
+def test_quoted_line_ends_of_a_tsv(tmp_path):
+    (tmp_path / "a.tsv").write_text('x\ty\n1\t"two\nlines, and ""quotes"""\n2\tb\n')
+    found = read_rows(tmp_path / "a.tsv", "tsv")
+    assert found.columns == {"x": ["1", "2"], "y": ['two\nlines, and "quotes"', "b"]}
+
+
 def test_saved_sets(tmp_path):
     datasets = pytest.importorskip("datasets")
     label = datasets.ClassLabel(names=["no", "yes"])

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -216,14 +217,19 @@ def _read_csv(path: epath.Path, _: Any) -> dict[str, list[Any]]:
 
 def _read_tsv(path: epath.Path, _: Any) -> dict[str, list[Any]]:
     text = read_text(path)
-    if '"' in text:
-        try:
-            found = _parsed(path, text, delimiter="\t")
-            if len(Rows(found, "")) == sum(map(bool, split_lines(text))) - 1:
-                return found
-        except InputError:  # quotes that do not end
-            pass
-    return _parsed(path, text, delimiter="\t", quoting=csv.QUOTE_NONE)
+    lines = functools.partial(_parsed, path, text, delimiter="\t", quoting=csv.QUOTE_NONE)
+    if '"' not in text:
+        return lines()
+    try:
+        found = _parsed(path, text, delimiter="\t")
+    except InputError:  # quotes that do not end
+        return lines()
+    if len(Rows(found, "")) == sum(map(bool, split_lines(text))) - 1:
+        return found
+    try:
+        return lines()
+    except InputError:  # fields in quotes that hold line ends, as pandas writes them
+        return found
 
 
 def _parsed(path: epath.Path, text: str, **dialect: Any) -> dict[str, list[Any]]:
