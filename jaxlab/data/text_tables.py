@@ -161,7 +161,7 @@ def _as_rows(part: Rows, texts, pairs, labels) -> Rows:
     """The columns that matter under names of their own, each row with its number in the file."""
     for values in (texts, pairs or ()):
         for i, value in enumerate(values):
-            if value is not None and not isinstance(value, str):
+            if value is not None and value == value and not isinstance(value, str):
                 raise InputError(f"{part.place(i)}: a text is {str(value)[:40]!r}, no string")
     both = texts if pairs is None else list(zip(texts, pairs, strict=True))
     return dataclasses.replace(part, columns={"text": both, "label": labels})
@@ -172,7 +172,7 @@ def _splits(parts, source, left_out, own, *, regression=False, names=None) -> Sp
     kept: dict[str, Rows] = {}
     for split, part in parts.items():
         texts, labels = part.columns["text"], part.columns["label"]
-        full = [all(map(_said, [text] if isinstance(text, str) else text or ())) for text in texts]
+        full = [all(map(_said, text if isinstance(text, tuple) else [text])) for text in texts]
         said = [_said(label) and label != "-" for label in labels]
         if split == "test" and own and not any(said):
             left_out["test rows, which have no labels"] += len(texts)
@@ -205,7 +205,11 @@ def _numbers(kept: Mapping[str, Rows]) -> dict[str, np.ndarray]:
     for split, part in kept.items():
         labels = part.columns["label"]
         if (numbers := as_numbers(labels)) is None or not np.isfinite(numbers).all():
-            i = next(i for i, x in enumerate(labels) if (n := as_numbers([x])) is None or n != n)
+            i = next(
+                i
+                for i, x in enumerate(labels)
+                if (n := as_numbers([x])) is None or not np.isfinite(n[0])
+            )
             raise InputError(f"{part.place(i)}: label {labels[i]!r}, regression needs numbers")
         found[split] = numbers
     return found

@@ -54,12 +54,16 @@ def read_weights(
     source = epath.Path(source)
     if special is not None and (found := special(source)) is not None:
         return Weights(None, found, {})
+    if not source.exists():
+        raise FileNotFoundError(f"{source} does not exist: it must be a run or a file")
     if not (source / "checkpoints").exists() and (source / WEIGHTS_FILE).exists():
         source = source / WEIGHTS_FILE
-    if source.suffix in FILES and not source.is_dir():
-        if not source.exists():
-            raise FileNotFoundError(f"{source} does not exist: it must be a run or a file")
+    if not source.is_dir():
+        if source.suffix not in FILES:
+            raise InputError(f"{source} holds no weights: files end in {' or '.join(FILES)}")
         return _split(_read_arrays(source), str(source))
+    if not (source / "checkpoints").exists():
+        raise FileNotFoundError(f"{source} has neither checkpoints/ of a run nor {WEIGHTS_FILE}")
     return Weights(*checkpoints.load_params(source / "checkpoints", ema=ema))
 
 
@@ -79,7 +83,7 @@ def _split(leaves: Mapping[str, np.ndarray], name: str) -> Weights:
     paths = {tuple(key.split("/" if by_slash else ".")): x for key, x in leaves.items()}
     try:
         tree = traverse_util.unflatten_dict(paths)
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, ValueError, IndexError) as error:
         raise InputError(f"{name} holds an array and a folder of one name") from error
     if "params" not in tree:
         return Weights(None, tree, {})

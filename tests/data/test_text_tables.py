@@ -90,6 +90,9 @@ def test_numbers_to_predict(tmp_path):
     path = str(table(tmp_path / "b.csv", [*rows, {"text": "t", "label": "many"}]))
     with pytest.raises(ValueError, match=r"b.csv, row 31: label 'many', regression needs numbers"):
         text.load_texts("csv", path=path, regression=True)
+    path = str(table(tmp_path / "c.csv", [*rows, {"text": "t", "label": "inf"}]))
+    with pytest.raises(ValueError, match=r"c.csv, row 31: label 'inf', regression needs numbers"):
+        text.load_texts("csv", path=path, regression=True)
 
 
 def three(tmp_path, **parts):

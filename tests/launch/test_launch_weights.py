@@ -35,8 +35,13 @@ def test_safetensors_alone_and_in_their_folder(tmp_path):
 def test_what_is_no_source_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"a.npz does not exist: .* a run or a file"):
         weights.read_weights(tmp_path / "a.npz")
-    with pytest.raises(FileNotFoundError, match="no checkpoints"):
+    with pytest.raises(FileNotFoundError, match=r"nope does not exist: .* a run or a file"):
+        weights.read_weights(tmp_path / "nope")
+    with pytest.raises(FileNotFoundError, match=r"neither checkpoints/ of a run nor model.safe"):
         weights.read_weights(tmp_path)
+    (tmp_path / "a.csv").write_text("a")
+    with pytest.raises(ValueError, match=r"a.csv holds no weights: files end in .safetensors or"):
+        weights.read_weights(tmp_path / "a.csv")
     np.savez(tmp_path / "c.npz", **{"a": np.ones(1), "a.b": np.ones(1)})
     with pytest.raises(ValueError, match="an array and a folder of one name"):
         weights.read_weights(tmp_path / "c.npz")

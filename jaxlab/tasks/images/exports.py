@@ -86,6 +86,9 @@ def export_samples(
         "true_samples": likelihood,
     }
     to_file = os.fspath(out).endswith(".npz")
+    ending = os.path.splitext(os.fspath(out))[1].lower()
+    if ending in (".npy", ".zip", ".png", ".jpg", ".jpeg"):
+        raise InputError(f"samples go to a folder or FILE.npz, not to {ending}: {out}")
     place = check_output(out) if to_file else _folder(out, settings, num)
     names = [] if to_file else [place / f"{i:06d}.png" for i in range(num)]
     there = {path.name for path in place.iterdir()} if names else set()

@@ -73,6 +73,8 @@ def test_a_folder_gets_what_is_missing_the_same_in_any_order(pictures, tmp_path)
     (tmp_path / "parts" / "samples.json").unlink()
     with pytest.raises(ValueError, match="holds 18 pictures of others"):
         export("parts", 18)
+    with pytest.raises(ValueError, match=r"samples go to a folder or FILE\.npz, not to \.npy"):
+        export("parts.npy", 18)
 
 
 def test_true_samples_are_draws_around_the_mean(pictures, tmp_path):
