@@ -48,11 +48,15 @@ def features(
       float32 [N, D] and [N, K].
 
     Raises:
-      ValueError: there are no examples, or the model does not take them.
+      ValueError: there are no examples, or they have another shape than the run's.
     """
     check_count("batch_size", batch_size)
     if not len(x):
         raise InputError(f"x has shape {x.shape}, at least one example is needed")
+    # A convolutional model would take pictures of any size, and see nothing that it knows.
+    known = run.load_data("test", limit=1)["x"].shape[1:]
+    if x.shape[1:] != known:
+        raise InputError(f"x has shape {x.shape}, the classifier was trained on [N, *{known}]")
 
     @jax.jit
     def apply(variables, x):
