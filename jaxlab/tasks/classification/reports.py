@@ -56,7 +56,8 @@ def features(
     # A convolutional model would take pictures of any size, and see nothing that it knows.
     known = run.load_data("test", limit=1)["x"].shape[1:]
     if x.shape[1:] != known:
-        raise InputError(f"x has shape {x.shape}, the classifier was trained on [N, *{known}]")
+        wanted = ", ".join(map(str, known))
+        raise InputError(f"x has shape {x.shape}, the classifier was trained on [N, {wanted}]")
 
     @jax.jit
     def apply(variables, x):
