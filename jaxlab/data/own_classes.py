@@ -86,7 +86,8 @@ def _check_classes(split: str, labels: np.ndarray, about: About) -> None:
     """Raises where a class is missing in a split: no mean over classes would say anything."""
     if len(about.class_names) < 2:
         raise InputError(
-            f"{about.source}: all labels are {about.class_names[0]}: a classifier needs two classes"
+            f"{about.source}: all labels are {', '.join(about.class_names)}: a classifier needs "
+            "two classes"
         )
     counts = np.bincount(labels, minlength=len(about.class_names))
     if len(lost := np.flatnonzero(counts == 0)):
