@@ -37,7 +37,7 @@ from jaxlab.tasks.compression import report
 
 def main(config, workdir):
     options = dataclasses.asdict(launch.options())
-    start = lambda params, read: launch.start_params(params, workdir, read)
+    start = launch.start_params(workdir)
     mesh = mesh_lib.make_mesh()
     study = compression.Study(config.to_dict(), mesh, workdir=workdir, start=start, **options)
     launch.report_data(workdir, study.found)

@@ -6,6 +6,7 @@
 
 The very step that the script would run is compiled ahead of time, without allocating a parameter:
 memory of each chip, FLOPs, bytes, exchanges between chips, step time, hours of the schedule.
+Data and pretrained folders that the config names are read, and must be there.
 Topologies are v4:2x2x1, v5e:4x4, v5p:2x2x2, v6e:2x4 and so on, chips along each axis; cpu:8 takes
 devices of this machine, which needs no libtpu and tells memory and FLOPs only.
 The TPU compiler takes some twenty minutes of one core for a published recipe.

@@ -25,7 +25,7 @@ from jaxlab.tasks import question_generation
 def main(config, workdir):
     options = dataclasses.asdict(launch.options())
     mesh = mesh_lib.make_mesh()
-    options["start"] = lambda params, read: launch.start_params(params, workdir, read)
+    options["start"] = launch.start_params(workdir)
     study = question_generation.Study(config.to_dict(), mesh, workdir=workdir, **options)
     # A stage that is done has seen the same.
     launch.check_data(workdir, study.arrays, allow_change=options["allow_change"])

@@ -40,12 +40,20 @@ def start(
     return record.start_from(state, workdir, source, ema=ema, skip=f.init_skip, special=special)
 
 
-def start_params(
-    params: Any, workdir: epath.Path, special: Callable[[epath.Path], Any] | None = None
-) -> Any:
-    """`start` for a tree of parameters, as studies of stages begin with; all else as there."""
-    state = train.state_from_params(params, optax.identity(), key=jax.random.key(0))
-    return start(state, workdir, special).params
+def start_params(workdir: epath.Path) -> Callable[[Any, Any], Any] | None:
+    """`start` for trees of parameters, as studies of stages begin with.
+
+    Returns:
+      (parameters, special) -> parameters; None where no flag names weights.
+    """
+    if flags.FLAGS.init_from is None and flags.FLAGS.init_skip is None:
+        return None
+
+    def started(params: Any, special: Callable[[epath.Path], Any] | None = None) -> Any:
+        state = train.state_from_params(params, optax.identity(), key=jax.random.key(0))
+        return start(state, workdir, special).params
+
+    return started
 
 
 def refuse_start(why: str) -> None:

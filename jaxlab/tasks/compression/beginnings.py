@@ -53,6 +53,7 @@ def begin(
     *,
     data_dir: str | None = None,
     workdir: epath.Path | None = None,
+    started: bool = False,
 ) -> Beginning:
     """Reads the pretrained folder, or makes a model and a tokenizer of one's own.
 
@@ -63,6 +64,7 @@ def begin(
       texts: the training texts.
       data_dir: the data folder.
       workdir: where a tokenizer of one's own is kept.
+      started: the predecessor gets other weights, its classifier too.
 
     Raises:
       FileNotFoundError: there is no such folder.
@@ -85,7 +87,7 @@ def begin(
         "%s: %d tokens, an embedding of %d", folder, tokenizer.get_vocab_size(), model.vocab_size
     )
     as_it_is = not config["stages"]["predecessor"]["num_steps"]
-    found = _classifier(folder, names, required=as_it_is)
+    found = _classifier(folder, names, required=as_it_is and not started)
     if found is None:
         return Beginning(tokenizer, model, head, body, None)
     theirs, top = found

@@ -82,7 +82,8 @@ class Study:
         given = {key: value for key, value in config["data"].items() if value is not None}
         sets, self.found = load_texts(**given, data_dir=data_dir)
         texts = {split: part.first(config["limits"][split] or None) for split, part in sets.items()}
-        begun = begin(config, texts["train"], data_dir=data_dir, workdir=workdir)
+        places = {"data_dir": data_dir, "workdir": workdir}
+        begun = begin(config, texts["train"], **places, started=start is not None)
         self.tokenizer, self.deep, self.head = begun.tokenizer, begun.model, begun.head
         self._begun, self._start = begun, start
         self.metrics = metrics_of(config, self.head.num_labels)
@@ -125,14 +126,14 @@ class Study:
             return fresh, {}
         params = self._start(fresh, start_special(self._begun, fresh))
         same = jax.tree.map(np.array_equal, fresh, params)
-        if jax.tree.all(same):
-            return fresh, {}
-        if not self._stage("predecessor")["num_steps"] and jax.tree.all(same["head"]):
+        whole = jax.tree.all(same)
+        no_head = jax.tree.all(same["head"]) and (self._begun.top is None or not whole)
+        if no_head and not self._stage("predecessor")["num_steps"]:
             raise InputError(
                 "stages.predecessor.num_steps is 0, and --init_from has no classifier to take as "
                 "it is: name a fine-tuned model, or train it"
             )
-        return params, {"start": cells.sum_of(params)}
+        return (fresh, {}) if whole else (params, {"start": cells.sum_of(params)})
 
     def _stage(self, kind: str) -> dict[str, Any]:
         """Settings of a kind of stage, with its number of steps."""

@@ -140,11 +140,29 @@ def test_the_predecessor_starts_from_weights_of_a_flag(config, folder, tmp_path)
         beginnings.start_special(study._begun, {})(epath.Path(tmp_path / "run"))
 
 
+def test_a_folder_without_a_classifier_gets_one_by_the_flag(config, folder, tmp_path):
+    model, params = bert.load_pretrained(folder)
+    tokenizer = wordpiece.load_tokenizer(str(folder))
+    bert.save_pretrained(tmp_path / "plain", model, params, tokenizer=tokenizer)
+    config |= {"pretrained": str(tmp_path / "plain")}
+    config["head"] = config["head"] | {"pooling": "pooler"}
+    with pytest.raises(ValueError, match=r"num_steps is 0, and .*plain has no classifier"):
+        compression.Study(config, None)
+    study = compression.Study(config, None, start=lambda fresh, read: read(epath.Path(folder)))
+    top = bert.load_heads(folder)["classifier"][1]["dense"]["kernel"]
+    assert np.array_equal(study._first(0)[0]["head"]["dense"]["kernel"], top[:, ::-1])
+    study = compression.Study(config, None, start=lambda fresh, read: fresh)
+    with pytest.raises(ValueError, match="--init_from has no classifier"):
+        study._first(0)
+
+
 def test_flags_of_weights_need_a_source(monkeypatch):
     flags = type("F", (), {"init_from": None, "init_skip": "x", "init_weights": "ema"})
     monkeypatch.setattr("jaxlab.launch.starting.flags.FLAGS", flags)
     with pytest.raises(launch.UsageError, match="--init_skip needs --init_from"):
-        launch.start_params({"a": np.ones(1)}, epath.Path("."))
+        launch.start_params(epath.Path("."))({"a": np.ones(1)})
+    flags.init_skip = None
+    assert launch.start_params(epath.Path(".")) is None
 
 
 @pytest.mark.slow  # transformers and torch load for seconds
