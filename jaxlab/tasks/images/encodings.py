@@ -11,11 +11,15 @@ from absl import logging
 from etils import epath
 
 from jaxlab import data, train
+from jaxlab.checks import check_count
 from jaxlab.errors import InputError, MissingPackageError
 from jaxlab.files import check_output, replacing
 from jaxlab.models import nvae
+from jaxlab.models.nvae.model import spherical
 from jaxlab.tasks.images.exports import noise_of
 from jaxlab.tasks.images.training import binarize
+
+_END = "whitened_"  # of names of the ends of a path, which are not given back
 
 
 def encode(
@@ -25,8 +29,10 @@ def encode(
     limit: int | None = None,
     batch_size: int = 100,
     seed: int = 0,
+    reconstruct: bool = False,
+    interpolate: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Latents of every image of a set, and their price.
+    """Latents of every image of a set, and their price; pictures made of them, if asked.
 
     Binary images are drawn from the grey values as `evaluate` draws them. The noise of an image
     depends on the seed and its place in the set.
@@ -37,18 +43,25 @@ def encode(
       limit: only the first N of them.
       batch_size: images at a time.
       seed: of posterior noise and fixed binarisation.
+      reconstruct: also give the mean image of each image's posterior means.
+      interpolate: also give so many mean images on the way from each image to the next one (from
+        the last to the first), both ends included: whitened posterior means turned into each other
+        on the sphere; 0 for none.
 
     Returns:
       For each group, coarsest first, float32 [n, height, width, latents]: "mean_00", posterior
       means, each given the means before it, and "draw_00", a draw, each given the draws before it
       (with flows, z after them). "kl", float32 [n, groups], nats along that draw; "label", int32
-      [n], where the set has labels.
+      [n], where the set has labels. "reconstruction", uint8 [n, height, width, channels], and
+      "interpolation", uint8 [n, interpolate, height, width, channels], where asked for.
 
     Raises:
       ValueError: a number is out of range.
       FileNotFoundError: there are no such images.
     """
+    check_count("interpolate", interpolate, at_least=0)
     model, key = run.model, jax.random.key(seed)
+    pixels = lambda output: _bytes(model.observation.mean(output.parameters))
     images = run.load_data(split, limit=limit)
     batches = data.eval_batches(images, batch_size, binarize=binarize(run.config, model), seed=seed)
 
@@ -60,6 +73,10 @@ def encode(
         means: Any = model.apply(variables, features, method="top_down")
         drawn: Any = model.apply(variables, features, noise=noise, method="top_down")
         found = {f"mean_{i:02d}": z for i, z in enumerate(means.latents)}
+        if reconstruct:
+            found["reconstruction"] = pixels(means)
+        if interpolate:
+            found |= {f"{_END}{i:02d}": group.whitened for i, group in enumerate(means.groups)}
         return found | {f"draw_{i:02d}": z for i, z in enumerate(drawn.latents)} | {"kl": drawn.kl}
 
     parts = []
@@ -69,7 +86,22 @@ def encode(
         parts.append(jax.tree.map(lambda x: np.asarray(x)[: len(images) - indices[0]], found))  # noqa: B023
         logging.info("%d of %d images", min((i + 1) * batch_size, len(images)), len(images))
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if interpolate:
+        ends = [whole.pop(name) for name in sorted(n for n in whole if n.startswith(_END))]
+        weights = jnp.linspace(0.0, 1.0, interpolate)
+
+        @jax.jit
+        def way(variables, pair):
+            path = [spherical(a, b, weights) for a, b in pair]
+            return pixels(model.apply(variables, whitened=path, method="top_down"))
+
+        pairs = ([(g[i], g[(i + 1) % len(g)]) for g in ends] for i in range(len(ends[0])))
+        whole["interpolation"] = np.stack([way(run.variables, pair) for pair in pairs])
     return whole if images.labels is None else {**whole, "label": images.labels}
+
+
+def _bytes(x: jax.Array) -> jax.Array:
+    return jnp.round(255 * jnp.clip(x, 0, 1)).astype(jnp.uint8)
 
 
 def check_table(path: epath.PathLike) -> epath.Path:

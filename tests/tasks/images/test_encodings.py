@@ -45,6 +45,35 @@ def test_every_image_has_means_a_draw_and_its_price(run, arrays):
     assert np.abs(arrays["draw_00"] - arrays["mean_00"]).max() > 0.01
 
 
+def test_pictures_are_made_of_the_latents(run):
+    made = {"reconstruct": True, "interpolate": 3}
+    found = images.encode(run, "test", limit=3, batch_size=2, seed=5, **made)
+    batch = next(
+        iter(data.eval_batches(run.load_data("test", limit=3), 3, binarize="fixed", seed=5))
+    )
+    x = nvae.prepare_images(run.model, jnp.asarray(batch["image"]), jax.random.key(5))
+
+    @jax.jit
+    def wanted(v):
+        outputs = [run.model.apply(v, x, method="reconstruct")]
+        pairs = ((0, 1), (2, 0))
+        way = lambda a, b: run.model.apply(v, x[a], x[b], steps=3, method="interpolate")
+        outputs += [way(*pair) for pair in pairs]
+        return [255 * run.model.observation.mean(output.parameters) for output in outputs]
+
+    whole, first, last = wanted(run.variables)
+    assert found["reconstruction"].dtype == found["interpolation"].dtype == np.uint8
+    assert found["interpolation"].shape == (3, 3, 28, 28, 1)
+    for have, want in (
+        (found["reconstruction"], whole),
+        *zip(found["interpolation"][[0, 2]], (first, last), strict=True),
+    ):
+        assert np.abs(have - want).max() <= 0.51
+    ends = np.abs(found["interpolation"][:, 0].astype(int) - found["reconstruction"])
+    assert ends.max() <= 1
+    assert not any(name.startswith("whitened") for name in found)
+
+
 def test_a_set_without_labels_has_none(run):
     bare = lambda *args, **kwargs: dataclasses.replace(run.load_data(*args, **kwargs), labels=None)
     assert "label" not in images.encode(
