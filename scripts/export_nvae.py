@@ -14,6 +14,7 @@ from absl import flags, logging
 
 from jaxlab import launch
 from jaxlab.errors import InputError
+from jaxlab.files import output_folder
 from jaxlab.tasks import images
 
 OUT = flags.DEFINE_string("out", None, "The folder to write. Required.")
@@ -24,8 +25,8 @@ def main(config, workdir):
     del config
     if not OUT.value:
         raise InputError("--out=FOLDER is required")
+    folder = output_folder(OUT.value)
     run = launch.load_run(workdir, task="images")
-    folder = launch.full_path(OUT.value)
     images.write_card(run, workdir, folder, data_licence=LICENCE.value)
     logging.info("step %d, %s weights: %s", run.step, run.weights, folder)
 

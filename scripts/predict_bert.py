@@ -17,6 +17,7 @@ from jaxlab import launch
 from jaxlab import mesh as mesh_lib
 from jaxlab.data.text_tables import read_texts
 from jaxlab.errors import InputError
+from jaxlab.files import check_output
 from jaxlab.tasks import compression
 
 MODEL = flags.DEFINE_string("model", None, "Folder of the model. Required.")
@@ -32,6 +33,7 @@ MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens; longer texts 
 
 def main(config, workdir):
     del config, workdir
+    out = check_output(OUT.value)
     mesh_lib.refuse_several("one process labels all texts")
     if not MODEL.value or not TEXTS.value:
         raise InputError("--model=FOLDER and --texts=FILE are required")
@@ -41,8 +43,8 @@ def main(config, workdir):
     sizes = {"batch_size": BATCH_SIZE.value, "max_length": MAX_LENGTH.value}
     texts = rows.columns[TEXT_COLUMN.value]
     logits, names = compression.classify_texts(launch.full_path(MODEL.value), texts, pairs, **sizes)
-    compression.write_predictions(OUT.value, logits, () if NUMBERS.value else names)
-    logging.info("%d predictions in %s", len(logits), OUT.value)
+    compression.write_predictions(out, logits, () if NUMBERS.value else names)
+    logging.info("%d predictions in %s", len(logits), out)
     if said is not None:
         found = compression.score_labels(logits, names, said)
         print(", ".join(f"{name} {100 * value:.2f} %" for name, value in found.items()))

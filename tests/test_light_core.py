@@ -72,7 +72,7 @@ def test_every_module_needs_the_core_alone_or_says_that_it_needs_more():
     assert {*CORE, "errors", "checks"} <= light
     assert imported(*light) <= {*FLOORS, "absl"}  # absl comes with every optax
     optional = {"tokenizers", "safetensors", "sacrebleu", "rouge_score", "huggingface_hub"}
-    optional |= {"tensorboardX", "torch", "transformers", "datasets", "pyarrow"}
+    optional |= {"tensorboardX", "torch", "transformers", "datasets", "pyarrow", "sklearn"}
     assert imported(*jaxlab._Extra.users) - {*FLOORS} - optional == {*jaxlab._Extra.needs}
 
 

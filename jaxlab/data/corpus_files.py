@@ -47,8 +47,8 @@ def text_files(
     Args:
       names: one name or several; a text of several has commas between them. A name is that of a set
         of `CORPORA`, a file, a folder, of which (and of those in it) all files are read whose names
-        end as `ENDINGS` do, or a pattern with * or **. A file is read
-        once. Relative ones start in the working folder, else in the data folder.
+        end as `ENDINGS` do, or a pattern with * or **. A file is read once for each name that it
+        belongs to. Relative ones start in the working folder, else in the data folder.
       data_dir: the data folder.
 
     Raises:
@@ -69,11 +69,11 @@ def text_files(
         if name in CORPORA:
             found += [data_file(path, data_dir) for path in CORPORA[name]]
         else:
-            found += _expand(name, data_dir)
-    once: dict[str, str | os.PathLike] = {}
-    for path in found:
-        once.setdefault(os.path.realpath(path), path)
-    return list(once.values())
+            once: dict[str, str | os.PathLike] = {}
+            for path in _expand(name, data_dir):
+                once.setdefault(os.path.realpath(path), path)
+            found += once.values()
+    return found
 
 
 def _expand(name: str, data_dir: Any) -> Sequence[str | os.PathLike]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from absl import flags
 
+from jaxlab.launch import common_flags, kinds
 from jaxlab.launch import config as configs
-from jaxlab.launch import kinds
 
 WIDTH = 60  # of a value; longer ones are cut
 
@@ -35,7 +35,7 @@ def help_text(
         lines[0] = re.sub(r"python scripts/(\w+)\.py", r"python -m jaxlab \1", lines[0])
     by_module = f.flags_by_module_dict()
     names = {x.name for m in (module.__name__, argv[0]) for x in by_module.get(m, [])}
-    ours = {x.name for x in by_module.get("jaxlab.launch", [])}
+    ours = {x.name for x in by_module.get(common_flags.__name__, [])}
     helps = {name: f[name].help for name in names | ours}
     if default_config is not None:
         ours |= {"config"}

@@ -6,7 +6,6 @@ here, in a few minutes and without a network.
 
 import gzip
 import importlib.metadata
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlab import checkpoints
+from jaxlab.files import to_json, write_atomically
 from jaxlab.planning.benchmark import Variant, measure
 from jaxlab.planning.parity import KINDS, MODELS, deviations
 from jaxlab.planning.scripts import blueprint
@@ -100,15 +100,16 @@ def make_data(folder: Path) -> None:
     sentence = lambda: " ".join(rng.choice(words, 8))
     lines = [f"{i % 2}\t{sentence()} {i}" for i in range(400)]
     text = "\n".join(lines) + "\n"
-    (folder / "headlines-sarcasm.tsv.gz").write_bytes(gzip.compress(text.encode()))
+    write_atomically(folder / "headlines-sarcasm.tsv.gz", gzip.compress(text.encode()))
     articles = []
     for i in range(200):
         text = sentence()
         answer = {"text": text.split()[0], "answer_start": 0}
         asked = {"id": f"{i}", "question": f"{sentence()}?", "answers": [answer]}
         articles.append({"title": f"{i}", "paragraphs": [{"context": text, "qas": [asked]}]})
-    (folder / "questions.json").write_text(json.dumps({"version": "1.1", "data": articles}))
-    (folder / "corpus.txt").write_text("\n".join(sentence() for _ in range(4000)) + "\n")
+    write_atomically(folder / "questions.json", to_json({"version": "1.1", "data": articles}))
+    words = "\n".join(sentence() for _ in range(4000))
+    write_atomically(folder / "corpus.txt", words + "\n")
 
 
 def compiled(script: str, config: Mapping[str, Any], mesh: Any, folder: Path) -> Variant:

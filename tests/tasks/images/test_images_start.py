@@ -75,5 +75,5 @@ def test_weights_of_another_model_are_one_line(trained, fresh, tmp_path):
     with pytest.raises(ValueError, match=want):
         record.start_from(state, workdir, tmp_path / "other")
     record.start_from(state, workdir, tmp_path / "other", skip="stem/bias")
-    with pytest.raises(FileNotFoundError, match=r"no checkpoints: .*nothing/checkpoints"):
+    with pytest.raises(FileNotFoundError, match=r"nothing does not exist: it must be a run"):
         record.start_from(state, workdir, tmp_path / "nothing")
