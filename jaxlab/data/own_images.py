@@ -91,9 +91,12 @@ def list_folder(
     if not inside:
         raise FileNotFoundError(f"{rows.source}: names no picture in {place}")
     rows, paths = rows.take(inside), [paths[i] for i in inside]
+    first: dict[Path, int] = {}
     for i, path in enumerate(paths):
         if not path.is_file():
             raise FileNotFoundError(f"{rows.place(i)}: {path} is no file")
+        if first.setdefault(path, i) != i:  # else it may be in two splits
+            raise InputError(f"{rows.place(i)}: {path} is named in {rows.place(first[path])} too")
     unnamed = {*map(str, walk(place, left_out, ()))} - {*map(str, paths)}
     left_out["pictures without a row"] = len(unnamed)
     if at == place:

@@ -291,3 +291,12 @@ def test_metadata_without_a_picture_of_a_split_and_groups_without_metadata(pictu
     (tmp_path / "metadata.csv").write_text("file_name\ntrain/cat/00.png\n")
     with pytest.raises(FileNotFoundError, match=r"metadata\.csv: names no picture in .*test"):
         data.load("folder", split="test", path=str(tmp_path))
+
+
+def test_a_picture_has_one_row_of_metadata(pictures, tmp_path):
+    """Two would be two examples, perhaps of two classes, perhaps in two splits."""
+    save_folder(tmp_path, *pictures)
+    rows = ["file_name,label", "cat/00.png,cat", "dog/01.png,dog", "cat/00.png,dog"]
+    (tmp_path / "metadata.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(ValueError, match=r"row 3: .*00\.png is named in .*row 1 too"):
+        data.load("folder", path=str(tmp_path))
