@@ -131,3 +131,23 @@ def test_weissi_on_the_pairs_of_a_transformer():
 def test_wrong_objectives(objective, message):
     with pytest.raises(InputError, match=message):
         make(**objective)
+
+
+def test_a_models_own_cross_entropy_is_taken_where_no_more_is_asked():
+    batch = {"x": jnp.zeros((1, 3)), "label": jnp.array([1])}
+    build = lambda each: (
+        lambda params, state, batch, *, key, step: (
+            each(batch["x"], batch["label"]).mean(),
+            (state, {}),
+        )
+    )
+
+    def value(**objective):
+        own = lambda logits, labels: jnp.full(len(labels), 7.0)
+        loss = train.make_labelled_loss(build, class_counts=COUNTS, plain=own, **objective)
+        return float(loss(None, {}, batch, key=None, step=0)[0])
+
+    assert value() == value(name="cross_entropy") == 7
+    assert value(name="focal", gamma=0.0) == pytest.approx(np.log(3))
+    assert value(name="focal") != 7
+    assert value(name="logit_adjusted", tau=0.0) == pytest.approx(np.log(3))
