@@ -125,7 +125,7 @@ def test_the_wheel_holds_what_the_clone_has(wheel):
         files = [p for p in (ROOT / folder).rglob("*") if p.is_file() and p.suffix != ".pyc"]
         wanted |= {f"{target}/{p.relative_to(ROOT / folder)}" for p in files}
     inside = {name for name in inside if not name.startswith("jaxlab_research-")}
-    assert inside == wanted | {"jaxlab/py.typed"}
+    assert inside == wanted | {"jaxlab/py.typed", "jaxlab/planning/parity.json"}
 
 
 @pytest.mark.slow

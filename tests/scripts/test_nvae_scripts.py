@@ -116,9 +116,9 @@ def test_a_study_trains_what_is_missing(run, tmp_path):
     done = run(*args)
     table = (tmp_path / "table.md").read_text()
     assert table in done.stdout
-    assert "| no residual posterior | 2 of 2 |" in table
+    assert "| plain posterior | 2 of 2 |" in table
     assert (tmp_path / "nelbo.png").exists()
-    shutil.rmtree(tmp_path / "no_residual_posterior" / "seed_1")
+    shutil.rmtree(tmp_path / "plain_posterior" / "seed_1")
     (tmp_path / "table.md").unlink()
     assert run(*args).stderr.count("step 20/20") == 1
     assert (tmp_path / "table.md").read_text() == table
