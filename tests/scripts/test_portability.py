@@ -39,7 +39,9 @@ def check(run):
     lowered(run.step, *run.arguments())
 
 
-@pytest.mark.parametrize("path", ["nvae/mnist5k.py", "nvae/cifar10.py"])
+@pytest.mark.parametrize(
+    "path", ["nvae/mnist5k.py", pytest.param("nvae/cifar10.py", marks=pytest.mark.slow)]
+)
 def test_nvae(path):
     check(blueprint("train_nvae", path))
 
