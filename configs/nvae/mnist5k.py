@@ -8,26 +8,10 @@ Presets: `mnist5k.py:tiny` ends in seconds and only proves that everything runs.
 from configs.nvae import base
 
 RECIPE = {
-    "seed": 0,
-    "num_steps": 2000,
-    "batch_size": 64,
+    **base.DEMO,
     "data.name": "mnist5k",
     "data.pad": 2,
-    "flip": False,
-    **base.SMALL,
-    "model.enc_channels": 16,
-    "model.dec_channels": 16,
-    "model.groups": (2, 1),
-    "model.scan": False,  # compiles in the same time with so few groups, and is faster
-    "loss.kl_portion": 0.2,
-    "optimizer.warmup_steps": 50,
-    "optimizer.l2": 1e-3,
-    "step.ema_decay": 0.995,
-    "log_every": 50,
-    "eval_every": 500,
-    "checkpoint_every": 500,
     "eval_split": "validation",
-    "eval_batch_size": 100,
     "num_eval_images": 500,
 }
 TINY = {

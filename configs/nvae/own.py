@@ -14,26 +14,10 @@ one. Presets: "tiny" (seconds), "bf16".
 from configs.nvae import base
 
 RECIPE = {
-    "seed": 0,
-    "num_steps": 2000,
-    "batch_size": 64,
+    **base.DEMO,
     "data.name": "folder",
     "data.image_size": 32,
     "data.shares": (0.0, 0.1),
-    "flip": False,
-    **base.SMALL,
-    "model.enc_channels": 16,
-    "model.dec_channels": 16,
-    "model.groups": (2, 1),
-    "model.scan": False,
-    "loss.kl_portion": 0.2,
-    "optimizer.warmup_steps": 50,
-    "optimizer.l2": 1e-3,
-    "step.ema_decay": 0.995,
-    "log_every": 50,
-    "eval_every": 500,
-    "checkpoint_every": 500,
-    "eval_batch_size": 100,
     "num_eval_images": 1000,
 }
 

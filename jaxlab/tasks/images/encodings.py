@@ -16,7 +16,7 @@ from jaxlab.errors import InputError, MissingPackageError
 from jaxlab.files import check_output, replacing
 from jaxlab.models import nvae
 from jaxlab.models.nvae.model import spherical
-from jaxlab.tasks.images.exports import noise_of
+from jaxlab.tasks.images.exports import noise_of, to_bytes
 from jaxlab.tasks.images.training import binarize
 
 _END = "whitened_"  # of names of the ends of a path, which are not given back
@@ -61,7 +61,7 @@ def encode(
     """
     check_count("interpolate", interpolate, at_least=0)
     model, key = run.model, jax.random.key(seed)
-    pixels = lambda output: _bytes(model.observation.mean(output.parameters))
+    pixels = lambda output: to_bytes(model.observation.mean(output.parameters))
     images = run.load_data(split, limit=limit)
     batches = data.eval_batches(images, batch_size, binarize=binarize(run.config, model), seed=seed)
 
@@ -98,10 +98,6 @@ def encode(
         pairs = ([(g[i], g[(i + 1) % len(g)]) for g in ends] for i in range(len(ends[0])))
         whole["interpolation"] = np.stack([way(run.variables, pair) for pair in pairs])
     return whole if images.labels is None else {**whole, "label": images.labels}
-
-
-def _bytes(x: jax.Array) -> jax.Array:
-    return jnp.round(255 * jnp.clip(x, 0, 1)).astype(jnp.uint8)
 
 
 def check_table(path: epath.PathLike) -> epath.Path:

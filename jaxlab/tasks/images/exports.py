@@ -42,6 +42,11 @@ def noise_of(model: nvae.NVAE, key: jax.Array) -> list[jax.Array]:
     return [group[0] for scale in drawn for group in scale]
 
 
+def to_bytes(x: jax.Array) -> jax.Array:
+    """Pictures in [0, 1] as uint8, rounded; what lies outside is cut off."""
+    return jnp.round(255 * jnp.clip(x, 0, 1)).astype(jnp.uint8)
+
+
 def export_samples(
     pictures: Pictures,
     out: epath.PathLike,
@@ -175,7 +180,7 @@ def _batches(
             x = jax.vmap(one)(pixel, output.parameters)
         else:
             x = model.observation.mean(output.parameters)
-        return jnp.round(255 * jnp.clip(x, 0, 1)).astype(jnp.uint8), jnp.isfinite(x).all()
+        return to_bytes(x), jnp.isfinite(x).all()
 
     for start in range(first // size * size, num, size):
         indices = mesh_lib.shard_batch(mesh, np.arange(start, start + size, dtype=np.int32))
