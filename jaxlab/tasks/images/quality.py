@@ -1,15 +1,14 @@
 """How good samples are, by the features of a classifier trained on the same kind of images."""
 
-import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from etils import epath
 
 from jaxlab import train
 from jaxlab.checks import check_count
+from jaxlab.data.formats.npz import npz_keys, read_arrays
 from jaxlab.errors import InputError
 from jaxlab.studies import tables
 from jaxlab.tasks.images.exports import draw_samples
@@ -154,7 +153,7 @@ def quality_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return tables.markdown(["pictures", "number", "Fréchet distance", "confident"], lines)
 
 
-def read_pictures(path: epath.PathLike, channels: int) -> np.ndarray:
+def read_pictures(path: str | Path, channels: int) -> np.ndarray:
     """The pictures of an npz of other tools: uint8 [N, height, width, 3] as "arr_0", or "images".
 
     Args:
@@ -165,14 +164,12 @@ def read_pictures(path: epath.PathLike, channels: int) -> np.ndarray:
       FileNotFoundError: there is no such file.
       ValueError: it holds no such array.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: no such file")
     try:
-        with np.load(path) as arrays:
-            name = next((n for n in ("arr_0", "images") if n in arrays.files), None)
-            found = None if name is None else arrays[name]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not an npz file ({error})") from error
+        keys = npz_keys(Path(path))
+        name = next((n for n in ("arr_0", "images") if n in keys), None)
+        found = None if name is None else read_arrays(Path(path), [name])[name]
+    except InputError as error:
+        raise InputError(f"{path}: not an npz file of pictures ({error})") from error
     if found is None or found.ndim != 4 or found.dtype != np.uint8 or not len(found):
         shape = None if found is None else (found.dtype.name, found.shape)
         raise InputError(f"{path}: arr_0 is {shape}, must be uint8 [N, height, width, channels]")

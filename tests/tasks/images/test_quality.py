@@ -93,5 +93,8 @@ def test_pictures_of_other_tools_are_read(tmp_path):
     (tmp_path / "c.npz").write_text("no")
     with pytest.raises(InputError, match="not an npz"):
         images.read_pictures(tmp_path / "c.npz", 1)
+    np.save(tmp_path / "e.npz.npy", grey)
+    with pytest.raises(InputError, match="not an npz"):
+        images.read_pictures(tmp_path / "e.npz.npy", 1)
     with pytest.raises(FileNotFoundError, match="no such file"):
         images.read_pictures(tmp_path / "d.npz", 1)
