@@ -158,7 +158,7 @@ def safetensors() -> Any:
     try:
         import safetensors.numpy
     except ModuleNotFoundError as error:
-        raise missing("safetensors", "text") from error
+        raise missing("safetensors", "train") from error
     return safetensors
 
 
