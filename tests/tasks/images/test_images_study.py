@@ -14,6 +14,7 @@ from jaxlab.data import formats
 from jaxlab.errors import DivergedError, InputError
 from jaxlab.launch import config as configs
 from jaxlab.metrics import read_metrics
+from jaxlab.models import nvae
 from jaxlab.studies import tables
 from jaxlab.tasks import images
 from jaxlab.tasks.images import study
@@ -54,6 +55,21 @@ def test_arms_are_what_differs_from_the_base():
     assert {**deep["model"], "groups": (2,)} == config["base"]["model"]
     arms = configs.load("configs/studies/nvae.py").to_dict()
     assert len(images.check_study(arms)) == len(arms["arms"]) == 13
+
+
+def test_arms_with_other_groups_have_as_many_parameters():
+    arms = configs.load("configs/studies/nvae.py").to_dict()
+    arms["order"] = ("base", "one group", "six groups")
+    sizes = []
+    for run in images.check_study(arms).values():
+        spec = images.find_spec(run["data"])
+        model = nvae.for_images(spec, **run["model"])
+        zeros = np.zeros((2, spec.image_size, spec.image_size, 1), np.uint8)
+        key = jax.random.key(0)
+        shapes = jax.eval_shape(lambda m=model, z=zeros: nvae.init_variables(m, key, z)[0])
+        sizes.append(nvae.parameter_count(shapes))
+    assert max(sizes) <= 1.01 * sizes[0]
+    assert min(sizes) >= 0.99 * sizes[0]
 
 
 @pytest.mark.parametrize(
