@@ -3,6 +3,7 @@
     python scripts/sample_nvae.py --workdir=runs/demo
 
 Writes to WORKDIR/samples (or --out):
+  samples.png        a page of samples from the prior
   temperatures.png   samples from the prior, a row for each temperature
   interpolation.png  paths between pairs of held-out images
   resampled.png      held-out images whose first groups are kept and the others drawn anew
@@ -21,10 +22,9 @@ from jaxlab.errors import InputError
 from jaxlab.files import output_folder
 from jaxlab.tasks import images
 
+DRAW = ("samples", "temperatures", "interpolation", "resampled", "neighbours")
 OUT = flags.DEFINE_string("out", None, "Folder of the pictures.")
-PICTURES = flags.DEFINE_list(
-    "pictures", ["temperatures", "interpolation", "resampled", "neighbours"], "Which pictures."
-)
+PICTURES = flags.DEFINE_list("pictures", list(DRAW), "Which pictures.")
 TEMPERATURES = flags.DEFINE_list(
     "temperatures", ["0.6", "0.7", "0.8", "0.9", "1.0"], "Factors on the prior's sigma."
 )
@@ -45,17 +45,17 @@ TRUE_SAMPLES = flags.DEFINE_bool(
 )
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "There, samples at a time.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 0, "Seed.")
-DRAW = ("temperatures", "interpolation", "resampled", "neighbours")
 
 
-def draw(name, pictures, heat, path):
+def draw(name, pictures, rows, heat, path):
     """One picture."""
+    labels, columns = [], COLUMNS.value
     if name == "temperatures":
-        rows = [images.read_temperature(text) for text in TEMPERATURES.value]
-        labels = [f"t = {t:g}" for t in rows]
-        grid, columns = pictures.temperatures(rows), COLUMNS.value
+        grid, labels = pictures.temperatures(rows), [f"t = {t:g}" for t in rows]
+    elif name == "samples":
+        grid = pictures.samples(pictures.heat(heat), rows=8)
     elif name == "interpolation":
-        grid, labels, columns = pictures.interpolation(), (), COLUMNS.value
+        grid = pictures.interpolation()
     elif name == "resampled":
         grid, labels, columns = pictures.resampled(pictures.heat(heat))
     else:
@@ -71,8 +71,7 @@ def main(config, workdir):
     unknown = set(PICTURES.value) - set(DRAW)
     if unknown:
         raise InputError(f"--pictures has {sorted(unknown)}, known are {sorted(DRAW)}")
-    for text in TEMPERATURES.value:
-        images.read_temperature(text)
+    rows = [images.read_temperature(text) for text in TEMPERATURES.value]
     heat = [images.read_temperature(text) for text in TEMPERATURE.value]
     if bool(NUM.value) != bool(SAMPLES_OUT.value):
         raise InputError("--num=N and --samples_out=DIR or FILE.npz go together")
@@ -93,7 +92,7 @@ def main(config, workdir):
     run = launch.load_run(workdir, task="images")
     pictures = images.Pictures(run, COLUMNS.value, SEED.value, REESTIMATE.value)
     for name in PICTURES.value:
-        draw(name, pictures, heat, out / f"{name}.png")
+        draw(name, pictures, rows, heat, out / f"{name}.png")
         logging.info("step %d: %s", run.step, out / f"{name}.png")
 
 

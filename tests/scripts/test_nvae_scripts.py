@@ -146,7 +146,8 @@ def test_sampling_draws_all_pictures(run, trained):
     run("sample_nvae", f"--workdir={trained}", "--columns=4", "--temperatures=0.5,1",
         "--temperature=0.8,1.0", "--neighbours=2", "--reestimate=1")  # fmt: skip
     names = {p.name for p in (trained / "samples").iterdir()}
-    assert names == {"temperatures.png", "interpolation.png", "resampled.png", "neighbours.png"}
+    drawn = ("samples", "temperatures", "interpolation", "resampled", "neighbours")
+    assert names == {f"{name}.png" for name in drawn}
 
 
 def test_summary_stops_before_training(run, tmp_path):

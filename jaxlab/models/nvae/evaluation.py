@@ -1,7 +1,7 @@
 """Evaluation of a trained NVAE: importance-weighted bound, active channels, batch statistics."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -84,7 +84,7 @@ def reestimate_sampling_statistics(
     variables: Any,
     key: jax.Array,
     *,
-    temperature: float,
+    temperature: float | Sequence[float],
     batch: int = 16,
     num_batches: int = 100,
 ) -> Any:
@@ -98,19 +98,27 @@ def reestimate_sampling_statistics(
         model: The model; run it with dtype None here.
         variables: {"params", "batch_stats"}.
         key: Draws the samples.
-        temperature: Of the samples.
+        temperature: Of the samples, one factor or one per group, coarsest first.
         batch, num_batches: Size and number of batches.
 
     Returns:
         A new "batch_stats".
 
     Raises:
+        ValueError: A number is out of range.
         FloatingPointError: If a statistic is not finite.
     """
-    check_scalar("temperature", temperature, at_least=0.0)
+    factors = np.ravel(temperature).tolist()
+    for factor in factors:
+        check_scalar("temperature", factor, at_least=0.0)
+    if len(factors) > 1 and len(factors) != model.num_groups:
+        raise InputError(
+            f"temperature has {len(factors)} values, the model {model.num_groups} groups"
+        )
+    heat = factors[0] if len(factors) == 1 else np.asarray(factors, np.float32)
     for name, count in (("batch", batch), ("num_batches", num_batches)):
         check_count(name, count)
-    inputs = ((jax.random.fold_in(key, i), temperature) for i in range(num_batches))
+    inputs = ((jax.random.fold_in(key, i), heat) for i in range(num_batches))
     run = functools.partial(_sample_statistics, model, batch)
     means = _cumulative(run, variables, inputs)
     old = variables["batch_stats"]

@@ -106,15 +106,14 @@ class Pictures:
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
     def variables_at(self, temperature: float | Sequence[float]) -> Any:
-        """Variables whose batch statistics suit a temperature, which `reestimate` wants as one."""
+        """Variables whose batch statistics suit a temperature, one or one per group."""
         if not self.reestimate:
             return self.run.variables
-        one: Any = temperature  # others are an error there
         stats = nvae.reestimate_sampling_statistics(
             self.run.model,
             self.run.variables,
             self.key,
-            temperature=one,
+            temperature=temperature,
             num_batches=self.reestimate,
         )
         return {**self.run.variables, "batch_stats": stats}
@@ -126,6 +125,7 @@ class Pictures:
         temperature: float | Sequence[float] = 1.0,
         pair: int | None = None,
         variables: Any = None,
+        key: jax.Array | None = None,
     ) -> np.ndarray:
         """Mean images of a row: from the prior, from images' first groups, or between a pair."""
         from_prior = not kept and pair is None
@@ -134,7 +134,8 @@ class Pictures:
         ends = [x[2 * (pair or 0) :][:2] for x in whitened]
         heat = np.broadcast_to(np.asarray(temperature, np.float32), self.run.model.num_groups)
         args = (first, jnp.int32(kept), heat, pair is not None, ends)
-        return np.asarray(self._program(variables or self.run.variables, self.key, *args))
+        key = self.key if key is None else key
+        return np.asarray(self._program(variables or self.run.variables, key, *args))
 
     def heat(self, temperatures: Sequence[float]) -> float | Sequence[float]:
         """One number, or one per group, as the model takes them.
@@ -149,9 +150,12 @@ class Pictures:
             )
         return temperatures[0] if len(temperatures) == 1 else temperatures
 
-    def samples(self, temperature: float | Sequence[float] = 1.0) -> np.ndarray:
-        """A row from the prior."""
-        return self._row(temperature=temperature)
+    def samples(self, temperature: float | Sequence[float] = 1.0, *, rows: int = 1) -> np.ndarray:
+        """Rows from the prior, each with noise of its own; the first is that of `temperatures`."""
+        values, keys = self.variables_at(temperature), [self.key]
+        keys += [jax.random.fold_in(self.key, i) for i in range(1, rows)]
+        drawn = [self._row(temperature=temperature, variables=values, key=key) for key in keys]
+        return np.concatenate(drawn)
 
     def temperatures(self, values: Sequence[float]) -> np.ndarray:
         """A row of samples for each temperature, the same noise in every row."""

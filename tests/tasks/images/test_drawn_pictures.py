@@ -50,6 +50,20 @@ def test_paths_and_statistics_of_each_temperature(pictures, trained):
     assert pictures.interpolation().shape == (3 * 3, 28, 28, 1)
     fresh = images.Pictures(train.load_run(trained), columns=3, reestimate=1)
     assert np.abs(fresh.temperatures([0.5]) - pictures.temperatures([0.5])).max() > 0
+    # Samples too are drawn with statistics of their temperature, also with one per group.
+    np.testing.assert_array_equal(fresh.samples(0.5), fresh.temperatures([0.5]))
+    np.testing.assert_allclose(fresh.samples([0.5, 0.5]), fresh.samples(0.5), atol=1e-5)
+    assert np.abs(fresh.samples([0.5, 1.0]) - fresh.samples(0.5)).max() > 0
+    with pytest.raises(ValueError, match="temperature has 3 values, the model 2 groups"):
+        fresh.samples([0.5] * 3)
+
+
+def test_a_page_of_samples_has_noise_of_its_own_in_each_row(pictures):
+    page = pictures.samples(0.7, rows=3)
+    assert page.shape == (9, 28, 28, 1)
+    np.testing.assert_array_equal(page[:3], pictures.samples(0.7))
+    assert np.abs(page[3:6] - page[:3]).max() > 0
+    assert np.abs(page[6:] - page[3:6]).max() > 0
 
 
 def test_temperatures_are_one_or_one_per_group(pictures):
