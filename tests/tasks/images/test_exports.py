@@ -94,8 +94,10 @@ def test_statistics_are_measured_at_the_temperature(pictures, tmp_path):
     images.export_samples(pictures, tmp_path / "kept.npz", 2, temperature=0.5, batch_size=4)
     fresh_, kept = (np.load(tmp_path / f"{n}.npz")["arr_0"] for n in ("fresh", "kept"))
     assert not np.array_equal(fresh_, kept)
-    with pytest.raises(ValueError, match="temperature"):
-        images.export_samples(fresh, tmp_path / "two", 2, temperature=[0.5, 1.0])
+    images.export_samples(fresh, tmp_path / "two.npz", 2, temperature=[0.5, 1.0], batch_size=4)
+    assert not np.array_equal(np.load(tmp_path / "two.npz")["arr_0"], fresh_)
+    with pytest.raises(ValueError, match="temperature has 3 values, the model 2 groups"):
+        images.export_samples(fresh, tmp_path / "two", 2, temperature=[0.5, 1.0, 1.0])
     with pytest.raises(ValueError, match=r"temperature has shape \(3,\)"):
         images.export_samples(pictures, tmp_path / "two", 2, temperature=[0.5, 1.0, 1.0])
     assert images.export_samples(pictures, tmp_path / "two", 2, temperature=[0.5, 1]) == 2
