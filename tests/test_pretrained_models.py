@@ -37,20 +37,23 @@ def test_draws(name):
     assert pictures.std(axis=0).mean() > 0.1
 
 
+def _about(name):
+    return json.loads((FOLDERS[name] / "config.json").read_text())
+
+
 def _stated(name):
-    about = json.loads((FOLDERS[name] / "config.json").read_text())
-    return about["evaluated"]["test"]
+    return _about(name)["evaluated"]["test"]
 
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_card_says_what_the_config_says(name):
-    found, card = _stated(name), (FOLDERS[name] / "README.md").read_text()
+    about, card = _about(name), (FOLDERS[name] / "README.md").read_text()
+    found = about["evaluated"]["test"]
     assert found["images"] == 10_000
     assert found["bound_samples"] >= 100 or "bound" not in found
     row = rf"\| test \| 10,000 \| {found['nelbo']:.2f} \+- {found['nelbo_se']:.2f} \|"
     assert re.search(row, card)
     assert f"--pretrained={name}" in card
-    about = json.loads((FOLDERS[name] / "config.json").read_text())
     assert re.fullmatch(r"[0-9a-f]{40}", about["git_commit"])
     assert about["data_licence"] in card
     assert about["data_licence"] != "not stated"

@@ -62,11 +62,7 @@ SMALL = {  # a model for minutes on two CPU cores, but for its width and its gro
     "model.remat": "none",
 }
 
-DEMO = {  # minutes on two CPU cores, on a few thousand small pictures
-    "seed": 0,
-    "num_steps": 5000,
-    "batch_size": 16,
-    "flip": False,
+FOUND = {  # model and rates that the search found, see docs/methods/nvae_search.md
     **SMALL,
     "model.enc_channels": 16,
     "model.dec_channels": 16,
@@ -77,6 +73,14 @@ DEMO = {  # minutes on two CPU cores, on a few thousand small pictures
     "optimizer.learning_rate": 3e-2,
     "optimizer.warmup_steps": 50,
     "optimizer.l2": 1e-4,
+}
+
+DEMO = {  # minutes on two CPU cores, on a few thousand small pictures
+    "seed": 0,
+    "num_steps": 5000,
+    "batch_size": 16,
+    "flip": False,
+    **FOUND,
     "step.ema_decay": 0.995,
     "log_every": 100,
     "eval_every": 1000,

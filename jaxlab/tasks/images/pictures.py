@@ -105,18 +105,25 @@ class Pictures:
         shapes = jax.eval_shape(self._encode, self.run.variables, x)
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
+    @functools.cached_property
+    def _measured(self) -> dict[tuple[float, ...], Any]:
+        """Statistics by temperature: several pictures are drawn at the same one."""
+        return {}
+
     def variables_at(self, temperature: float | Sequence[float]) -> Any:
         """Variables whose batch statistics suit a temperature, one or one per group."""
         if not self.reestimate:
             return self.run.variables
-        stats = nvae.reestimate_sampling_statistics(
-            self.run.model,
-            self.run.variables,
-            self.key,
-            temperature=temperature,
-            num_batches=self.reestimate,
-        )
-        return {**self.run.variables, "batch_stats": stats}
+        factors = tuple(np.ravel(temperature).tolist())
+        if factors not in self._measured:
+            self._measured[factors] = nvae.reestimate_sampling_statistics(
+                self.run.model,
+                self.run.variables,
+                self.key,
+                temperature=factors,
+                num_batches=self.reestimate,
+            )
+        return {**self.run.variables, "batch_stats": self._measured[factors]}
 
     def _row(
         self,

@@ -1,7 +1,6 @@
 """`jaxlab.tasks.images.study`: studies of NVAE: what arms may change, one cell per run, and the
 table."""
 
-import functools
 import json
 import shutil
 
@@ -63,12 +62,8 @@ def test_arms_with_other_groups_have_as_many_parameters():
     arms["order"] = ("base", "one group", "six groups")
     sizes = []
     for run in images.check_study(arms).values():
-        spec = images.find_spec(run["data"])
-        model = nvae.for_images(spec, **run["model"])
-        zeros = np.zeros((2, spec.image_size, spec.image_size, 1), np.uint8)
-        init = functools.partial(nvae.init_variables, model, jax.random.key(0))
-        shapes, _ = jax.eval_shape(init, zeros)
-        sizes.append(nvae.parameter_count(shapes))
+        state, _ = images.blueprint(run, mesh.make_mesh()).arguments()
+        sizes.append(nvae.parameter_count(state.params))
     assert max(sizes) <= 1.01 * sizes[0]
     assert min(sizes) >= 0.99 * sizes[0]
 
