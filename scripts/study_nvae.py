@@ -4,18 +4,17 @@
 
 Each run is one of `train_nvae.py` in ARM/seed_SEED of WORKDIR, with its pictures, checkpoints and
 result.json; evaluate_nvae.py and sample_nvae.py open it. WORKDIR gets table.md (means, standard
-deviations over seeds, paired differences from the baseline), results.json and nelbo.png. With
---config.judge.run=RUN, of train_classifier.py on the same images, there are Fréchet distances of
-samples too. The same command goes on where it was stopped, in the middle of a run too, and trains
-only what is missing, also after the config got new arms or seeds (--allow_config_change).
---compile_cache=DIR lets seeds share what they compile.
+deviations over seeds, paired differences from the baseline), results.jsonl (a line a run),
+nelbo.png and kl.png (KL of each group). With --config.judge.run=RUN, of train_classifier.py on the
+same images, there are Fréchet distances of samples too. The same command goes on where it was
+stopped, in the middle of a run too, and trains only what is missing, also after the config got new
+arms or seeds (--allow_config_change). --compile_cache=DIR lets seeds share what they compile.
 """
 
 import dataclasses
 
-from jaxlab import launch, plots, train
+from jaxlab import launch, train
 from jaxlab import mesh as mesh_lib
-from jaxlab.files import to_json, write_atomically
 from jaxlab.tasks import classification, images
 
 
@@ -23,22 +22,15 @@ def main(config, workdir):
     mesh_lib.refuse_several("a study evaluates its runs in one process")
     config, options = config.to_dict(), dataclasses.asdict(launch.options())
     options.pop("profile_dir")
-    records = {arm: [] for arm in config["order"]}
     mesh = mesh_lib.make_mesh(fsdp=config["base"]["fsdp"])
     judge = None
     if config["judge"]["run"]:
         trained = train.load_run(launch.full_path(config["judge"]["run"]), task="classification")
         judge = lambda x: classification.features(trained, x)
-    for arm, _, record in images.run_study(config, workdir, mesh, judge=judge, **options):
-        records[arm].append(record)
-    table = images.study_table(
-        records, baseline=config["baseline"], num_samples=config["bound_samples"]
+    found = images.run_study(config, workdir, mesh, judge=judge, **options)
+    table = images.write_report(
+        found, workdir, baseline=config["baseline"], num_samples=config["bound_samples"]
     )
-    write_atomically(workdir / "results.json", to_json(records, indent=1) + "\n")
-    write_atomically(workdir / "table.md", table)
-    nelbos = {arm: [r["nelbo"] for r in found if "nelbo" in r] for arm, found in records.items()}
-    if nelbos := {arm: values for arm, values in nelbos.items() if values}:
-        plots.dots(nelbos, workdir / "nelbo.png", xlabel="held-out NELBO (nats), one dot per seed")
     print(table, end="")
 
 

@@ -160,16 +160,21 @@ def test_comparisons_show_every_method(tmp_path):
     plots.dots({**few, "c": rng.normal(size=5)}, tmp_path / "many.png")
     heights = [Image.open(tmp_path / f"{name}.png").height for name in ("few", "many")]
     assert heights[1] > heights[0]
+    plots.stacks({"a": [1.0, 2.0], "b": [0.0, 3.0, 4.0]}, tmp_path / "stacks.png", xlabel="nats")
     lines = {"a": (np.arange(4), rng.normal(size=(4, 5))), "b": ([0, 9], np.full((2, 1), np.nan))}
     plots.bands(lines, tmp_path / "bands.png", logx=True, ylabel="error")
     plots.tradeoff({"a": ([1, 2], [3, 4]), "b": ([1], [1])}, tmp_path / "tradeoff.png")
-    for name in ("bands", "tradeoff"):
+    for name in ("bands", "tradeoff", "stacks"):
         assert Image.open(tmp_path / f"{name}.png").width == 640
 
 
 def test_comparisons_refuse_what_does_not_fit(tmp_path):
     with pytest.raises(ValueError, match=r"need \(seeds,\)"):
         plots.dots({"a": np.zeros((2, 2))}, tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"need \(parts,\)"):
+        plots.stacks({}, tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"values of 'b' must be numbers of 0 or more"):
+        plots.stacks({"a": [1.0], "b": [1.0, np.nan]}, tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"a: x has shape \(3,\), values \(2, 5\)"):
         plots.bands({"a": (np.arange(3), np.zeros((2, 5)))}, tmp_path / "a.png")
     with pytest.raises(ValueError, match="must be equal vectors"):

@@ -4,7 +4,7 @@ Images are uint8, or float in [0, 1]: [N, H, W, C] with one or three channels. P
 `etils.epath` opens (also gs://); folders are made.
 """
 
-from jaxlab.plots.comparisons import bands, dots, tradeoff
+from jaxlab.plots.comparisons import bands, dots, stacks, tradeoff
 from jaxlab.plots.embeddings import dimension_sweep, entropy_lines, words_in_plane
 from jaxlab.plots.images import image_grid, neighbours_grid, reconstruction_grid
 from jaxlab.plots.lines import bars, curves
@@ -19,6 +19,7 @@ __all__ = [
     "image_grid",
     "neighbours_grid",
     "reconstruction_grid",
+    "stacks",
     "tradeoff",
     "words_in_plane",
 ]

@@ -43,6 +43,42 @@ def dots(
     save_figure(figure, path)
 
 
+def stacks(
+    values: Mapping[str, ArrayLike], path: epath.PathLike, *, xlabel: str = "", title: str = ""
+) -> None:
+    """Save a row per method: its parts end to end, each with its value, such as KL per group.
+
+    Args:
+      values: method -> [parts], non-negative, at least one; methods may have different numbers.
+      path: the PNG file.
+      xlabel: text below, with the unit.
+      title: text above.
+
+    Raises:
+      ValueError: there is no method, or values are not non-negative vectors.
+    """
+    rows = {name: np.asarray(v, float) for name, v in values.items()}
+    if not rows or any(v.ndim != 1 or not len(v) for v in rows.values()):
+        raise InputError(f"values have shapes {[v.shape for v in rows.values()]}, need (parts,)")
+    if bad := [name for name, row in rows.items() if not np.all(row >= 0)]:
+        raise InputError(f"values of {bad[0]!r} must be numbers of 0 or more")
+    figure = new_figure(figsize=(6.4, 0.9 + 0.3 * len(rows)))
+    panel = figure.subplots()
+    widest = max(row.sum() for row in rows.values())
+    for y, row in enumerate(rows.values()):
+        for i, (start, length) in enumerate(zip(np.cumsum(row) - row, row, strict=True)):
+            panel.barh(y, length, left=start, color=f"C{i % 10}", alpha=0.75, height=0.75)
+            if length > 0.05 * widest:  # where there is room for it
+                panel.text(start + length / 2, y, f"{length:.1f}", ha="center", va="center", size=8)
+    panel.set_yticks(range(len(rows)), list(rows), fontsize=9)
+    panel.set_ylim(len(rows) - 0.5, -0.5)
+    panel.grid(axis="x", alpha=0.25)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.set_xlabel(xlabel)
+    panel.set_title(title, fontsize=11)
+    save_figure(figure, path)
+
+
 def bands(
     lines: Mapping[str, tuple[ArrayLike, ArrayLike]],
     path: epath.PathLike,

@@ -18,7 +18,8 @@ from jaxlab.tasks.images.quality import (
     quality_table,
     read_pictures,
 )
-from jaxlab.tasks.images.study import check_study, run_study, study_table
+from jaxlab.tasks.images.report import samples_table, study_table, write_report
+from jaxlab.tasks.images.study import check_study, run_study
 from jaxlab.tasks.images.training import (
     KEYWORDS,
     Sets,
@@ -69,8 +70,10 @@ __all__ = [
     "read_temperature",
     "run",
     "run_study",
+    "samples_table",
     "study_table",
     "table",
     "write_card",
+    "write_report",
     "write_table",
 ]

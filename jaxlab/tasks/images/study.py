@@ -3,11 +3,10 @@
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 from absl import logging
 from etils import epath
@@ -19,7 +18,7 @@ from jaxlab.errors import DivergedError, InputError, UserError
 from jaxlab.files import RECORD_FILE, to_json, write_atomically
 from jaxlab.launch.config import flat
 from jaxlab.models import nvae
-from jaxlab.studies import cells, stages, tables
+from jaxlab.studies import cells, stages
 from jaxlab.tasks.images import training
 from jaxlab.tasks.images.evaluation import evaluate
 from jaxlab.tasks.images.quality import Judge, judge_samples
@@ -183,43 +182,3 @@ def _run_cell(cell, run, config, sets, program, mesh, judge, settings):
         logging.warning("%s diverged: %s", cell.folder, error)
         cells.finish(cell, {"diverged": str(error)})
         return cells.read_result(cell.folder)
-
-
-def study_table(
-    records: Mapping[str, Sequence[Mapping[str, Any]]], *, baseline: str, num_samples: int
-) -> str:
-    """A Markdown table: figures of each arm in nats, and paired differences from the baseline.
-
-    Args:
-      records: arm -> records of the same seeds in the same order.
-      baseline: an arm.
-      num_samples: of the bound.
-
-    Example:
-      >>> found = lambda nelbo: {"nelbo": nelbo, "kl_00": 1.0, "active_channels": 3}
-      >>> arms = {"base": [found(8.0), found(9.0)], "wide": [found(7.0), {"diverged": "nan"}]}
-      >>> print(study_table(arms, baseline="base", num_samples=0).splitlines()[-1])
-      | wide | 1 of 2 | 7.00 | -1.00 | - | 3.00 | 1.00 | - |
-    """
-    head = ["arm", "runs", "NELBO, mean ± sd", f"difference from {baseline} [95 %]"]
-    head += [f"bound of {num_samples}", "active channels", "KL per group", "skipped steps"]
-    judged = {n for found in records.values() for r in found for n in r if n.startswith("frechet_")}
-    head += [f"Fréchet, t = {name.removeprefix('frechet_')}" for name in sorted(judged)]
-    rows = []
-    for arm, found in records.items():
-        whole = [record for record in found if "diverged" not in record]
-        values = lambda name, whole=whole: [r[name] for r in whole if name in r]
-        pairs = [
-            (ours["nelbo"], theirs["nelbo"])
-            for ours, theirs in zip(found, records[baseline], strict=True)
-            if "nelbo" in ours and "nelbo" in theirs
-        ]
-        groups = sorted({name for r in whole for name in r if re.fullmatch(r"kl_\d+", name)})
-        row = [arm, f"{len(whole)} of {len(found)}", tables.spread(values("nelbo"))]
-        gap = tables.difference(*np.reshape(pairs, (-1, 2)).T, scale=1.0)
-        row.append("" if arm == baseline else gap)
-        row += [tables.spread(values(name)) for name in ("bound", "active_channels")]
-        row.append(", ".join(tables.spread(values(name)) for name in groups) or "-")
-        row.append(tables.spread(values("skipped_steps")))
-        rows.append([*row, *(tables.spread(values(name)) for name in sorted(judged))])
-    return tables.markdown(head, rows)
