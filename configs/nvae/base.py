@@ -66,7 +66,7 @@ FOUND = {  # model and rates that the search found, see docs/methods/nvae_search
     **SMALL,
     "model.enc_channels": 16,
     "model.dec_channels": 16,
-    "model.groups": (2, 1),
+    "model.groups": (2, 2),  # a second coarse one: fewer digits that cannot be read
     "model.post_cells": 3,  # what draws at the finest resolution: worth more than its time
     "model.scan": False,  # compiles in the same time with so few groups, and is faster
     "loss.kl_portion": 0.05,
