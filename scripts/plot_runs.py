@@ -5,7 +5,8 @@
 
 WORKDIR is a run's folder, or its metrics.jsonl. Each metric gets a panel, called by what stands
 after "=", each run a line, labelled with the part of its path that sets it apart. --x=minutes (of
-training, evaluation included) and --x=examples need the run's folder.
+training, evaluation included) and --x=examples need the run's folder; --x=minutes,examples draws
+both, side by side.
 """
 
 import json
@@ -24,7 +25,7 @@ _METRICS = flags.DEFINE_list(
     [],
     "Metrics to draw, separated by commas, such as loss,test/*; default the first 12.",
 )
-_X = flags.DEFINE_enum("x", "step", AXES, "What metrics are drawn over.")
+_X = flags.DEFINE_list("x", ["step"], f"What metrics are drawn over, of {', '.join(AXES)}.")
 _TITLE = flags.DEFINE_string("title", "", "Text above the panels.")
 
 
@@ -60,14 +61,22 @@ def main(workdirs: list[str]) -> None:
     if len(set(workdirs)) < len(workdirs):
         raise InputError("a workdir is named twice")
     out = check_output(_OUT.value)
-    runs = {
-        label: on_axis(_X.value, launch.full_path(w), read_run(w))
+    if not _X.value or len(set(_X.value)) < len(_X.value):
+        raise launch.UsageError(f"--x is {','.join(_X.value)!r}, must name axes, each once")
+    found = {
+        label: (launch.full_path(w), read_run(w))
         for label, w in zip(run_labels(workdirs), workdirs, strict=True)
     }
-    words = {name: text for name, _, text in (m.partition("=") for m in _METRICS.value)}
-    xlabel = {"examples": "examples seen"}.get(_X.value, _X.value)
-    shown = {name: text for name, text in words.items() if text}
-    curves(runs, out, list(words), title=_TITLE.value, xlabel=xlabel, words=shown)
+    sheets = {
+        "examples seen" if axis == "examples" else axis: {
+            label: on_axis(axis, *run) for label, run in found.items()
+        }
+        for axis in _X.value
+    }
+    words = {name: text or name for name, _, text in (m.partition("=") for m in _METRICS.value)}
+    (xlabel, runs), *beside = sheets.items()
+    axes = {"xlabel": xlabel, "beside": dict(beside)}
+    curves(runs, out, list(words), title=_TITLE.value, words=words, **axes)
     print(f"wrote {out}: {', '.join(f'{k} ({len(rows)} rows)' for k, rows in runs.items())}")
 
 

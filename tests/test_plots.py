@@ -106,6 +106,17 @@ def test_curves_draw_each_metric_of_each_run(monkeypatch):
     assert [t.get_text() for t in kept[0].legends[0].get_texts()] == ["one", "two"]
 
 
+def test_curves_over_several_axes_stand_side_by_side(monkeypatch):
+    kept = drawn(monkeypatch)
+    one = rows(5, loss=float, kl=float)
+    timed = [{**row, "step": row["step"] / 2} for row in one]
+    plots.curves(one, "x.png", xlabel="steps", beside={"minutes": {"": timed}})
+    panels = kept[0].axes
+    assert [p.get_title() for p in panels] == ["loss", "loss", "kl", "kl"]
+    assert [p.lines[0].get_xdata()[-1] for p in panels] == [5, 2.5, 5, 2.5]
+    assert [p.get_xlabel() for p in panels] == ["", "", "steps", "minutes"]
+
+
 def test_curves_smooth_long_lines_and_zoom_past_a_steep_start(monkeypatch):
     kept = drawn(monkeypatch)
     plots.curves(rows(1000, loss=lambda k: 90 + 900 * math.exp(-k / 10) + k % 2), "x.png")

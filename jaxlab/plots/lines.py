@@ -26,6 +26,7 @@ def curves(
     ncols: int = 3,
     xlabel: str = "step",
     words: Mapping[str, str] | None = None,
+    beside: Mapping[str, Mapping[str, Rows]] | None = None,
 ) -> None:
     """Save metrics over steps, one panel per metric, one line per run.
 
@@ -42,6 +43,7 @@ def curves(
       ncols: panels a row.
       xlabel: what the rows count under "step".
       words: metric -> what its panel is called; by default its name.
+      beside: the same runs over something else, xlabel -> runs; it gets panels of its own.
 
     Raises:
       ValueError: there are no rows, or no metric of a name.
@@ -60,13 +62,15 @@ def curves(
     if left_out > 0:
         chosen = chosen[:MAX_PANELS]
         title = f"{title} ({left_out} more metrics not shown)".strip()
-    ncols = min(ncols, len(chosen))
-    nrows = math.ceil(len(chosen) / ncols)
+    sheets = {xlabel: runs, **(beside or {})}
+    cells = [(name, axis) for name in chosen for axis in sheets]
+    ncols = min(ncols, len(cells)) if len(sheets) == 1 else len(sheets)
+    nrows = math.ceil(len(cells) / ncols)
     figure = new_figure(figsize=(4.0 * ncols, 2.6 * nrows + 0.3))
     panels = figure.subplots(nrows, ncols, squeeze=False).ravel()
-    for panel, name in zip(panels, chosen, strict=False):
+    for panel, (name, axis) in zip(panels, cells, strict=False):
         drawn = []
-        for label, rows in runs.items():
+        for label, rows in sheets[axis].items():
             points = np.array([(r["step"], r[name]) for r in rows if name in r], float)
             points = points.reshape(-1, 2)[np.isfinite(points.reshape(-1, 2)).all(1)]
             drawn.append(points)
@@ -79,10 +83,10 @@ def curves(
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.xaxis.set_major_formatter(EngFormatter(sep=""))
         panel.margins(x=0.02)
-    for panel in panels[len(chosen) :]:
+    for panel in panels[len(cells) :]:
         panel.set_visible(False)
-    for panel in panels[max(0, len(chosen) - ncols) : len(chosen)]:
-        panel.set_xlabel(xlabel, fontsize=9)
+    for i in range(max(0, len(cells) - ncols), len(cells)):
+        panels[i].set_xlabel(cells[i][1], fontsize=9)
     if len(runs) > 1:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(

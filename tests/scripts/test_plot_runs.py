@@ -24,6 +24,18 @@ def test_several_runs_in_one_figure(tmp_path):
     assert Image.open(tmp_path / "c.png").size[0] == 800
 
 
+def test_minutes_and_examples_stand_side_by_side(tmp_path):
+    run = write_run(tmp_path / "run")
+    (run / "config.json").write_text('{"config": {"batch_size": 4}}')
+    (run / "timing.jsonl").write_text('{"step": 20, "seconds": 60.0}\n')
+    call(run, f"--out={tmp_path}/c.png", "--metrics=loss", "--x=minutes,examples")
+    assert Image.open(tmp_path / "c.png").size[0] == 800
+    for wrong, message in (("minutes,minutes", "each once"), ("hours", "must be one of step")):
+        done = call(run, f"--out={tmp_path}/d.png", f"--x={wrong}", code=2)
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("kind", ["missing", "corrupt", "binary", "empty", "metric", "none"])
 def test_errors_are_one_line(tmp_path, kind):
     run = write_run(tmp_path / "run")
