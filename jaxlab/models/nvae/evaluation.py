@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlab.checks import check_count, check_scalar
+from jaxlab.checks import check_count
 from jaxlab.errors import DivergedError, InputError
 from jaxlab.models import vae
+from jaxlab.models.nvae.latent_inputs import check_temperature
 from jaxlab.models.nvae.layers import MOMENTUM
 from jaxlab.models.nvae.model import NVAE
 from jaxlab.models.nvae.objective import ACTIVE_NATS, prepare_images
@@ -108,14 +109,9 @@ def reestimate_sampling_statistics(
         ValueError: A number is out of range.
         FloatingPointError: If a statistic is not finite.
     """
-    factors = np.ravel(temperature).tolist()
-    for factor in factors:
-        check_scalar("temperature", factor, at_least=0.0)
-    if len(factors) > 1 and len(factors) != model.num_groups:
-        raise InputError(
-            f"temperature has {len(factors)} values, the model {model.num_groups} groups"
-        )
-    heat = factors[0] if len(factors) == 1 else np.asarray(factors, np.float32)
+    check_temperature(temperature, model.num_groups)
+    factors = np.ravel(temperature)
+    heat = float(factors[0]) if len(factors) == 1 else np.asarray(factors, np.float32)
     for name, count in (("batch", batch), ("num_batches", num_batches)):
         check_count(name, count)
     inputs = ((jax.random.fold_in(key, i), heat) for i in range(num_batches))

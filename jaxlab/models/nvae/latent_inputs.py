@@ -66,6 +66,28 @@ def draw_noise(
     ]
 
 
+def check_temperature(temperature: float | Sequence[float] | jax.Array, num_groups: int) -> None:
+    """Checks that it is one factor or one per group, finite and at least 0.
+
+    Raises:
+      ValueError: it is not; of a traced array the shape alone is checked.
+
+    Example:
+      >>> check_temperature((0.8, 1.0), 3)
+      Traceback (most recent call last):
+      jaxlab.errors.ValueError: temperature has 2 values, the model 3 groups
+    """
+    values, shape = concrete(temperature), np.shape(temperature)
+    if values is not None and not (
+        values.dtype.kind in "iuf" and (np.isfinite(values) & (values >= 0)).all()
+    ):
+        raise InputError(f"temperature is {temperature}, must be finite and at least 0")
+    if len(shape) > 1:
+        raise InputError(f"temperature has shape {shape}, must be one number or one per group")
+    if shape not in ((), (1,), (num_groups,)):
+        raise InputError(f"temperature has {shape[0]} values, the model {num_groups} groups")
+
+
 def group_inputs(
     counts: Sequence[int],
     noise: Sequence[jax.Array],
@@ -87,14 +109,7 @@ def group_inputs(
     """
     total = sum(counts)
     inferred: Any = 0 if features is None else total if num_inferred is None else num_inferred
-    values = concrete(temperature)
-    if values is not None and not (np.isfinite(values) & (values >= 0)).all():
-        raise InputError(f"temperature is {temperature}, must be finite and at least 0")
-    if np.shape(temperature) not in ((), (1,), (total,)):
-        raise InputError(
-            f"temperature has shape {np.shape(temperature)}, must be one number or {total}, one "
-            "for each group"
-        )
+    check_temperature(temperature, total)
     temperatures = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), (total,))
     if whitened and len(whitened) > inferred:  # these are what noise is: units of the prior
         every = [x for stack in noise for x in stack]

@@ -3,8 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from jaxlab.models.nvae.latent_inputs import by_scale, draw_noise, group_inputs
+from jaxlab.models.nvae.latent_inputs import (
+    by_scale,
+    check_temperature,
+    draw_noise,
+    group_inputs,
+)
 
 COUNTS = (1, 2)
 SHAPES = [(1, 1, 2), (2, 2, 2), (2, 2, 2)]
@@ -67,3 +73,27 @@ def test_whitened_latents_take_the_place_of_noise_after_what_is_inferred():
     assert [float(x.max()) for x in (first.noise[0], *second.noise)] == [10, 2, 30]
     first, second = group_inputs(COUNTS, noise, 1.0, whitened=numbered(3))
     assert [float(x.max()) for x in (first.noise[0], *second.noise)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (-0.1, "temperature is -0.1, must be finite and at least 0"),
+        ([0.5, float("nan"), 1.0], "must be finite and at least 0"),
+        ("hot", "temperature is hot, must be"),
+        (True, "temperature is True, must be"),
+        ([0.5, 1.0], "temperature has 2 values, the model 3 groups"),
+        (np.ones((1, 3)), r"temperature has shape \(1, 3\), must be one number or one per group"),
+    ],
+)
+def test_temperatures_without_sense(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        check_temperature(wrong, 3)
+    with pytest.raises(ValueError, match=message):
+        group_inputs(COUNTS, by_scale(COUNTS, numbered(3)), wrong)
+
+
+def test_of_a_traced_temperature_the_shape_is_checked():
+    jax.jit(lambda t: check_temperature(t, 3))(jnp.ones(3))
+    with pytest.raises(ValueError, match="temperature has 2 values"):
+        jax.jit(lambda t: check_temperature(t, 3))(jnp.ones(2))

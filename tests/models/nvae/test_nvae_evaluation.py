@@ -144,7 +144,7 @@ def test_a_channel_is_in_use_above_a_tenth_of_a_nat():
 class Told:
     """A model whose statistics say with what it was run."""
 
-    likelihood, bits = "bernoulli", 8
+    likelihood, bits, num_groups = "bernoulli", 8, 3
 
     def apply(self, variables, first, *, key, train, mutable, temperature=0.0, method=None):
         assert train

@@ -98,7 +98,7 @@ def test_statistics_are_measured_at_the_temperature(pictures, tmp_path):
     assert not np.array_equal(np.load(tmp_path / "two.npz")["arr_0"], fresh_)
     with pytest.raises(ValueError, match="temperature has 3 values, the model 2 groups"):
         images.export_samples(fresh, tmp_path / "two", 2, temperature=[0.5, 1.0, 1.0])
-    with pytest.raises(ValueError, match=r"temperature has shape \(3,\)"):
+    with pytest.raises(ValueError, match="temperature has 3 values, the model 2 groups"):
         images.export_samples(pictures, tmp_path / "two", 2, temperature=[0.5, 1.0, 1.0])
     assert images.export_samples(pictures, tmp_path / "two", 2, temperature=[0.5, 1]) == 2
 
