@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib import figure
 from PIL import Image
+from processes import ROOT
 
 from jaxlab.studies import tables
 from jaxlab.tasks import images
@@ -79,3 +80,19 @@ def test_a_report_is_a_line_a_cell_tables_and_pictures(tmp_path, monkeypatch, ju
 def test_a_report_of_nothing_but_failures_has_a_table_alone(tmp_path):
     images.write_report([("a", 0, record(None))], tmp_path, baseline="a", num_samples=5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.jsonl", "table.md"]
+
+
+def test_the_page_of_the_ablation_says_what_its_records_say():
+    """Three seeds of each arm, paired; the tables of the page are made of them."""
+    page = (ROOT / "docs/methods/nvae_ablation.md").read_text()
+    records, seeds = {}, {}
+    for line in (ROOT / "docs/results/nvae_ablation.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        arm = row.pop("arm")
+        seeds.setdefault(arm, []).append(row.pop("seed"))
+        records.setdefault(arm, []).append(row)
+    assert len(records) > 10
+    assert set(map(tuple, seeds.values())) == {(0, 1, 2)}
+    table = images.study_table(records, baseline="base", num_samples=50)
+    for line in (table + images.samples_table(records)).splitlines():
+        assert line in page
