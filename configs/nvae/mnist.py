@@ -8,7 +8,7 @@ v5e:2x2 with 9.5 of 15.75 GiB each, v4:2x2x1 with 9.0 of 30.75.
 33.36 million parameters; 60,000 steps of 400 images. The last 5,000 training images serve
 for evaluation during the run; `evaluate_nvae.py --split=test` gives the number to report.
 Presets: `mnist.py:tiny` shrinks model and run to seconds, on the same data; `mnist.py:cpu` is what
-a CPU core does in half an hour (the demo's model, 22,000 steps of 32 images).
+a CPU core does in half an hour (the demo's model with one coarse group, 22,000 steps of 32 images).
 """
 
 from configs.nvae import base
@@ -33,6 +33,7 @@ CPU = {
     "num_steps": 22000,
     "batch_size": 32,
     **base.FOUND,
+    "model.groups": (2, 1),  # what its figures and pretrained/ are of
     "step.ema_decay": 0.998,
     "eval_every": 4000,
     "checkpoint_every": 2000,
