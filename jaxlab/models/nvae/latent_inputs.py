@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,7 +85,9 @@ def check_temperature(temperature: float | Sequence[float] | jax.Array, num_grou
     if len(shape) > 1:
         raise InputError(f"temperature has shape {shape}, must be one number or one per group")
     if shape not in ((), (1,), (num_groups,)):
-        raise InputError(f"temperature has {math.prod(shape)} values, the model {num_groups} groups")
+        raise InputError(
+            f"temperature has {math.prod(shape)} values, the model {num_groups} groups"
+        )
 
 
 def group_inputs(
