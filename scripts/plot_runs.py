@@ -74,8 +74,8 @@ def main(workdirs: list[str]) -> None:
         for axis in _X.value
     }
     words = {name: text or name for name, _, text in (m.partition("=") for m in _METRICS.value)}
-    (xlabel, runs), *beside = sheets.items()
-    axes = {"xlabel": xlabel, "beside": dict(beside)}
+    (xlabel, runs), *others = sheets.items()
+    axes = {"xlabel": xlabel, "other_axes": dict(others)}
     curves(runs, out, list(words), title=_TITLE.value, words=words, **axes)
     print(f"wrote {out}: {', '.join(f'{k} ({len(rows)} rows)' for k, rows in runs.items())}")
 

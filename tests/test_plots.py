@@ -110,7 +110,7 @@ def test_curves_over_several_axes_stand_side_by_side(monkeypatch):
     kept = drawn(monkeypatch)
     one = rows(5, loss=float, kl=float)
     timed = [{**row, "step": row["step"] / 2} for row in one]
-    plots.curves(one, "x.png", xlabel="steps", beside={"minutes": {"": timed}})
+    plots.curves(one, "x.png", xlabel="steps", other_axes={"minutes": {"": timed}})
     panels = kept[0].axes
     assert [p.get_title() for p in panels] == ["loss", "loss", "kl", "kl"]
     assert [p.lines[0].get_xdata()[-1] for p in panels] == [5, 2.5, 5, 2.5]

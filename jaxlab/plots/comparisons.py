@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -9,6 +10,18 @@ from numpy.typing import ArrayLike
 
 from jaxlab.errors import InputError
 from jaxlab.plots.files import new_figure, save_figure
+
+
+def _rows_of(names: Sequence[str], xlabel: str, title: str) -> tuple[Any, Any]:
+    """A figure and its panel with a named row per method, the first one on top."""
+    figure = new_figure(figsize=(6.4, 0.9 + 0.3 * len(names)))
+    panel = figure.subplots()
+    panel.set_yticks(range(len(names)), names, fontsize=9)
+    panel.set_ylim(len(names) - 0.5, -0.5)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.set_xlabel(xlabel)
+    panel.set_title(title, fontsize=11)
+    return figure, panel
 
 
 def dots(
@@ -28,18 +41,12 @@ def dots(
     rows = {name: np.asarray(v, float) for name, v in values.items()}
     if not rows or any(v.ndim != 1 or not len(v) for v in rows.values()):
         raise InputError(f"values have shapes {[v.shape for v in rows.values()]}, need (seeds,)")
-    figure = new_figure(figsize=(6.4, 0.9 + 0.3 * len(rows)))
-    panel = figure.subplots()
+    figure, panel = _rows_of(list(rows), xlabel, title)
     for y, row in enumerate(rows.values()):
         panel.plot(row, np.full(len(row), y), "o", markersize=4, alpha=0.5, color="C0")
         if np.isfinite(row.mean()):
             panel.plot([row.mean()] * 2, [y - 0.32, y + 0.32], color="C3", linewidth=2)
-    panel.set_yticks(range(len(rows)), list(rows), fontsize=9)
-    panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.grid(alpha=0.25)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.set_xlabel(xlabel)
-    panel.set_title(title, fontsize=11)
     save_figure(figure, path)
 
 
@@ -62,20 +69,14 @@ def stacks(
         raise InputError(f"values have shapes {[v.shape for v in rows.values()]}, need (parts,)")
     if bad := [name for name, row in rows.items() if not np.all(row >= 0)]:
         raise InputError(f"values of {bad[0]!r} must be numbers of 0 or more")
-    figure = new_figure(figsize=(6.4, 0.9 + 0.3 * len(rows)))
-    panel = figure.subplots()
+    figure, panel = _rows_of(list(rows), xlabel, title)
     widest = max(row.sum() for row in rows.values())
     for y, row in enumerate(rows.values()):
         for i, (start, length) in enumerate(zip(np.cumsum(row) - row, row, strict=True)):
             panel.barh(y, length, left=start, color=f"C{i % 10}", alpha=0.75, height=0.75)
             if length > 0.05 * widest:  # where there is room for it
                 panel.text(start + length / 2, y, f"{length:.1f}", ha="center", va="center", size=8)
-    panel.set_yticks(range(len(rows)), list(rows), fontsize=9)
-    panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.grid(axis="x", alpha=0.25)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.set_xlabel(xlabel)
-    panel.set_title(title, fontsize=11)
     save_figure(figure, path)
 
 

@@ -26,7 +26,7 @@ def curves(
     ncols: int = 3,
     xlabel: str = "step",
     words: Mapping[str, str] | None = None,
-    beside: Mapping[str, Mapping[str, Rows]] | None = None,
+    other_axes: Mapping[str, Mapping[str, Rows]] | None = None,
 ) -> None:
     """Save metrics over steps, one panel per metric, one line per run.
 
@@ -43,7 +43,7 @@ def curves(
       ncols: panels a row.
       xlabel: what the rows count under "step".
       words: metric -> what its panel is called; by default its name.
-      beside: the same runs over something else, xlabel -> runs; it gets panels of its own.
+      other_axes: the same runs over something else, xlabel -> runs; each gets its own panels.
 
     Raises:
       ValueError: there are no rows, or no metric of a name.
@@ -62,7 +62,7 @@ def curves(
     if left_out > 0:
         chosen = chosen[:MAX_PANELS]
         title = f"{title} ({left_out} more metrics not shown)".strip()
-    sheets = {xlabel: runs, **(beside or {})}
+    sheets = {xlabel: runs, **(other_axes or {})}
     cells = [(name, axis) for name in chosen for axis in sheets]
     ncols = min(ncols, len(cells)) if len(sheets) == 1 else len(sheets)
     nrows = math.ceil(len(cells) / ncols)

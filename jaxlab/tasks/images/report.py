@@ -35,7 +35,8 @@ def write_report(
         records.setdefault(arm, []).append(record)
         lines.append(to_json({"arm": arm, "seed": seed, **record}) + "\n")
     table = study_table(records, baseline=baseline, num_samples=num_samples)
-    table += "".join(f"\n{text}" for text in [samples_table(records)] if text)
+    if samples := samples_table(records):
+        table += f"\n{samples}"
     write_atomically(workdir / RESULTS, "".join(lines))
     write_atomically(workdir / "table.md", table)
     whole = {arm: rows for arm, of in records.items() if (rows := _whole(of))}
