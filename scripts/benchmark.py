@@ -7,11 +7,11 @@
 The very step that the script would run, on made-up batches. Variants, and the values of a sweep,
 take turns within every round and the order rotates, so that what else the machine does falls on all
 alike; ratios are taken within rounds. So is the rate of a large matrix product, which the step's
-FLOP/s are set beside: float32 on CPU, bfloat16 elsewhere, over all devices. FLOPs are those of
+FLOP/s are compared with: float32 on CPU, bfloat16 elsewhere, over all devices. FLOPs are those of
 matrix products and convolutions, loops multiplied and recomputation counted.
 
 In a variant, changes are separated by commas, Python values as they are: "model.remat='full',
-batch_size=8"; an empty one is the config as it is. `devices=2` takes so many devices; on CPU they
+batch_size=8"; an empty one is the config as it is. `devices=2` takes two devices; on CPU they
 are made, share its cores, and a variant that names none takes one. With --compile_cache compile
 seconds are not to be believed.
 """
@@ -32,7 +32,7 @@ VARIANTS = flags.DEFINE_string("variants", "", "Changes of the config, separated
 SWEEP = flags.DEFINE_string("sweep", "", "KEY=VALUE,VALUE,...: a variant a value, and figures.")
 ROUNDS = flags.DEFINE_integer("rounds", 7, "Timed rounds.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 3, "Steps of each variant in a round.", lower_bound=1)
-OUT = flags.DEFINE_string("out", None, "JSON file to write; figures of a sweep go beside it.")
+OUT = flags.DEFINE_string("out", None, "JSON file to write; figures of a sweep go next to it.")
 
 
 def most_devices():

@@ -2,7 +2,7 @@
 
     python scripts/check_accelerator.py --out=check.json
 
-Devices, versions and memory; a small NVAE and a small BERT beside stored values of a CPU, in
+Devices, versions and memory; a small NVAE and a small BERT against stored values of a CPU, in
 float32 and bfloat16; a training step of each script; the benchmark of the demo and of a recipe
 (BERT-base, 12 layers to 6); a checkpoint, bit for bit. Data are made up: it needs no network and no
 data folder. Meant for some two minutes of an accelerator, which has not been tried; on a CPU, where

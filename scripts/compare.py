@@ -3,7 +3,7 @@
     python scripts/compare.py --config=configs/studies/long_tail.py --workdir=runs/long_tail
 
 Every method ("arm") has its own few candidates; the one with the best mean validation figure is
-reported on test data, beside the baseline. The seeds of a candidate train in one program. WORKDIR
+reported on test data, next to the baseline. The seeds of a candidate train in one program. WORKDIR
 then holds data.json (what was found of the data), results.jsonl (a line a candidate), table.md,
 comparison.png, curves.png and a picture of every swept number. The same command goes on with the
 candidates that are missing; with other steps, seeds or figures to report (--allow_config_change)

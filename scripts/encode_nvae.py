@@ -20,7 +20,7 @@ LIMIT = flags.DEFINE_integer("limit", None, "Use only the first N images.", lowe
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "Images at a time.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 0, "Of posterior noise and fixed binarisation.")
 RECONSTRUCT = flags.DEFINE_bool("reconstruct", False, "Add reconstructions, uint8.")
-INTERPOLATE = flags.DEFINE_integer("interpolate", 0, "Add so many images on the way to the next.")
+INTERPOLATE = flags.DEFINE_integer("interpolate", 0, "Add N images on the way to the next.")
 
 
 def main(config, workdir):

@@ -43,7 +43,7 @@ NUM_PAIRS = flags.DEFINE_integer("num_pairs", 3, "Most pairs per passage.", lowe
 BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Of searches; 1 is greedy.", lower_bound=1)
 LENGTH_PENALTY = flags.DEFINE_float("length_penalty", 0.0, "Power of the length scores are over.")
 TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Of draws.")
-TOP_K = flags.DEFINE_integer("top_k", 0, "Draw from so many tokens; 0 for all.", lower_bound=0)
+TOP_K = flags.DEFINE_integer("top_k", 0, "Draw from the N likeliest; 0 for all.", lower_bound=0)
 TOP_P = flags.DEFINE_float("top_p", 0.95, "Draw from the tokens that have this much probability.")
 MIN_SCORE = flags.DEFINE_float("min_score", None, "Least log-probability per token of a pair.")
 READER = flags.DEFINE_string("reader", None, "Run folder of a model that must agree.")
@@ -51,9 +51,7 @@ F1 = flags.DEFINE_float("f1", 0.8, "Least F1 with which the reader agrees with a
 SPANS_ONLY = flags.DEFINE_bool("spans_only", False, "Answers are verbatim spans of the passage.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Passages that run at once.", lower_bound=1)
-LIMIT = flags.DEFINE_integer(
-    "limit", 0, "Read the first so many passages; 0 for all.", lower_bound=0
-)
+LIMIT = flags.DEFINE_integer("limit", 0, "Read the first N passages; 0 for all.", lower_bound=0)
 
 
 def main(config, workdir):

@@ -12,7 +12,7 @@ devices of this machine, which needs no libtpu and tells memory and FLOPs only.
 The TPU compiler takes some twenty minutes of one core for a published recipe.
 
 Step time is the sum of the compiler's own cycle estimates for all operations, loops multiplied;
-exchanges are not in it. Beside it stands the least that peak FLOP/s and memory bandwidth allow.
+exchanges are not in it. Next to it stands the least that peak FLOP/s and memory bandwidth allow.
 Runs of several stages show the one that takes most: see `blueprint` in the script.
 """
 

@@ -36,8 +36,8 @@ def forget_programs():
     jax.clear_caches()
 
 
-def _folder(variable: str, beside: str) -> pathlib.Path:
-    path = pathlib.Path(os.environ.get(variable) or ROOT.parent / "shared" / beside)
+def _folder(variable: str, name: str) -> pathlib.Path:
+    path = pathlib.Path(os.environ.get(variable) or ROOT.parent / "shared" / name)
     if not path.is_dir():
         pytest.skip(f"no folder {path}: set {variable} to one")
     return path
@@ -45,7 +45,7 @@ def _folder(variable: str, beside: str) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def data_dir() -> pathlib.Path:
-    """Folder of real data sets: $JAXLAB_DATA, else ../shared/data beside the repository."""
+    """Folder of real data sets: $JAXLAB_DATA, else ../shared/data next to the repository."""
     return _folder("JAXLAB_DATA", "data")
 
 

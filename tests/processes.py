@@ -87,7 +87,7 @@ def run_script(name, *args, code=0, text=None, **env) -> subprocess.CompletedPro
     Args:
         args: Its arguments, as they are printed.
         text: Its standard input.
-        **env: Environment variables beside those there are.
+        **env: Environment variables besides those there are.
     """
     process = start(f"scripts/{name}.py", *args, text=text, **env)
     output, errors = process.communicate(timeout=600)

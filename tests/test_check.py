@@ -114,7 +114,7 @@ def test_the_batch_is_made_a_multiple_of_the_devices(folder, monkeypatch):
     assert check.compiled("train_classifier", tiny(), mesh, folder).batch_size == 9
 
 
-def test_a_benchmark_sets_steps_beside_a_product(one, folder, monkeypatch):
+def test_a_benchmark_compares_steps_with_a_product(one, folder, monkeypatch):
     monkeypatch.setattr("jaxlab.planning.benchmark._make_product", lambda: (lambda: 1.0, 1e9))
     (row,) = planning.check_benchmark({"mine": ("train_classifier", tiny())}, one, folder, steps=1)
     assert row.wrong == ""

@@ -68,7 +68,7 @@ def test_reconstructions_lie_below_their_originals(tmp_path):
         plots.reconstruction_grid(dark, light[:2], tmp_path / "r.png")
 
 
-def test_neighbours_lie_beside_their_sample(tmp_path):
+def test_neighbours_lie_next_to_their_sample(tmp_path):
     near = np.stack([images(3, 0.2), images(3, 0.4)], axis=1)
     plots.neighbours_grid(images(3, 1.0), near, tmp_path / "n.png", title="", scale=1)
     line = np.asarray(Image.open(tmp_path / "n.png"))[5]

@@ -1,4 +1,4 @@
-"""WEISSI on CIFAR-10 with ResNet-18, and AdamW beside it.
+"""WEISSI on CIFAR-10 with ResNet-18, compared with AdamW.
 
     python scripts/train_classifier.py --config=configs/classifier/weissi.py:weissi \
         --workdir=runs/weissi

@@ -15,7 +15,7 @@ A recipe is what differs, see `mnist.py`. The sections, each the keyword argumen
 from jaxlab import data, launch, optim, train
 from jaxlab.models import nvae
 
-OF_DATA = ("image_size", "channels", "crop", "likelihood", "bits")  # what a model is told by them
+OF_DATA = ("image_size", "channels", "crop", "likelihood", "bits")  # what a model takes from them
 
 BASE = {
     "fast_compile": False,

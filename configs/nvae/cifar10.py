@@ -9,7 +9,7 @@ The authors used 8 V100 of 16 GB and 55 hours. Fits TPUs (scripts/plan.py): v5e:
 packing `cifar10_jpeg`, whose bits per dimension do not compare with the published number; give
 original pixels as train.npz and test.npz with --config.data.name=npz.
 Presets: `cifar10.py:tiny` shrinks model and run to seconds, on the same data; `cifar10.py:cpu` is
-a small model for some minutes on two CPU cores.
+a small model for an hour of a CPU core.
 """
 
 from configs.nvae import base
@@ -26,19 +26,17 @@ RECIPE = {
 }
 
 CPU = {
-    "num_steps": 1500,
-    "batch_size": 32,
-    "optimizer.warmup_steps": 50,
-    **base.SMALL,
+    "num_steps": 12000,
+    "batch_size": 16,
+    **base.FOUND,
     "model.enc_channels": 24,
     "model.dec_channels": 24,
-    "model.groups": (3, 2),
+    "model.groups": (4, 2),
     "model.num_mixtures": 5,
-    "step.ema_decay": 0.995,
-    "num_eval_images": 500,
-    "log_every": 50,
-    "eval_every": 250,
-    "checkpoint_every": 250,
+    "step.ema_decay": 0.998,
+    "num_eval_images": 1000,
+    "eval_every": 3000,
+    "checkpoint_every": 1000,
 }
 
 

@@ -22,7 +22,7 @@ validation error.
 from configs.studies import base
 from jaxlab import launch
 
-LEVELS = {  # by the noise; beside them the cross-entropy of the noise itself
+LEVELS = {  # by the noise; next to them the cross-entropy of the noise itself
     "sinusoid": (0.15, 0.2, 0.25, 0.3),  # 0.325
     "spiral": (0.15, 0.2, 0.25, 0.3),  # 0.325
     "gaussians": (0.05, 0.1, 0.14, 0.2),  # 0.14, of the best classifier

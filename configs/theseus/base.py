@@ -15,7 +15,7 @@ from jaxlab.data.text import load_text
 from jaxlab.models import bert
 from jaxlab.tasks import compression
 
-OF_DATA = ("num_labels", "label_names", "problem_type")  # what a head is told by them
+OF_DATA = ("num_labels", "label_names", "problem_type")  # what a head takes from them
 
 
 def stage(steps, rate, trainable):

@@ -12,7 +12,7 @@
 - `iflytek`: about 3,000 descriptions of Chinese apps, 119 classes, few a class; a character BERT
   of 4 layers without pretraining to 2, cut at 32 characters. A check of the mechanism, nothing
   more: its accuracies are far below those of a pretrained Chinese BERT on the full set and must not
-  be set beside them.
+  be compared with them.
 
 Endings: `-6to3`, `-6to2` for one depth, `-few` for 1,000 training texts, `-bf16`, `-tiny` for
 seconds, from scratch; several with commas. A run of 3 seeds and 2 depths trains 51 stages of 100 to

@@ -87,7 +87,7 @@ def frequent_words(corpus: Corpus, min_count: int, max_words: int | None = None)
     Args:
       corpus: the corpus.
       min_count: >= 1.
-      max_words: keep at most so many words, the most frequent ones; of words that are equally
+      max_words: keep at most this number of words, the most frequent; of words that are equally
         frequent the first ones of `corpus.words`. None for all.
 
     Raises:

@@ -116,8 +116,8 @@ def split_place(
     _check_holdout(part, places["validation"] is not None, folder, places["validation"])
     if any(places.values()) and not endings:
         pictures, folders = formats.entries(folder, collections.Counter())
-        if beside := [p.name for p in (*pictures, *folders) if p not in places.values()]:
-            formats.say(f"{folder}: left out next to the splits: {', '.join(beside[:6])}")
+        if others := [p.name for p in (*pictures, *folders) if p not in places.values()]:
+            formats.say(f"{folder}: left out next to the splits: {', '.join(others[:6])}")
     taken: dict[str, float] = {}
     if part.shares is not None:
         shares = sources.check_shares(part.shares)

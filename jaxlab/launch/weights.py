@@ -41,7 +41,7 @@ def read_weights(
     Args:
       source: a run's folder; FILE.safetensors or FILE.npz, or a folder with model.safetensors, such
         as `tasks.images.export` writes. Names of arrays are paths with slashes or dots; those
-        under "params" are parameters, those beside it the model's state, and without it all are
+        under "params" are parameters, those next to it the model's state, and without it all are
         parameters.
       ema: the run's averaged parameters, where it kept them.
       special: path -> parameters, or None where it is none of the files or folders that a task
@@ -78,7 +78,7 @@ def _read_arrays(path: epath.Path) -> dict[str, np.ndarray]:
 
 
 def _split(leaves: Mapping[str, np.ndarray], name: str) -> Weights:
-    """Arrays by path, as parameters and the state beside them."""
+    """Arrays by path, as parameters and the state next to them."""
     by_slash = any("/" in key for key in leaves)
     paths = {tuple(key.split("/" if by_slash else ".")): x for key, x in leaves.items()}
     try:

@@ -30,7 +30,7 @@ STATIC = ("warmup", "drop_factor", "skip_factor")
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """What the functions of the tables know beside their own numbers.
+    """What the functions of the tables know besides their own numbers.
 
     Attributes:
       rate: the schedule.

@@ -60,7 +60,7 @@ def check_devices(devices: Sequence[Any]) -> Iterator[Row]:
 def check_parity(
     kinds: Sequence[str] = tuple(KINDS), models: Sequence[str] = MODELS
 ) -> Iterator[Row]:
-    """A small NVAE and a small BERT beside the stored values of a CPU."""
+    """A small NVAE and a small BERT against the stored values of a CPU."""
     for kind in kinds:
         found, most = deviations(kind, models=models), KINDS[kind].tolerance
         off = [name for name, value in found.items() if not value <= most]  # NaN is off too

@@ -1,4 +1,4 @@
-"""What a small NVAE and a small BERT compute, beside stored values of a CPU.
+"""What a small NVAE and a small BERT compute, against stored values of a CPU.
 
 Parameters, inputs and noise are NumPy's, from fixed seeds, so that nothing but the arithmetic
 differs between two machines: forward pass, and gradients of all parameters.

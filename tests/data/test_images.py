@@ -192,7 +192,7 @@ def test_a_single_npz_has_the_splits_that_its_keys_name(tmp_path):
         load("test", holdout=2)
 
 
-def test_a_folder_beside_split_folders_is_not_taken_for_training(tmp_path):
+def test_a_folder_next_to_split_folders_is_not_taken_for_training(tmp_path):
     for place in ("pictures", "test"):
         (tmp_path / place).mkdir()
         Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / place / "0.png")

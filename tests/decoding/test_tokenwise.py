@@ -143,7 +143,7 @@ def counter(n, token):
 
 
 def test_tokens_lengths_and_probabilities_by_hand():
-    """Rows start 1 and 0 tokens in; the first token is chosen from the logits beside the state."""
+    """Rows start 1 and 0 tokens in; the first token is chosen from the logits next to the state."""
     first = jnp.array([[0.0, 5.0, 0.0], [0.0, 0.0, 5.0]])
     state = jnp.array([1, 0])
     found = decoding.greedy(counter, state, first, max_length=5, eos_id=0)

@@ -9,7 +9,7 @@ LEAVES = {"params/dense/kernel": np.ones((2, 3), np.float32), "params/bias": np.
 STATS = {"batch_stats/norm/mean": np.full(3, 2.0)}
 
 
-def test_names_are_paths_and_what_is_beside_the_parameters_is_the_state(tmp_path):
+def test_names_are_paths_and_what_is_next_to_the_parameters_is_the_state(tmp_path):
     np.savez(tmp_path / "a.npz", **LEAVES, **STATS)
     step, params, state = weights.read_weights(tmp_path / "a.npz")
     assert step is None

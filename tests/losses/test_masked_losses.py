@@ -103,7 +103,7 @@ def test_rows_that_are_left_out_have_no_gradient(loss, padding):
         objective.task_loss,
     ],
 )
-def test_masked_classes_beside_a_label(loss):
+def test_masked_classes_next_to_a_label(loss):
     few = np.isfinite(LOGITS[0])
     far = jnp.asarray(np.where(few, LOGITS[:1], -1e4))  # as good as masked, and finite
     each = lambda x: loss(x, jnp.array([3])).sum()

@@ -66,7 +66,7 @@ def test_a_plan_on_cpu_devices(run, tmp_path):
     assert record["flops"] == 2 * 16 * (2 * 784 * 16 + 3 * 16 * 10)
     memory = record["memory"]
     assert 0 < memory["alias"] <= memory["output"] < memory["argument"]
-    # Every gradient crosses once, with the loss and a few figures beside.
+    # Every gradient crosses once, with the loss and a few figures.
     parameters = 4 * (784 * 16 + 16 + 16 * 10 + 10)
     assert parameters <= record["collectives"]["all-reduce"]["bytes"] <= parameters + 100
     assert record["fits"] is None

@@ -35,7 +35,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def group(data_dir):
-    """Runs a script in so many processes; returns [(exit code, standard error)]."""
+    """Runs a script in several processes; returns [(exit code, standard error)]."""
 
     def call(count, name, *args, kill_at=None, signum=signal.SIGKILL):
         processes = start_script(name, *args, f"--data_dir={data_dir}", count=count)

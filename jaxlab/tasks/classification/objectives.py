@@ -92,7 +92,7 @@ def make_loss(
       level: the flood level of "batch" and "example", at least 0; 0 or None floods nothing.
       gradient_penalty: coefficient of the squared norm of the loss's gradient, at least 0.
       flip: mirror images at random, see `flip_and_shift`; drawn anew at every step, like `shift`.
-      shift: move images by up to so many pixels.
+      shift: move images by up to this number of pixels.
       **numbers: of the objective; None stands for its default.
 
     Returns:

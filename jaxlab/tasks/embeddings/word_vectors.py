@@ -123,7 +123,7 @@ def plane(vectors: np.ndarray) -> np.ndarray:
 def save_word2vec(path: epath.PathLike, words: Sequence[str], vectors: np.ndarray) -> None:
     """Writes vectors as word2vec's text format, which gensim's `load_word2vec_format` reads.
 
-    The first line is `V n`, each other a word and its n numbers, parted by spaces.
+    The first line is `V n`, each other a word and its n numbers, separated by spaces.
 
     Args:
       path: the file; folders are made.

@@ -44,8 +44,9 @@ def encode(
       batch_size: images at a time.
       seed: of posterior noise and fixed binarisation.
       reconstruct: also give the mean image of each image's posterior means.
-      interpolate: also give so many mean images on the way from each image to the next one (from
-        the last to the first), both ends included: whitened posterior means turned into each other
+      interpolate: also give this number of mean images on the way from each image to the next
+        (from the last to the first), both ends included: whitened posterior means turned into each
+        other
         on the sphere; 0 for none.
 
     Returns:

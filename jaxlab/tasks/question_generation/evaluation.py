@@ -29,7 +29,7 @@ class Evaluation:
       split: which articles to measure on.
       buckets: lengths to pad to.
       batch_size: sequences that run at once.
-      limit: measure on so many triples drawn at random; 0 for all.
+      limit: measure on this number of triples drawn at random; 0 for all.
       seed: of all draws.
 
     Attributes:

@@ -238,7 +238,7 @@ def test_hidden_files_are_passed_over_and_others_counted(tmp_path, said):
     ]
 
 
-def test_images_beside_class_folders_are_not_lost(tmp_path):
+def test_images_next_to_class_folders_are_not_lost(tmp_path):
     for name in ("0.png", "1.png", "thumbs/0.png"):
         save(tmp_path / name)
     with pytest.raises(
@@ -342,7 +342,7 @@ def test_messages_about_splits_name_the_remedy(tmp_path):
         data.load("folder", tmp_path, "validation")
 
 
-def test_splits_are_found_where_they_are_and_nothing_beside_them_is_lost(tmp_path, said):
+def test_splits_are_found_where_they_are_and_nothing_next_to_them_is_lost(tmp_path, said):
     for place in ("a/Training/cat", "a/testing/cat", "a/eval/cat", "b/images/train", "c/cat/val"):
         save(tmp_path / place / "0.png", 9)
     save(tmp_path / "a" / "loose.png")

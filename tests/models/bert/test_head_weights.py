@@ -182,7 +182,7 @@ def test_what_a_config_says_about_its_classifier():
         "cls",
     )
     assert one == bert.SequenceClassifier(1, pooling="cls")
-    # The head of means has a name of its own, and the one beside it is another.
+    # The head of means has a name of its own, and the one next to it is another.
     both = {**weights, **weights_of("mean_classifier.", 3)}
     assert load_classifier("here", {"hidden_size": 2}, both, "mean")[0].num_labels == 3
     assert load_classifier("here", {"hidden_size": 2}, both, "pooler")[0].num_labels == 12

@@ -240,7 +240,7 @@ def random_images(model, batch, size):
 
 
 def measure(model, x, eps, *, temperature=0.7, beta=0.5, weight=0.01, iterations=500):
-    """All that a parity file holds beside weights and inputs; leaves running statistics updated."""
+    """All that a parity file holds but weights and inputs; leaves running statistics updated."""
     arrays = {}
     model.eval()
     with torch.no_grad():
