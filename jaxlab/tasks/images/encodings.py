@@ -46,8 +46,7 @@ def encode(
       reconstruct: also give the mean image of each image's posterior means.
       interpolate: also give this number of mean images on the way from each image to the next
         (from the last to the first), both ends included: whitened posterior means turned into each
-        other
-        on the sphere; 0 for none.
+        other on the sphere; 0 for none.
 
     Returns:
       For each group, coarsest first, float32 [n, height, width, latents]: "mean_00", posterior
