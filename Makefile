@@ -11,7 +11,7 @@ WORKERS ?= 2
 demo: $(VENV)/demo.done  ## train an NVAE on 4,500 digits, evaluate it, draw pictures
 	$(BIN)/python scripts/train_nvae.py --config=configs/nvae/mnist5k.py --workdir=$(DEMO)
 	$(BIN)/python scripts/evaluate_nvae.py --workdir=$(DEMO) --num_samples=100
-	$(BIN)/python scripts/sample_nvae.py --workdir=$(DEMO) --temperature=0.8 --reestimate=50
+	$(BIN)/python scripts/sample_nvae.py --workdir=$(DEMO) --temperature=1.2,0.5,0.3,0.3 --reestimate=50
 	@echo "look at $(DEMO)/samples/samples.png and $(DEMO)/reconstructions.png"
 
 test: $(VENV)/dev.done  ## the fast suite

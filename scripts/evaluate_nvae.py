@@ -33,7 +33,7 @@ REFRESH = flags.DEFINE_integer("refresh", 0, "New batch statistics of N training
 SEED = flags.DEFINE_integer("seed", 0, "Of posterior noise and fixed binarisation.")
 JUDGE = flags.DEFINE_string("judge", None, "Run of train_classifier.py that judges samples.")
 NUM = flags.DEFINE_integer("num", 2000, "There, samples at each temperature.", lower_bound=2)
-HEATS = flags.DEFINE_list("temperatures", ["0.7", "0.8", "0.9", "1.0"], "There, of the samples.")
+HEATS = flags.DEFINE_list("temperatures", ["0.7", "0.8", "0.9", "1.0"], "There; 1:0.5 by group.")
 REESTIMATE = flags.DEFINE_integer("reestimate", 0, "There, new batch statistics of N batches.")
 SAMPLES = flags.DEFINE_string("samples", None, "There, FILE.npz of pictures to judge too.")
 

@@ -26,7 +26,7 @@ DRAW = ("samples", "temperatures", "interpolation", "resampled", "neighbours")
 OUT = flags.DEFINE_string("out", None, "Folder of the pictures.")
 PICTURES = flags.DEFINE_list("pictures", list(DRAW), "Which pictures.")
 TEMPERATURES = flags.DEFINE_list(
-    "temperatures", ["0.6", "0.7", "0.8", "0.9", "1.0"], "Factors on the prior's sigma."
+    "temperatures", ["0.6", "0.7", "0.8", "0.9", "1.0"], "Factors on sigma; 1:0.5 by group."
 )
 TEMPERATURE = flags.DEFINE_list(
     "temperature", ["1.0"], "Of the other pictures: one number, or one per group, coarsest first."
@@ -51,7 +51,7 @@ def draw(name, pictures, rows, heat, path):
     """One picture."""
     labels, columns = [], COLUMNS.value
     if name == "temperatures":
-        grid, labels = pictures.temperatures(rows), [f"t = {t:g}" for t in rows]
+        grid, labels = pictures.temperatures(rows), [images.temperature_label(t) for t in rows]
     elif name == "samples":
         grid = pictures.samples(pictures.heat(heat), rows=8)
     elif name == "interpolation":

@@ -26,7 +26,7 @@ RECIPE = {
 }
 
 CPU = {
-    "num_steps": 12000,
+    "num_steps": 9000,
     "batch_size": 16,
     **base.FOUND,
     "model.enc_channels": 24,

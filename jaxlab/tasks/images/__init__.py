@@ -9,7 +9,7 @@ from jaxlab.tasks.images.encodings import check_table, encode, write_table
 from jaxlab.tasks.images.evaluation import evaluate, table
 from jaxlab.tasks.images.exports import draw_samples, export, export_samples, load_export
 from jaxlab.tasks.images.imports import check_is_new, import_model
-from jaxlab.tasks.images.pictures import Pictures, nearest, read_temperature
+from jaxlab.tasks.images.pictures import Pictures, nearest, read_temperature, temperature_label
 from jaxlab.tasks.images.quality import (
     QUALITY_FILE,
     compare,
@@ -73,6 +73,7 @@ __all__ = [
     "samples_table",
     "study_table",
     "table",
+    "temperature_label",
     "write_card",
     "write_report",
     "write_table",

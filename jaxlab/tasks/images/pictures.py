@@ -12,7 +12,7 @@ import numpy as np
 from jaxlab import data, train
 from jaxlab.errors import InputError
 from jaxlab.models import nvae
-from jaxlab.models.nvae.latent_inputs import draw_noise
+from jaxlab.models.nvae.latent_inputs import check_temperature, draw_noise
 from jaxlab.models.nvae.model import spherical
 
 PAIRS = 6  # rows of an interpolation, at most
@@ -112,6 +112,7 @@ class Pictures:
 
     def variables_at(self, temperature: float | Sequence[float]) -> Any:
         """Variables whose batch statistics suit a temperature, one or one per group."""
+        check_temperature(temperature, self.run.model.num_groups)
         if not self.reestimate:
             return self.run.variables
         factors = tuple(np.ravel(temperature).tolist())
@@ -144,18 +145,17 @@ class Pictures:
         key = self.key if key is None else key
         return np.asarray(self._program(variables or self.run.variables, key, *args))
 
-    def heat(self, temperatures: Sequence[float]) -> float | Sequence[float]:
+    def heat(self, temperatures: Sequence[float | Sequence[float]]) -> float | Sequence[float]:
         """One number, or one per group, as the model takes them.
 
         Raises:
           ValueError: there are neither one nor as many as the model has groups.
         """
         groups = self.run.model.num_groups
-        if len(temperatures) not in (1, groups):
-            raise InputError(
-                f"--temperature has {len(temperatures)} values, the model {groups} groups"
-            )
-        return temperatures[0] if len(temperatures) == 1 else temperatures
+        values = [float(value) for each in temperatures for value in np.ravel(each)]
+        if len(values) not in (1, groups):
+            raise InputError(f"--temperature has {len(values)} values, the model {groups} groups")
+        return values[0] if len(values) == 1 else values
 
     def samples(self, temperature: float | Sequence[float] = 1.0, *, rows: int = 1) -> np.ndarray:
         """Rows from the prior, each with noise of its own; the first is that of `temperatures`."""
@@ -164,8 +164,8 @@ class Pictures:
         drawn = [self._row(temperature=temperature, variables=values, key=key) for key in keys]
         return np.concatenate(drawn)
 
-    def temperatures(self, values: Sequence[float]) -> np.ndarray:
-        """A row of samples for each temperature, the same noise in every row."""
+    def temperatures(self, values: Sequence[float | Sequence[float]]) -> np.ndarray:
+        """A row of samples for each temperature, one or one per group; the same noise in all."""
         return np.concatenate(
             [self._row(temperature=t, variables=self.variables_at(t)) for t in values]
         )
@@ -191,20 +191,38 @@ class Pictures:
         return np.concatenate(rows), labels, len(x)
 
 
-def read_temperature(text: str) -> float:
-    """A factor on the prior's sigma from a command line: a finite number of at least 0.
+def read_temperature(text: str) -> float | tuple[float, ...]:
+    """Factors on the prior's sigma from a command line: a number, or one per group with colons.
+
+    Raises:
+      ValueError: one is no finite number of at least 0.
 
     Example:
-      >>> read_temperature("0.8")
-      0.8
+      >>> read_temperature("0.8"), read_temperature("1.2:0.5")
+      (0.8, (1.2, 0.5))
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise InputError(f"temperature is {text!r}, it must be a number of at least 0")
-    return value
+    values = []
+    for part in text.split(":"):
+        try:
+            value = float(part)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < float("inf"):
+            raise InputError(
+                f"temperature is {text!r}, it must be a number of at least 0, or several: 1.2:0.5"
+            )
+        values.append(value)
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def temperature_label(temperature: float | Sequence[float]) -> str:
+    """What a row of samples is called.
+
+    Example:
+      >>> temperature_label(0.8), temperature_label((1.2, 0.5))
+      ('t = 0.8', 't = 1.2:0.5')
+    """
+    return "t = " + ":".join(f"{value:g}" for value in np.ravel(temperature))
 
 
 def nearest(samples: np.ndarray, images: np.ndarray, count: int) -> np.ndarray:

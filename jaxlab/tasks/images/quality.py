@@ -10,9 +10,10 @@ from jaxlab import train
 from jaxlab.checks import check_count
 from jaxlab.data.formats.npz import npz_keys, read_arrays
 from jaxlab.errors import InputError
+from jaxlab.models.nvae.latent_inputs import check_temperature
 from jaxlab.studies import tables
 from jaxlab.tasks.images.exports import draw_samples
-from jaxlab.tasks.images.pictures import Pictures
+from jaxlab.tasks.images.pictures import Pictures, temperature_label
 
 CONFIDENT = 0.95  # probability of its class from which on a picture is confidently one
 QUALITY_FILE = "quality.json"  # of figures in a run's folder
@@ -94,7 +95,7 @@ def judge_samples(
     judge: Judge,
     *,
     num: int = 2000,
-    temperatures: Sequence[float] = (1.0,),
+    temperatures: Sequence[float | Sequence[float]] = (1.0,),
     reestimate: int = 0,
     likelihood: bool = False,
     seed: int = 0,
@@ -107,7 +108,7 @@ def judge_samples(
       judge: uint8 [n, height, width, channels] -> (features [n, D], logits [n, K]), such as
         `tasks.classification.features` of a classifier's run gives.
       num: samples at each temperature, >= 2.
-      temperatures: factors on the prior's sigma.
+      temperatures: factors on the prior's sigma; an item is one number, or one per group.
       reestimate: batches of samples on which batch statistics are measured anew; 0 for none.
       likelihood: draw pixels from p(x | z) instead of its mean.
       seed: of the samples.
@@ -121,6 +122,8 @@ def judge_samples(
       ValueError: a number is out of range, or pictures have another shape than the images.
     """
     check_count("num", num, at_least=2)
+    for heat in temperatures:
+        check_temperature(heat, run.model.num_groups)
     known = run.load_data("train").images
     for name, pictures in (others or {}).items():
         if pictures.shape[1:] != known.shape[1:]:
@@ -131,7 +134,7 @@ def judge_samples(
     drawing = Pictures(run, seed=seed, reestimate=reestimate)
     for heat in temperatures:
         drawn = draw_samples(drawing, num, temperature=heat, likelihood=likelihood)
-        rows[f"t = {heat:g}"] = compare(*judge(drawn), features)
+        rows[temperature_label(heat)] = compare(*judge(drawn), features)
     rows |= {name: compare(*judge(x), features) for name, x in (others or {}).items()}
     return rows
 

@@ -68,7 +68,12 @@ def test_a_page_of_samples_has_noise_of_its_own_in_each_row(pictures):
 
 def test_temperatures_are_one_or_one_per_group(pictures):
     assert pictures.heat([0.7]) == 0.7
-    assert pictures.heat([0.7, 1.0]) == [0.7, 1.0]
+    assert pictures.heat([0.7, 1.0]) == pictures.heat([(0.7, 1.0)]) == [0.7, 1.0]
+    rows = pictures.temperatures([0.7, (0.7, 0.7), (0.7, 0.0)])
+    np.testing.assert_array_equal(rows[:3], rows[3:6])
+    assert np.abs(rows[6:] - rows[3:6]).max() > 0
+    with pytest.raises(ValueError, match="temperature has 3 values, the model 2 groups"):
+        pictures.temperatures([(1.0, 1.0, 1.0)])
     with pytest.raises(ValueError, match="--temperature has 3 values, the model 2 groups"):
         pictures.heat([1.0] * 3)
 

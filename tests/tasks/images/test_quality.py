@@ -70,6 +70,11 @@ def test_a_runs_samples_are_judged_next_to_its_held_out_images(trained):
     held_out = run.load_data(run.config["eval_split"], limit=6).images
     assert rows["held-out images"]["frechet"] == images.frechet_distance(judge(held_out)[0], known)
     assert images.quality_table(rows).count("\n") == 6
+    groups = images.judge_samples(run, judge, num=6, temperatures=[(0.5, 0.5), (0.5, 0.0)])
+    assert groups["t = 0.5:0.5"] == rows["t = 0.5"]
+    assert groups["t = 0.5:0"] != rows["t = 0.5"]
+    with pytest.raises(InputError, match="temperature has 3 values, the model 2 groups"):
+        images.judge_samples(run, judge, num=6, temperatures=[(0.5, 0.5, 0.5)])
 
 
 def test_pictures_of_other_sizes_are_refused_before_any_is_drawn(trained):
