@@ -229,7 +229,7 @@ def test_recipes_of_studies_are_what_differs():
 
 def test_presets_combine():
     both = read("nvae/cifar10", "cpu,bf16")
-    assert (both.model.groups, both.model.dtype) == ((3, 2), "bfloat16")
+    assert (both.model.groups, both.model.dtype) == ((4, 2), "bfloat16")
     assert read("nvae/mnist", "tiny,bf16").model.dtype == "bfloat16"
     later = read("nvae/mnist", "cpu,tiny")
     assert (later.num_steps, later.model.patch) == (10, 2)
@@ -253,7 +253,7 @@ def test_an_old_flag_says_where_its_number_is_now():
 def test_help_lists_the_config_that_is_given_its_presets_and_types():
     lines = help_text._keys("configs/nvae/mnist.py:tiny,bf16", images.KEYWORDS)
     assert lines[1:3] == [
-        'Presets: "tiny", "bf16" and "cpu", or several with commas.',
+        'Presets: "tiny", "bf16", "cpu" and "cpu_long", or several with commas.',
         "Config keys, with the values of configs/nvae/mnist.py:tiny,bf16:",
     ]
     pairs = [line.strip().split("=", 1) for line in lines[3:] if "=" in line]

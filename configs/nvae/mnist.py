@@ -8,7 +8,8 @@ v5e:2x2 with 9.5 of 15.75 GiB each, v4:2x2x1 with 9.0 of 30.75.
 33.36 million parameters; 60,000 steps of 400 images. The last 5,000 training images serve
 for evaluation during the run; `evaluate_nvae.py --split=test` gives the number to report.
 Presets: `mnist.py:tiny` shrinks model and run to seconds, on the same data; `mnist.py:cpu` is what
-a CPU core does in half an hour (the demo's model with one coarse group, 22,000 steps of 32 images).
+a CPU core does in half an hour (the demo's model with one coarse group, 22,000 steps of 32 images),
+`mnist.py:cpu_long` the demo's model, 36,000 steps.
 """
 
 from configs.nvae import base
@@ -33,13 +34,17 @@ CPU = {
     "num_steps": 22000,
     "batch_size": 32,
     **base.FOUND,
-    "model.groups": (2, 1),  # what its figures and pretrained/ are of
+    "model.groups": (2, 1),  # what its figures are of
     "step.ema_decay": 0.998,
     "eval_every": 4000,
     "checkpoint_every": 2000,
 }
 
 
+CPU_LONG = CPU | {"num_steps": 36000, "model.groups": (2, 2)}
+
+
 def get_config(preset: str = ""):
-    """Presets: "tiny", "bf16" and "cpu", or several with commas."""
-    return base.recipe(RECIPE, tiny_groups=(1, 1), presets={"cpu": CPU}, preset=preset)
+    """Presets: "tiny", "bf16", "cpu" and "cpu_long", or several with commas."""
+    presets = {"cpu": CPU, "cpu_long": CPU_LONG}
+    return base.recipe(RECIPE, tiny_groups=(1, 1), presets=presets, preset=preset)
