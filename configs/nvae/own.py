@@ -6,7 +6,7 @@
 A folder of pictures of any kind and size, with or without classes and splits; `docs/data.md` has
 the other kinds (npz, tables, saved sets). Every picture becomes 32x32 colour:
 --config.data.image_size=64, --config.data.channels=1 (grey). What has no test files gives up a
-tenth of its pictures. Two CPU cores: half an hour. For real use take the model of a recipe for
+tenth of its pictures. Minutes on two CPU cores. For real use take the model of a recipe for
 pictures of your size (`cifar10.py`, `celeba64.py`, `ffhq256.py`) with the section `data` of this
 one. Presets: "tiny" (seconds), "bf16".
 """

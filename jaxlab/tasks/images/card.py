@@ -75,7 +75,8 @@ def card(run: train.LoadedRun, about: Mapping[str, Any], name: str) -> str:
         lines += ["Samples, judged by a classifier (evaluate_nvae.py --judge):", ""]
         lines += [quality_table(about["quality"])]
     lines += [
-        f"Config: `config.json`, also `train_nvae.py --config={name}/config.json`. "
+        f"Config: `config.json`; `python scripts/train_nvae.py --config=FOLDER/config.json "
+        f"--workdir=RUN` trains it again, FOLDER being this folder. "
         f"Commit: {about['git_commit'] or 'not known'}.",
         "",
         f"The weights are under the licence of this repository; of the training images: "
