@@ -40,7 +40,6 @@ CPU = {
     "checkpoint_every": 2000,
 }
 
-
 CPU_LONG = CPU | {"num_steps": 36000, "model.groups": (2, 2)}
 
 

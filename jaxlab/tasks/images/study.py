@@ -21,6 +21,7 @@ from jaxlab.models import nvae
 from jaxlab.studies import cells, stages
 from jaxlab.tasks.images import training
 from jaxlab.tasks.images.evaluation import evaluate
+from jaxlab.tasks.images.pictures import temperature_label
 from jaxlab.tasks.images.quality import Judge, judge_samples
 
 # Keys of a run on which its result does not depend.
@@ -126,7 +127,7 @@ def _judged(trained: train.LoadedRun, judge: Judge, options: Mapping[str, Any]) 
         rows = judge_samples(trained, judge, reestimate=count, **given)
         for heat in options["temperatures"]:
             for name in ("frechet", "confident"):
-                figures[f"{name}_{heat:g}{end}"] = rows[f"t = {heat:g}"][name]
+                figures[f"{name}_{heat:g}{end}"] = rows[temperature_label(heat)][name]
     return figures
 
 
