@@ -6,13 +6,18 @@ BIN := $(VENV)/bin
 DEMO ?= runs/demo
 WORKERS ?= 2
 
-.PHONY: demo test test-slow lint data clean
+.PHONY: demo demo-figures demo-pictures test test-slow lint data clean
 
 demo: $(VENV)/demo.done  ## train an NVAE on 4,500 digits, evaluate it, draw pictures
 	$(BIN)/python scripts/train_nvae.py --config=configs/nvae/mnist5k.py --workdir=$(DEMO)
-	$(BIN)/python scripts/evaluate_nvae.py --workdir=$(DEMO) --num_samples=100
-	$(BIN)/python scripts/sample_nvae.py --workdir=$(DEMO) --temperature=1.2,0.5,0.3,0.3 --reestimate=50
+	@$(MAKE) --no-print-directory -j2 demo-figures demo-pictures  # each compiles on one core
 	@echo "look at $(DEMO)/samples/samples.png and $(DEMO)/reconstructions.png"
+
+demo-figures:
+	$(BIN)/python scripts/evaluate_nvae.py --workdir=$(DEMO) --num_samples=100
+
+demo-pictures:
+	$(BIN)/python scripts/sample_nvae.py --workdir=$(DEMO) --temperature=1.2,0.5,0.3,0.3 --reestimate=50
 
 test: $(VENV)/dev.done  ## the fast suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
