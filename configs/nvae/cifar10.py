@@ -26,7 +26,7 @@ RECIPE = {
 }
 
 CPU = {
-    "num_steps": 9000,
+    "num_steps": 18000,
     "batch_size": 16,
     **base.FOUND,
     "model.enc_channels": 24,
@@ -35,7 +35,7 @@ CPU = {
     "model.num_mixtures": 5,
     "step.ema_decay": 0.998,
     "num_eval_images": 1000,
-    "eval_every": 3000,
+    "eval_every": 6000,
     "checkpoint_every": 1000,
 }
 

@@ -43,7 +43,7 @@ def test_help_is_that_of_the_config_that_is_given(call, form):
     assert code == 0
     assert "Config keys, with the values of configs/nvae/cifar10.py:cpu:" in shown.out
     assert 'Presets: "tiny", "bf16" and "cpu"' in shown.out
-    assert re.search(r"--config.num_steps=9000 +int", shown.out)
+    assert re.search(r"--config.num_steps=18000 +int", shown.out)
 
 
 def test_help_for_a_config_that_is_not_there_is_one_line(call):
