@@ -55,7 +55,8 @@ def on_axis(
     """The rows of a run with something else in the place of "step", to be drawn over.
 
     Args:
-      axis: "step"; "minutes" of training, evaluation included; or "examples" seen.
+      axis: "step"; "minutes" of training, compiling included, evaluations and
+        checkpoints not; or "examples" seen.
       workdir: of the run, whose timing or batch size is read.
       rows: from `read_metrics`.
 

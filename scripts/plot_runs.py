@@ -5,8 +5,8 @@
 
 WORKDIR is a run's folder, or its metrics.jsonl. Each metric gets a panel, called by what stands
 after "=", each run a line, labelled with the part of its path that sets it apart. --x=minutes (of
-training, evaluation included) and --x=examples need the run's folder; --x=minutes,examples draws
-both, side by side.
+training and compiling, without evaluations and checkpoints) and --x=examples need the run's folder;
+--x=minutes,examples draws both, side by side.
 """
 
 import json

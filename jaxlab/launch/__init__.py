@@ -243,7 +243,7 @@ def _run(main, default_config, sections, workdir_kind, task, reads, argv) -> Non
         place, make = f.workdir, workdir_kind == "made"
         if "pretrained" in f and f.pretrained:
             make, name = True, record.pretrained(f.pretrained).name
-            place = place or f"runs/{name}"
+            place = place or f"runs/pretrained/{name}"
         workdir = _make_workdir(place, make=make)
         if config is not None:
             held = record.hold(workdir)  # noqa: F841  until this function is left

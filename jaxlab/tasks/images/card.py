@@ -58,8 +58,8 @@ def card(run: train.LoadedRun, about: Mapping[str, Any], name: str) -> str:
         f"{config['batch_size']} images; the weights are the "
         f"{'averaged' if run.weights == 'ema' else 'last'} ones.",
         "",
-        f"    python scripts/sample_nvae.py --pretrained={name}",
-        f"    python scripts/evaluate_nvae.py --pretrained={name} --split=SPLIT --num_samples=K",
+        "    python scripts/sample_nvae.py --pretrained=FOLDER",
+        "    python scripts/evaluate_nvae.py --pretrained=FOLDER --split=SPLIT --num_samples=K",
         "",
     ]
     if about["evaluated"]:
@@ -76,7 +76,7 @@ def card(run: train.LoadedRun, about: Mapping[str, Any], name: str) -> str:
         lines += [quality_table(about["quality"])]
     lines += [
         f"Config: `config.json`; `python scripts/train_nvae.py --config=FOLDER/config.json "
-        f"--workdir=RUN` trains it again, FOLDER being this folder. "
+        f"--workdir=RUN` trains it again. FOLDER is the path of this folder. "
         f"Commit: {about['git_commit'] or 'not known'}.",
         "",
         f"The weights are under the licence of this repository; of the training images: "

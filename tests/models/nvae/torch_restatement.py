@@ -239,17 +239,8 @@ def random_images(model, batch, size):
     return levels.float() / top
 
 
-def measure(model, x, eps, *, temperature=0.7, beta=0.5, weight=0.01, iterations=500):
-    """All that a parity file holds but weights and inputs; leaves running statistics updated."""
-    arrays = {}
-    model.eval()
-    with torch.no_grad():
-        logits, kl, log_q, log_p = model(eps, x)
-        arrays["eval/logits"], arrays["eval/recon_loss"] = logits, model.nats(x, logits)
-        arrays["eval/kl"] = torch.stack(kl, dim=1)
-        arrays["eval/log_q"], arrays["eval/log_p"] = sum(log_q), sum(log_p)
-        arrays["sample/logits"] = model(eps, temperature=temperature)[0]
-    model.train()
+def objective(model, x, eps, *, beta, weight, iterations):
+    """What training minimises, and its parts by their names in a parity file."""
     logits, kl, _, _ = model(eps, x)
     nats, kl = model.nats(x, logits), torch.stack(kl, dim=1)
     alpha = [4.0**i / n for i, n in enumerate(reversed(model.groups)) for _ in range(n)]
@@ -261,14 +252,32 @@ def measure(model, x, eps, *, temperature=0.7, beta=0.5, weight=0.01, iterations
     norms = [m.weight.abs().max() for m in model.modules() if isinstance(m, Norm)]
     bn_sum = sum(norms, torch.zeros(()))
     total = (nats + balanced).mean() + weight * (spectral + bn_sum)
+    parts = {
+        **{"train/alpha": alpha, "train/gamma": gamma, "train/recon_loss": nats, "train/kl": kl},
+        **{"train/balanced_kl": balanced, "train/spectral_sum": spectral, "train/bn_sum": bn_sum},
+        "train/total": total,
+    }
+    return total, parts
+
+
+def measure(model, x, eps, *, temperature=0.7, beta=0.5, weight=0.01, iterations=500):
+    """All that a parity file holds but weights and inputs; leaves running statistics updated."""
+    arrays = {}
+    model.eval()
+    with torch.no_grad():
+        logits, kl, log_q, log_p = model(eps, x)
+        arrays["eval/logits"], arrays["eval/recon_loss"] = logits, model.nats(x, logits)
+        arrays["eval/kl"] = torch.stack(kl, dim=1)
+        arrays["eval/log_q"], arrays["eval/log_p"] = sum(log_q), sum(log_p)
+        arrays["sample/logits"] = model(eps, temperature=temperature)[0]
+    model.train()
+    total, parts = objective(model, x, eps, beta=beta, weight=weight, iterations=iterations)
     total.backward()
     arrays |= {
         "sample/temperature": torch.tensor(temperature),
         "train/kl_coeff": torch.tensor(beta),
         "train/lambda": torch.tensor(weight),
-        **{"train/alpha": alpha, "train/gamma": gamma, "train/recon_loss": nats, "train/kl": kl},
-        **{"train/balanced_kl": balanced, "train/spectral_sum": spectral, "train/bn_sum": bn_sum},
-        "train/total": total,
+        **parts,
     }
     for name, parameter in model.named_parameters():
         norm = -torch.ones(()) if parameter.grad is None else parameter.grad.norm()
