@@ -11,10 +11,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # optimised; and it is kept for the other worker, for scripts that tests start, for the next run.
 # Before 0.12 its other emitters of fused loops take half as long again to compile; from then on
 # there are no others, and an unknown flag ends the process.
-_OLD = tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 12)
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0" + " --xla_cpu_use_fusion_emitters=false" * _OLD,
+    "--xla_backend_optimization_level=0"
+    + " --xla_cpu_use_fusion_emitters=false"
+    * (tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 12)),
 )
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR",
