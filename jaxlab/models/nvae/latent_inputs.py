@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlab.checks import concrete
+from jaxlab.checks import check_count, concrete
 from jaxlab.errors import InputError
 from jaxlab.models.nvae.latents import GroupInput
 
@@ -108,8 +108,16 @@ def group_inputs(
 
     Returns:
       A `GroupInput` a scale, its arrays with the scale's groups in front.
+
+    Raises:
+      ValueError: there are more latents than groups, or num_inferred is not from 0 to their number.
     """
     total = sum(counts)
+    for name, arrays in (("latents", latents), ("whitened", whitened)):
+        if len(arrays) > total:
+            raise InputError(f"{name} are of {len(arrays)} groups, the model has {total}")
+    if num_inferred is not None and not isinstance(num_inferred, jax.Array):
+        check_count("num_inferred", num_inferred, at_least=0, below=total + 1)
     inferred: Any = 0 if features is None else total if num_inferred is None else num_inferred
     check_temperature(temperature, total)
     temperatures = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), (total,))

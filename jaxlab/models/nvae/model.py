@@ -252,6 +252,8 @@ class NVAE(nn.Module):
         if size is None:
             raise InputError("batch is None and nothing else gives the number of images")
         counts = tuple(reversed(self.groups))
+        if noise and len(noise) != self.num_groups:
+            raise InputError(f"noise is of {len(noise)} groups, the model has {self.num_groups}")
         inputs = group_inputs(
             counts,
             by_scale(counts, noise) if noise else draw_noise(counts, self.latent_shapes, size, key),
@@ -309,6 +311,8 @@ class NVAE(nn.Module):
             from_group: First group that is drawn anew.
             key, temperature: Of those draws; without a key they are prior means.
         """
+        if from_group is not None:
+            check_count("from_group", from_group, at_least=0, below=len(latents) + 1)
         kept = tuple(latents[: len(latents) if from_group is None else from_group])
         batch = latents[0].shape[0] if latents else None
         return self.top_down(latents=kept, batch=batch, key=key, temperature=temperature)

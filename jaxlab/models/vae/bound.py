@@ -30,7 +30,8 @@ def importance_bound(
         bound(inputs, key) -> [batch] nats; inputs are any tree of arrays.
 
     Raises:
-        ValueError: If chunk does not divide num_samples.
+        ValueError: If chunk does not divide num_samples; from `bound`, if `log_weights` gives
+            another number of samples.
 
     Example:
         A latent that x does not depend on, x ~ N(0, 1), so every weight is the density:
@@ -59,7 +60,12 @@ def importance_bound(
 
     def bound(inputs, key):
         # A loop on the host: XLA's fast convolutions on CPU are not used inside device loops.
-        total = jnp.full(jax.eval_shape(weights, inputs, key).shape[0], -jnp.inf)
+        shape = jax.eval_shape(weights, inputs, key).shape
+        if len(shape) != 2 or shape[1] != chunk:
+            raise InputError(
+                f"log_weights gives shape {shape}, must be (batch, {chunk}), the chunk"
+            )
+        total = jnp.full(shape[0], -jnp.inf)
         for i in range(num_samples // chunk):
             total = advance(inputs, jax.random.fold_in(key, i), total)
         return np.log(num_samples) - np.asarray(total, np.float64)

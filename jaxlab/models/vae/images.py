@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import distributions
+from jaxlab.errors import InputTypeError
 
 
 def prepare_images(
@@ -30,6 +31,9 @@ def prepare_images(
     Returns:
         The same shape.
 
+    Raises:
+        TypeError: If images have another dtype.
+
     Example:
         >>> grey = jnp.array([[[[0], [127], [128], [255]]]], jnp.uint8)
         >>> prepare_images(grey, "bernoulli", static=True).ravel().tolist()
@@ -39,6 +43,8 @@ def prepare_images(
     """
     if jnp.issubdtype(images.dtype, jnp.floating):
         return images.astype(jnp.float32)
+    if images.dtype != jnp.uint8:
+        raise InputTypeError(f"images have dtype {images.dtype}, must be uint8 or floating")
     if likelihood == "bernoulli":
         x = images.astype(jnp.float32) / 255
         if static:

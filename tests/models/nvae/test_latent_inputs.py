@@ -97,3 +97,19 @@ def test_of_a_traced_temperature_the_shape_is_checked():
     jax.jit(lambda t: check_temperature(t, 3))(jnp.ones(3))
     with pytest.raises(ValueError, match="temperature has 2 values"):
         jax.jit(lambda t: check_temperature(t, 3))(jnp.ones(2))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"num_inferred": 4}, {"num_inferred": -1}, {"num_inferred": 1.5}]
+)
+def test_a_number_of_groups_that_is_out_of_range(wrong):
+    features = [jnp.ones((count, 3, *SHAPES[i], 1)) for i, count in enumerate(COUNTS)]
+    with pytest.raises(ValueError, match="num_inferred is"):
+        group_inputs(COUNTS, draw_noise(COUNTS, SHAPES, 3, None), 1.0, features=features, **wrong)
+
+
+@pytest.mark.parametrize("name", ["latents", "whitened"])
+def test_more_latents_than_groups(name):
+    arrays = {name: [*numbered(3), numbered(1)[0]]}
+    with pytest.raises(ValueError, match=f"{name} are of 4 groups, the model has 3"):
+        group_inputs(COUNTS, draw_noise(COUNTS, SHAPES, 3, None), 1.0, **arrays)

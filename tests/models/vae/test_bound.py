@@ -62,3 +62,9 @@ def test_numbers_that_do_not_fit():
         with pytest.raises(ValueError, match="is 0, must be a whole number of at least 1"):
             importance_bound(weights(0.0, 4), **numbers)
     assert inspect.signature(importance_bound).parameters["chunk"].default == 10
+
+
+def test_another_number_of_samples_than_the_chunk():
+    bound = importance_bound(lambda x, key: jnp.zeros((2, 2)), num_samples=6, chunk=3)
+    with pytest.raises(ValueError, match=r"gives shape \(2, 2\), must be \(batch, 3\)"):
+        bound(jnp.zeros(2), jax.random.key(0))

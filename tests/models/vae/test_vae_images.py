@@ -38,3 +38,9 @@ def test_floating_images_pass_as_they_are():
     found = prepare_images(half, "bernoulli", jax.random.key(0), bits=1)
     assert found.dtype == jnp.float32
     np.testing.assert_array_equal(found, half.astype(jnp.float32))
+
+
+@pytest.mark.parametrize("dtype", [bool, jnp.int32])
+def test_pixels_of_another_type(dtype):
+    with pytest.raises(TypeError, match="must be uint8 or floating"):
+        prepare_images(jnp.ones((1, 2, 2, 1), dtype), "bernoulli")
