@@ -48,7 +48,8 @@ def judge_samples(workdir, by):
     see = lambda x: classification.features(judge, x)
     numbers: dict = {"num": NUM.value, "reestimate": REESTIMATE.value, "seed": SEED.value}
     rows = images.judge_samples(run, see, temperatures=heats, others=dict(others), **numbers)
-    write_atomically(out, to_json(rows, indent=1) + "\n")
+    found = {"step": run.step, "weights": run.weights, **numbers, **rows}
+    write_atomically(out, to_json(found, indent=1) + "\n")
     print(images.quality_table(rows), end="")
 
 

@@ -23,7 +23,8 @@ def write_card(
 
     Args:
       run: from `train.load_run`.
-      workdir: of the run; its `evaluation_*.json` and quality.json are the figures.
+      workdir: of the run; its `evaluation_*.json` and quality.json are the figures, where they are
+        of the weights that are exported, with their own batch statistics.
       folder: made if missing.
       data_licence: of the training images.
 
@@ -33,17 +34,23 @@ def write_card(
     workdir, folder = epath.Path(workdir), epath.Path(folder)
     record = read_record(workdir)
     evaluated = [read_json(path) for path in sorted(workdir.glob("evaluation_*.json"))]
-    evaluated = [f for f in evaluated if (f["step"], f["weights"]) == (run.step, run.weights)]
+    evaluated = [f for f in evaluated if _is_of(f, run) and not f.get("refresh")]
     quality = workdir / QUALITY_FILE
+    judged = read_json(quality) if quality.exists() else {}
     about = {
         "git_commit": record.get("git_commit"),
         "versions": record.get("versions"),
         "evaluated": {f["split"]: f for f in evaluated},
-        "quality": read_json(quality) if quality.exists() else None,
+        "quality": judged if _is_of(judged, run) else None,
         "data_licence": data_licence,
     }
     export(run, folder, about=about)
     write_atomically(folder / "README.md", card(run, about, folder.name))
+
+
+def _is_of(figures: Mapping[str, Any], run: train.LoadedRun) -> bool:
+    """Whether figures are of a run's step and weights."""
+    return (figures.get("step"), figures.get("weights")) == (run.step, run.weights)
 
 
 def card(run: train.LoadedRun, about: Mapping[str, Any], name: str) -> str:

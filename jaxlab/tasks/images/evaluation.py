@@ -40,7 +40,7 @@ def evaluate(
 
     Returns:
       nelbo, reconstruction, kl, kl_00, ... and bound, each with `_se`; active_groups and
-      active_channels of a batch; images, step, weights, split and bound_samples.
+      active_channels of a batch; images, step, weights, split, refresh, seed and bound_samples.
 
     Raises:
       ValueError: a number is out of range.
@@ -77,7 +77,7 @@ def evaluate(
     channels = nvae.active_channels(model)(variables, x, key)
     figures["active_groups"], figures["active_channels"] = nvae.count_active(np.asarray(channels))
     figures |= {"step": run.step, "weights": run.weights, "split": split, "images": len(images)}
-    return figures | {"bound_samples": num_samples}
+    return figures | {"refresh": refresh, "seed": seed, "bound_samples": num_samples}
 
 
 def table(figures: Mapping[str, Any], model: nvae.NVAE) -> str:

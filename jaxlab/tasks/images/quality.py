@@ -139,8 +139,8 @@ def judge_samples(
     return rows
 
 
-def quality_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """A Markdown table of what `judge_samples` found.
+def quality_table(rows: Mapping[str, Any]) -> str:
+    """A Markdown table of what `judge_samples` found; other entries of quality.json are left out.
 
     Example:
       >>> print(quality_table({"t = 1": {"frechet": 2.5, "confident": 0.5, "pictures": 9}}))
@@ -152,6 +152,7 @@ def quality_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         [name, str(row["pictures"]), f"{row['frechet']:.3f}", f"{100 * row['confident']:.1f} %"]
         for name, row in rows.items()
+        if isinstance(row, Mapping)
     ]
     return tables.markdown(["pictures", "number", "Fréchet distance", "confident"], lines)
 

@@ -156,6 +156,7 @@ def _run_cell(cell, run, config, sets, program, mesh, judge, settings):
             chunk=config["chunk"],
             batch_size=run["eval_batch_size"],
         )
+        figures.pop("seed")  # of the evaluation: a record's seed is that of training
         skipped = optax.tree.get(state.opt_state, "skipped_total")
         figures["skipped_steps"] = 0 if skipped is None else int(skipped)
         figures["parameters"] = nvae.parameter_count(params)

@@ -119,9 +119,9 @@ def test_a_folder_to_share_opens_as_the_run_it_was(trained, tmp_path):
     workdir.mkdir()
     (workdir / "config.json").write_text((trained / "config.json").read_text())
     (workdir / "evaluation_validation.json").write_text(json.dumps(figures))
-    (workdir / "quality.json").write_text(
-        json.dumps({"t = 1": {"frechet": 2.5, "confident": 0.5, "pictures": 9}})
-    )
+    row = {"t = 1": {"frechet": 2.5, "confident": 0.5, "pictures": 9}}
+    quality = {"step": run.step, "weights": run.weights, "seed": 0, **row}
+    (workdir / "quality.json").write_text(json.dumps(quality))
     out = tmp_path / "digits"
     images.write_card(run, workdir, out, data_licence="CC0")
     again = train.load_run(out)
@@ -134,3 +134,10 @@ def test_a_folder_to_share_opens_as_the_run_it_was(trained, tmp_path):
         assert text in card
     with pytest.raises(InputError, match="holds only step"):
         train.load_run(out, step=1)
+    # Figures of other batch statistics, or of no known step, are not the card's.
+    (workdir / "evaluation_validation.json").write_text(json.dumps({**figures, "refresh": 5}))
+    (workdir / "quality.json").write_text(json.dumps(row))
+    images.write_card(run, workdir, out)
+    card = (out / "README.md").read_text()
+    assert "| validation |" not in card
+    assert "2.500" not in card
