@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxlab.errors import InputError, missing
@@ -160,7 +161,8 @@ def load_reference(arrays: Mapping[str, Any], flags: Mapping[str, Any]) -> tuple
       (model, {"params": ..., "batch_stats": ...}); the model keeps the reference's edge rule.
 
     Raises:
-      ValueError: listing names that are missing, unexpected, or of another shape.
+      ValueError: listing names that are missing, unexpected, of another shape, or not of finite
+        real numbers.
     """
     arrays = canonical_names(arrays)
     model = model_from_flags(flags, image_size=_image_size(arrays, flags))
@@ -174,7 +176,14 @@ def load_reference(arrays: Mapping[str, Any], flags: Mapping[str, Any]) -> tuple
         if name not in arrays:
             continue
         wanted = shapes[collection, _names(path)][len(path) - len(_names(path)) :]
-        array = to_ours(arrays[name], wanted)
+        dtype = np.asarray(arrays[name]).dtype
+        if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
+            problems.append(f"{name} is {dtype}, must be real numbers")
+            continue
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf
+            array = to_ours(arrays[name], wanted)
+        if not np.isfinite(array).all():
+            problems.append(f"{name} has values that are not finite")
         if array.shape != wanted:
             shape = np.shape(arrays[name])
             problems.append(f"{name} has shape {shape}, which becomes {array.shape}, not {wanted}")
@@ -251,7 +260,8 @@ def read_checkpoint(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         if not isinstance(content, dict) or key not in content:
             raise InputError(f"{path} has no {key!r}; a checkpoint of the reference has one")
     try:
-        arrays = {name: tensor.float().numpy() for name, tensor in content["state_dict"].items()}
+        tensors = content["state_dict"].items()  # complex ones, or flags, are for load_reference
+        arrays = {n: (x.float() if x.is_floating_point() else x).numpy() for n, x in tensors}
         return arrays, vars(content["args"])
     except (AttributeError, TypeError, RuntimeError) as error:
         raise InputError(

@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from jaxlab import data, train
+from jaxlab.errors import DivergedError
 from jaxlab.models import nvae
 from jaxlab.tasks.images.training import binarize
 
@@ -45,6 +46,7 @@ def evaluate(
     Raises:
       ValueError: a number is out of range.
       FileNotFoundError: there are no such images.
+      FloatingPointError: the NELBO or the bound is not finite.
     """
     model, config, key = run.model, run.config, jax.random.key(seed)
     images = run.load_data(split, limit=limit)
@@ -61,6 +63,7 @@ def evaluate(
     batches = data.eval_batches(images, batch_size, binarize=binarize(config, model), seed=seed)
     eval_step = train.make_eval_step(nvae.make_metrics(model))
     figures: dict[str, Any] = train.evaluate(eval_step, run.params, variables, batches, key=key)
+    _check_finite(figures, "nelbo", run)  # before the work of the bound
     if num_samples:
         values = []
         for i, batch in enumerate(batches):
@@ -71,6 +74,7 @@ def evaluate(
             logging.info("bound of %d/%d images: %.3f", done, len(images), np.mean(values[-1]))
         values = np.concatenate(values)
         figures["bound"] = float(values.mean())
+        _check_finite(figures, "bound", run)
         spread = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
         figures["bound_se"] = float(spread)
     x = nvae.prepare_images(model, jnp.asarray(next(iter(batches))["image"]), key)
@@ -78,6 +82,14 @@ def evaluate(
     figures["active_groups"], figures["active_channels"] = nvae.count_active(np.asarray(channels))
     figures |= {"step": run.step, "weights": run.weights, "split": split, "images": len(images)}
     return figures | {"refresh": refresh, "seed": seed, "bound_samples": num_samples}
+
+
+def _check_finite(figures: Mapping[str, Any], name: str, run: train.LoadedRun) -> None:
+    if not np.isfinite(figures[name]):
+        raise DivergedError(
+            f"{name} of the {run.weights} weights of step {run.step} is {figures[name]}: "
+            "take another --step, or --weights"
+        )
 
 
 def table(figures: Mapping[str, Any], model: nvae.NVAE) -> str:

@@ -238,7 +238,7 @@ def load_export(folder: epath.PathLike) -> tuple[nvae.NVAE, dict[str, Any]]:
 
     Raises:
       FileNotFoundError: a file is missing.
-      ValueError: one is damaged, or the weights are not those of the model.
+      ValueError: one is damaged, or the weights are not those of the model or not finite.
       ModuleNotFoundError: safetensors is not installed.
     """
     package, place = safetensors(), epath.Path(folder)
@@ -262,4 +262,8 @@ def load_export(folder: epath.PathLike) -> tuple[nvae.NVAE, dict[str, Any]]:
     wanted = flatten({"params": wanted, "batch_stats": state["batch_stats"]})
     if unlike := differences(leaves, wanted):
         raise InputError(f"{place / WEIGHTS_FILE} does not fit its config: {'; '.join(unlike)}")
+    for name, leaf in leaves.items():
+        if not np.isfinite(leaf).all() or (name.endswith("/var") and (leaf < 0).any()):
+            what = "values that are not finite, or negative variances"
+            raise InputError(f"{place / WEIGHTS_FILE}: {name} holds {what}: export the run again")
     return model, traverse_util.unflatten_dict(leaves, sep="/")

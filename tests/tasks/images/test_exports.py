@@ -141,3 +141,17 @@ def test_a_folder_to_share_opens_as_the_run_it_was(trained, tmp_path):
     card = (out / "README.md").read_text()
     assert "| validation |" not in card
     assert "2.500" not in card
+
+
+def test_a_model_that_is_not_finite_is_refused(trained, tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    run = train.load_run(trained)
+    images.export(run, tmp_path)
+    whole = safetensors.load_file(tmp_path / "model.safetensors")
+    variance = next(name for name in whole if name.endswith("/var"))
+    for name, value in (("params/stem/bias", np.nan), (variance, np.inf), (variance, -1.0)):
+        safetensors.save_file(
+            {**whole, name: np.full_like(whole[name], value)}, tmp_path / "model.safetensors"
+        )
+        with pytest.raises(InputError, match=rf"model.safetensors: {name} holds values that"):
+            images.load_export(tmp_path)

@@ -1,12 +1,15 @@
 """`jaxlab.tasks.images.evaluation`: a finished run evaluated: the same figures as in training, and
 the bound below them."""
 
+import dataclasses
 import types
 
+import jax
 import numpy as np
 import pytest
 
 from jaxlab import train
+from jaxlab.errors import DivergedError
 from jaxlab.metrics import read_metrics
 from jaxlab.models import nvae
 from jaxlab.tasks import images
@@ -75,6 +78,12 @@ def test_another_seed_or_statistics_anew_change_the_figures(run, figures):
     fresh = images.evaluate(run, "validation", refresh=1, **options)
     assert fresh["nelbo"] != figures["nelbo"]
     assert np.isfinite(fresh["nelbo"])
+
+
+def test_figures_that_are_not_finite_are_an_error(run):
+    broken = jax.tree.map(lambda x: x * np.nan, run.params)
+    with pytest.raises(DivergedError, match="nelbo of the ema weights of step 4 is nan: take"):
+        images.evaluate(dataclasses.replace(run, params=broken), "validation", limit=4)
 
 
 def test_the_chunk_must_divide_before_any_work(run):

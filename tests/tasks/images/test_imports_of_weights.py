@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxlab import train
+from jaxlab.errors import InputError
 from jaxlab.launch import config as configs
 from jaxlab.models import nvae
 from jaxlab.models.nvae import parity, reference
@@ -118,6 +119,23 @@ def call(monkeypatch, capfd):
         return code, [s for s in capfd.readouterr().err.splitlines() if s.startswith("error")]
 
     return called
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x * np.nan, "has values that are not finite"),
+        (lambda x: x.astype(np.float64) + 1e300, "has values that are not finite"),
+        (lambda x: x + 1j, "is complex64, must be real numbers"),
+        (lambda x: x > 0, "is bool, must be real numbers"),
+        (lambda x: x.astype(str), "is <U.*, must be real numbers"),
+    ],
+)
+def test_weights_that_are_no_finite_real_numbers_are_refused(grey, change, message):
+    state, flags = grey
+    name = next(iter(state))
+    with pytest.raises(InputError, match=rf"{name.removeprefix('state/')} {message}"):
+        nvae.load_reference({**state, name: change(state[name])}, flags)
 
 
 def save(path, state, flags):
