@@ -28,6 +28,7 @@ from jaxlab.files import (
     to_json,
     write_atomically,
 )
+from jaxlab.metrics import METRICS_FILE
 from jaxlab.models import nvae
 from jaxlab.models.bert.folder import CONFIG_FILE, WEIGHTS_FILE, safetensors
 from jaxlab.models.nvae.latent_inputs import draw_noise
@@ -217,20 +218,32 @@ def export(
 
     Args:
       run: from `train.load_run`.
-      folder: made if missing.
+      folder: made if missing; an older export in it is replaced.
       about: what config.json shall say besides, such as figures.
 
     Raises:
-      ValueError: the folder cannot be written to.
+      ValueError: the folder cannot be written to, or holds a run or another tool's config.json.
       ModuleNotFoundError: safetensors is not installed.
     """
     package, place = safetensors(), output_folder(folder)
+    _check_holds_no_run(place)
     described = {"task": "images", "config": run.config, **(about or {})}
     described |= {"model": nvae.arguments_of(run.model), "step": run.step, "weights": run.weights}
     variables = {"params": run.params, "batch_stats": run.model_state["batch_stats"]}
     leaves = {n: np.asarray(x) for n, x in flatten(variables).items()}
     write_atomically(place / WEIGHTS_FILE, package.numpy.save(leaves))
     write_atomically(place / CONFIG_FILE, to_json(described, indent=1) + "\n")
+
+
+def _check_holds_no_run(place: epath.Path) -> None:
+    """Raises where an export would replace the record of a run, or what another tool wrote."""
+    for name in ("checkpoints", METRICS_FILE):
+        if (place / name).exists():
+            raise InputError(f"{place} holds a run ({name}): export to another folder")
+    path = place / CONFIG_FILE
+    found = read_json(path) if path.exists() else {"step": None, "weights": None}
+    if not isinstance(found, dict) or not {"step", "weights"} <= found.keys():
+        raise InputError(f"{path} is not that of an exported model: export to another folder")
 
 
 def load_export(folder: epath.PathLike) -> tuple[nvae.NVAE, dict[str, Any]]:

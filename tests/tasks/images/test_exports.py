@@ -155,3 +155,23 @@ def test_a_model_that_is_not_finite_is_refused(trained, tmp_path):
         )
         with pytest.raises(InputError, match=rf"model.safetensors: {name} holds values that"):
             images.load_export(tmp_path)
+
+
+def test_an_export_replaces_no_run_and_no_file_of_others(trained, tmp_path):
+    pytest.importorskip("safetensors")
+    run = train.load_run(trained)
+    before = (trained / "config.json").read_text()
+    with pytest.raises(InputError, match=r"holds a run \(checkpoints\): export to another folder"):
+        images.write_card(run, trained, trained)
+    assert (trained / "config.json").read_text() == before
+    assert not (trained / "model.safetensors").exists()
+    (tmp_path / "config.json").write_text('{"task": "images", "config": {}}')
+    with pytest.raises(InputError, match=r"config.json is not that of an exported model"):
+        images.export(run, tmp_path)
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "metrics.jsonl").touch()
+    with pytest.raises(InputError, match=r"holds a run \(metrics.jsonl\)"):
+        images.export(run, tmp_path)
+    (tmp_path / "metrics.jsonl").unlink()
+    images.export(run, tmp_path)
+    images.export(run, tmp_path)  # again: it replaces its own
