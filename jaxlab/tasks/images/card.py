@@ -6,10 +6,16 @@ from typing import Any
 from etils import epath
 
 from jaxlab import train
+from jaxlab.errors import InputError
 from jaxlab.files import read_json, read_record, write_atomically
 from jaxlab.models import nvae
 from jaxlab.tasks.images.exports import export
 from jaxlab.tasks.images.quality import QUALITY_FILE, quality_table
+
+_NUMBER = int | float
+_FIGURES = {"step": int, "weights": str, "split": str, "images": int, "bound_samples": int}
+_FIGURES |= {"nelbo": _NUMBER} | dict.fromkeys(("nelbo_se", "bound", "bound_se"), _NUMBER | None)
+_ROW = {"frechet": _NUMBER, "confident": _NUMBER, "pictures": int}  # of quality.json
 
 
 def write_card(
@@ -29,14 +35,15 @@ def write_card(
       data_licence: of the training images.
 
     Raises:
-      ValueError: a file of the run cannot be read, or the folder cannot be written to.
+      ValueError: a file of the run cannot be read or holds no such figures, or the folder cannot
+        be written to or holds a run.
     """
     workdir, folder = epath.Path(workdir), epath.Path(folder)
     record = read_record(workdir)
-    evaluated = [read_json(path) for path in sorted(workdir.glob("evaluation_*.json"))]
+    evaluated = [_figures(path) for path in sorted(workdir.glob("evaluation_*.json"))]
     evaluated = [f for f in evaluated if _is_of(f, run) and not f.get("refresh")]
     quality = workdir / QUALITY_FILE
-    judged = read_json(quality) if quality.exists() else {}
+    judged = _judged(quality) if quality.exists() else {}
     about = {
         "git_commit": record.get("git_commit"),
         "versions": record.get("versions"),
@@ -46,6 +53,36 @@ def write_card(
     }
     export(run, folder, about=about)
     write_atomically(folder / "README.md", card(run, about, folder.name))
+
+
+def _shown(figures: Mapping[str, Any], name: str) -> str:
+    value, error = figures.get(name), figures.get(f"{name}_se")
+    return "-" if value is None else f"{value:.2f} +- {'-' if error is None else f'{error:.2f}'}"
+
+
+def _figures(path: epath.Path) -> dict[str, Any]:
+    found = read_json(path)
+    _check(path, found, _FIGURES)
+    return found
+
+
+def _judged(path: epath.Path) -> dict[str, Any]:
+    found = read_json(path)
+    rows = [r for r in found.values() if isinstance(r, dict)] if isinstance(found, dict) else []
+    for row in rows or [None]:
+        _check(path, row, _ROW)
+    return found
+
+
+def _check(path: epath.Path, found: Any, wanted: Mapping[str, Any]) -> None:
+    """Raises unless `found` has values of the wanted types."""
+    values = found if isinstance(found, dict) else {}
+    wrong = [n for n, kind in wanted.items() if not isinstance(values.get(n), kind)]
+    if wrong:
+        raise InputError(
+            f"{path} is not what evaluate_nvae.py writes ({', '.join(wrong)} missing or of another "
+            "type): delete it and evaluate again"
+        )
 
 
 def _is_of(figures: Mapping[str, Any], run: train.LoadedRun) -> bool:
@@ -72,10 +109,9 @@ def card(run: train.LoadedRun, about: Mapping[str, Any], name: str) -> str:
     if about["evaluated"]:
         lines += ["| split | images | NELBO (nats) | bound (nats) | K |", "|---|---|---|---|---|"]
     for split, found in about["evaluated"].items():
-        number = lambda key, f=found: f"{f[key]:.2f} +- {f[f'{key}_se']:.2f}" if key in f else "-"
         lines.append(
-            f"| {split} | {found['images']:,} | {number('nelbo')} | {number('bound')} | "
-            f"{found['bound_samples']:,} |"
+            f"| {split} | {found['images']:,} | {_shown(found, 'nelbo')} | "
+            f"{_shown(found, 'bound')} | {found['bound_samples']:,} |"
         )
     lines += ["", "+- is the standard error over the images.", ""] if about["evaluated"] else []
     if about["quality"]:

@@ -175,3 +175,25 @@ def test_an_export_replaces_no_run_and_no_file_of_others(trained, tmp_path):
     (tmp_path / "metrics.jsonl").unlink()
     images.export(run, tmp_path)
     images.export(run, tmp_path)  # again: it replaces its own
+
+
+def test_a_card_takes_one_image_and_refuses_files_of_others(trained, tmp_path):
+    pytest.importorskip("safetensors")
+    run = train.load_run(trained)
+    workdir, out = tmp_path / "run", tmp_path / "out"
+    workdir.mkdir()
+    (workdir / "config.json").write_text((trained / "config.json").read_text())
+    figures = {"step": run.step, "weights": run.weights, "split": "test", "images": 1}
+    figures |= {"nelbo": 80.5, "nelbo_se": None, "bound": 79.0, "bound_se": None}
+    figures |= {"bound_samples": 2}
+    good = json.dumps(figures)
+    (workdir / "evaluation_test.json").write_text(good)
+    images.write_card(run, workdir, out)
+    assert "| test | 1 | 80.50 +- - | 79.00 +- - | 2 |" in (out / "README.md").read_text()
+    for name in ("quality.json", "evaluation_test.json"):
+        for text in ("{}", "[]", "null", json.dumps({"step": run.step, "t = 1": {}})):
+            (workdir / name).write_text(text)
+            with pytest.raises(InputError, match=rf"{name} is not what evaluate_nvae.py writes"):
+                images.write_card(run, workdir, tmp_path / "none")
+            (workdir / name).unlink()
+    assert not (tmp_path / "none").exists()
