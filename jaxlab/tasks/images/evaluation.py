@@ -36,7 +36,8 @@ def evaluate(
       num_samples: K of the bound; 0 leaves it out.
       chunk: samples per image that are decoded at once; must divide K, or be above it.
       batch_size: images at a time.
-      refresh: measure batch statistics anew on N training batches first.
+      refresh: measure batch statistics anew on N training batches first; where the images are
+        fewer, on the whole batches among them, or on one batch of all of them.
       seed: of posterior noise and fixed binarisation.
 
     Returns:
@@ -56,8 +57,9 @@ def evaluate(
     variables = run.variables
     if refresh:
         training = run.load_data("train", limit=refresh * config["batch_size"])
-        batches = data.eval_batches(training, config["batch_size"])
-        arrays = (jnp.asarray(batch["image"]) for batch in batches)
+        # Whole batches only: the zeros that fill up a last one are no images.
+        batches = data.eval_batches(training, min(config["batch_size"], len(training)))
+        arrays = (jnp.asarray(batch["image"]) for batch in batches if batch["mask"].all())
         variables["batch_stats"] = nvae.refresh_statistics(model, variables, arrays, key)
 
     batches = data.eval_batches(images, batch_size, binarize=binarize(config, model), seed=seed)
@@ -77,7 +79,8 @@ def evaluate(
         _check_finite(figures, "bound", run)
         spread = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
         figures["bound_se"] = float(spread)
-    x = nvae.prepare_images(model, jnp.asarray(next(iter(batches))["image"]), key)
+    first = next(iter(batches))
+    x = nvae.prepare_images(model, jnp.asarray(first["image"][first["mask"] > 0]), key)
     channels = nvae.active_channels(model)(variables, x, key)
     figures["active_groups"], figures["active_channels"] = nvae.count_active(np.asarray(channels))
     figures |= {"step": run.step, "weights": run.weights, "split": split, "images": len(images)}

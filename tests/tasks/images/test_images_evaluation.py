@@ -4,6 +4,7 @@ the bound below them."""
 import dataclasses
 import types
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -84,6 +85,29 @@ def test_figures_that_are_not_finite_are_an_error(run):
     broken = jax.tree.map(lambda x: x * np.nan, run.params)
     with pytest.raises(DivergedError, match="nelbo of the ema weights of step 4 is nan: take"):
         images.evaluate(dataclasses.replace(run, params=broken), "validation", limit=4)
+
+
+def test_rows_that_fill_up_a_batch_are_no_images(run, monkeypatch):
+    seen = {"active": [], "fresh": []}
+
+    def active_channels(model):
+        found = nvae.active_channels(model)
+        return lambda variables, x, key: (seen["active"].append(x), found(variables, x, key))[1]
+
+    def refresh_statistics(model, variables, batches, key):
+        seen["fresh"].append([np.asarray(batch) for batch in batches])
+        return variables["batch_stats"]
+
+    patched = {"active_channels": active_channels, "refresh_statistics": refresh_statistics}
+    monkeypatch.setattr(evaluation, "nvae", types.SimpleNamespace(**{**vars(nvae), **patched}))
+    five = lambda split, limit=None: run.load_data(split, limit=5)
+    for size, batches in ((16, [slice(0, 5)]), (2, [slice(0, 2), slice(2, 4)])):
+        config = {**run.config, "batch_size": size}
+        few = dataclasses.replace(run, config=config, load_data=five)
+        images.evaluate(few, "validation", num_samples=0, batch_size=8, refresh=3)
+        known = run.load_data("train", limit=5).padded(np.arange(5))
+        chex.assert_trees_all_equal(seen["fresh"].pop(), [known[part] for part in batches])
+        assert seen["active"].pop().shape[0] == 5
 
 
 def test_the_chunk_must_divide_before_any_work(run):
