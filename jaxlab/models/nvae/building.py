@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from jaxlab.checks import check_arguments, check_counts, dtype_by_name
+from jaxlab.errors import InputError
 from jaxlab.models.nvae.model import NVAE, check
 
 
@@ -32,7 +33,8 @@ def for_images(spec: Any, **kwargs: Any) -> NVAE:
         **kwargs: Other arguments of `NVAE`; dtype may be "float32" or "bfloat16".
 
     Raises:
-        ValueError: another name of a dtype, an unknown argument, or one out of range.
+        ValueError: another name of a dtype, an unknown argument, one out of range, or a crop that
+            is not the spec's pad.
     """
     taken = {"image_size": spec.image_size, **kwargs}
     check_arguments("model", NVAE, taken, given=("parent", "name"))
@@ -51,6 +53,10 @@ def for_images(spec: Any, **kwargs: Any) -> NVAE:
         }
     )
     check(model)
+    if model.crop != spec.pad:  # else bits per dimension would count other pixels than the loss
+        raise InputError(
+            f"crop is {model.crop}, must be the {spec.pad} of data.pad: leave model.crop out"
+        )
     return model
 
 

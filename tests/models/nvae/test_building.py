@@ -32,6 +32,8 @@ def test_a_model_for_images():
     assert for_images(spec, bits=8, image_size=16).image_size == 16
     with pytest.raises(ValueError, match="latent_size"):
         for_images(spec, latent_size=3)
+    with pytest.raises(ValueError, match=r"^crop is 0, must be the 2 of data\.pad: .*model\.crop"):
+        for_images(spec, crop=0)
     likelihood = NVAE(8, "mixture", 3, 5, 4, "reference", 1).observation
     assert dataclasses.astuple(likelihood) == ("mixture", 3, 5, 4, "reference", 1)
 
