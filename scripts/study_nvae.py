@@ -15,6 +15,7 @@ import dataclasses
 
 from jaxlab import launch, train
 from jaxlab import mesh as mesh_lib
+from jaxlab.studies import cells
 from jaxlab.tasks import classification, images
 
 
@@ -27,6 +28,7 @@ def main(config, workdir):
     if config["judge"]["run"]:
         trained = train.load_run(launch.full_path(config["judge"]["run"]), task="classification")
         judge = lambda x: classification.features(trained, x)
+        options["judge_sum"] = cells.sum_of(trained.variables)
     found = images.run_study(config, workdir, mesh, judge=judge, **options)
     table = images.write_report(
         found, workdir, baseline=config["baseline"], num_samples=config["bound_samples"]

@@ -74,6 +74,7 @@ def run_study(
     *,
     data_dir: str | None = None,
     judge: Judge | None = None,
+    judge_sum: int | None = None,
     allow_change: bool = False,
     **options: Any,
 ) -> Iterator[tuple[str, int, dict[str, Any]]]:
@@ -90,7 +91,9 @@ def run_study(
       mesh: the devices.
       data_dir: the data folder.
       judge: see `judge_samples`; `judge` of the config says how many samples, and at which
-        temperatures. What the judge is belongs to the record's key.
+        temperatures; both belong to the record's key.
+      judge_sum: `cells.sum_of` the judge's parameters, for that key: another judge's figures are
+        not mixed in.
       allow_change: take what other settings have left, with a warning.
       **options: of `train.run`.
 
@@ -111,7 +114,7 @@ def run_study(
             depends: dict[str, Any] = {k: v for k, v in own.items() if k not in _APART}
             depends |= {"sets": described, **{n: config[n] for n in ("bound_samples", "chunk")}}
             if judge is not None:
-                depends["judge"] = config["judge"]
+                depends["judge"] = {**config["judge"], "sum": judge_sum}
             place = epath.Path(workdir) / _folder(arm) / f"seed_{seed}"
             cell = cells.Cell(place, run["num_steps"], depends)
             logging.info("%s, seed %d", arm, seed)

@@ -172,7 +172,13 @@ def test_samples_of_a_study_are_judged(tmp_path):
     config = asked({"base": {}}, seeds=(0,), bound_samples=0)
     config["judge"] |= {"num": 6, "temperatures": (0.5, 1.0), "reestimate": 1}
     devices = mesh.make_mesh(jax.devices()[:1])
-    ((_, _, record),) = images.run_study(config, tmp_path, devices, judge=judge)
+    ask = lambda judge_sum: images.run_study(
+        config, tmp_path, devices, judge=judge, judge_sum=judge_sum
+    )
+    ((_, _, record),) = ask(1)
+    assert next(ask(1))[2]["frechet_1"] == record["frechet_1"]
+    with pytest.raises(InputError, match="seed_0 was trained with other settings"):
+        next(ask(2))  # a judge that was trained anew in its folder
     loaded = train.load_run(tmp_path / "base" / "seed_0")
     rows = images.judge_samples(loaded, judge, num=6, temperatures=(0.5, 1.0))
     assert record["frechet_0.5"] == pytest.approx(rows["t = 0.5"]["frechet"], rel=1e-5)
