@@ -135,7 +135,10 @@ def make_eval_fn(
     mesh: jax.sharding.Mesh,
     workdir: epath.Path,
 ) -> Callable[[train.TrainState], dict[str, float]]:
-    """Builds state -> figures: NELBO with averaged and raw parameters, and pictures in workdir."""
+    """Builds state -> figures: NELBO with averaged and raw parameters, and pictures in workdir.
+
+    state -> figures raises `train.NonFiniteError` where NELBO or pictures are not finite.
+    """
     mode = binarize(config, model)
     batches = data.eval_batches(
         held_out, config["eval_batch_size"], binarize=mode, **mesh_lib.this_process()
@@ -155,10 +158,15 @@ def make_eval_fn(
 
     def eval_fn(state):
         means = train.evaluate_state(eval_step, state, batches, key=key, mesh=mesh, raw=["nelbo"])
+        at = f"at step {int(state.step)}"
+        if not np.isfinite(means["nelbo"]):
+            raise train.NonFiniteError(f"eval/nelbo is {means['nelbo']:.5g} {at}")
         figures = {f"eval/{name}": value for name, value in means.items()}
         figures["eval/bits_per_dim"] = means["nelbo"] / (held_out.spec.dims * np.log(2))
         pictures = draw(state.ema_params, state.model_state)
         samples, originals, decoded = (np.asarray(x) for x in pictures)
+        if not (np.isfinite(samples).all() and np.isfinite(decoded).all()):
+            raise train.NonFiniteError(f"pixels of samples or reconstructions are not finite {at}")
 
         def paint():
             plots.image_grid(samples, workdir / "samples.png")

@@ -3,6 +3,7 @@ pictures, and the run opened again."""
 
 import json
 import shutil
+import types
 
 import jax
 import jax.numpy as jnp
@@ -194,3 +195,19 @@ def test_weissi_and_flooding_reach_the_nvae_from_its_config(trained):
         np.testing.assert_allclose(moved, want, rtol=1e-4, atol=1e-7)
     assert not updates[name]["merge"]["bias"].any()
     assert "flooded" in jax.eval_shape(run.step, *run.arguments())[1]
+
+
+def test_an_evaluation_that_is_not_finite_has_diverged(trained, tmp_path, monkeypatch):
+    """With step and value, before pictures are drawn: a study records it and goes on."""
+    opened = train.load_run(trained)
+    devices, held_out = mesh.make_mesh(jax.devices()[:1]), opened.load_data("test", limit=4)
+    monkeypatch.setattr(train, "evaluate_state", lambda *_, **__: {"nelbo": np.nan})
+    eval_fn = images.make_eval_fn(opened.config, opened.model, held_out, devices, tmp_path)
+    state = types.SimpleNamespace(step=3)
+    with pytest.raises(train.NonFiniteError, match="^eval/nelbo is nan at step 3$"):
+        eval_fn(state)
+    monkeypatch.setattr(train, "evaluate_state", lambda *_, **__: {"nelbo": 1.0})
+    state.ema_params = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), opened.params)
+    state.model_state = opened.model_state
+    with pytest.raises(train.NonFiniteError, match="^pixels of .* are not finite at step 3$"):
+        eval_fn(state)
