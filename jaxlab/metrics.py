@@ -62,7 +62,7 @@ def on_axis(
 
     Raises:
       FileNotFoundError: the file that is needed is missing.
-      ValueError: it cannot be read, or axis is unknown.
+      ValueError: it cannot be read or does not cover the rows, or axis is unknown.
     """
     check_choice("axis", axis, AXES)
     if axis == "step":
@@ -76,7 +76,14 @@ def on_axis(
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file, which minutes need")
     timed = read_metrics(path)
-    steps, seconds = ([row[name] for row in timed] for name in ("step", "seconds"))
+    steps, seconds = ([row.get(name, math.nan) for row in timed] for name in ("step", "seconds"))
+    if not timed or not np.isfinite(seconds).all():
+        raise InputError(f"{path}: has no rows, or one lacks seconds, which minutes need")
+    if min(np.diff(steps), default=1) < 0 or min(np.diff(seconds), default=1) < 0:
+        raise InputError(f"{path}: steps or seconds fall, must be in the order of training")
+    last = max((row["step"] for row in rows), default=0)
+    if last > steps[-1]:
+        raise InputError(f"{path}: ends at step {steps[-1]}, minutes of step {last} are not known")
     minutes = np.interp([row["step"] for row in rows], [0, *steps], [0, *seconds]) / 60
     return [{**row, "step": x} for row, x in zip(rows, minutes.tolist(), strict=True)]
 

@@ -279,6 +279,16 @@ def test_rows_over_minutes_and_examples(tmp_path):
     assert [row["step"] for row in examples][:2] == [40, 48]
     assert examples[0]["loss"] == rows[0]["loss"]
     assert on_axis("step", tmp_path, rows) == rows
+    one, two = (json.dumps(row) + "\n" for row in timed)
+    for text, message in (
+        ("", "has no rows, or one lacks seconds"),
+        ('{"step": 20}\n', "has no rows, or one lacks seconds"),
+        (one, "ends at step 10, minutes of step 20 are not known"),
+        (two + one, "steps or seconds fall"),
+    ):
+        (tmp_path / "timing.jsonl").write_text(text)
+        with pytest.raises(UserError, match=rf"timing\.jsonl: {message}"):
+            on_axis("minutes", tmp_path, rows)
     (tmp_path / "timing.jsonl").unlink()
     with pytest.raises(FileNotFoundError, match="minutes"):
         on_axis("minutes", tmp_path, rows)
