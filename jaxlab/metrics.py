@@ -79,11 +79,13 @@ def on_axis(
     steps, seconds = ([row.get(name, math.nan) for row in timed] for name in ("step", "seconds"))
     if not timed or not np.isfinite(seconds).all():
         raise InputError(f"{path}: has no rows, or one lacks seconds, which minutes need")
-    if min(np.diff(steps), default=1) < 0 or min(np.diff(seconds), default=1) < 0:
-        raise InputError(f"{path}: steps or seconds fall, must be in the order of training")
+    if steps != sorted(steps):
+        raise InputError(f"{path}: steps fall, must be in the order of training")
     last = max((row["step"] for row in rows), default=0)
     if last > steps[-1]:
         raise InputError(f"{path}: ends at step {steps[-1]}, minutes of step {last} are not known")
+    gains = np.diff(seconds, prepend=0.0)  # a run that is resumed counts from 0 again
+    seconds = np.cumsum(np.where(gains < 0, seconds, gains))
     minutes = np.interp([row["step"] for row in rows], [0, *steps], [0, *seconds]) / 60
     return [{**row, "step": x} for row, x in zip(rows, minutes.tolist(), strict=True)]
 

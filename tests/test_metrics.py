@@ -284,11 +284,13 @@ def test_rows_over_minutes_and_examples(tmp_path):
         ("", "has no rows, or one lacks seconds"),
         ('{"step": 20}\n', "has no rows, or one lacks seconds"),
         (one, "ends at step 10, minutes of step 20 are not known"),
-        (two + one, "steps or seconds fall"),
+        (two + one, "steps fall"),
     ):
         (tmp_path / "timing.jsonl").write_text(text)
         with pytest.raises(UserError, match=rf"timing\.jsonl: {message}"):
             on_axis("minutes", tmp_path, rows)
+    (tmp_path / "timing.jsonl").write_text(one + two.replace("240", "30"))  # resumed after 10
+    assert on_axis("minutes", tmp_path, rows)[-1]["step"] == pytest.approx(1.5)
     (tmp_path / "timing.jsonl").unlink()
     with pytest.raises(FileNotFoundError, match="minutes"):
         on_axis("minutes", tmp_path, rows)
