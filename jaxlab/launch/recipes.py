@@ -112,10 +112,15 @@ def recipe(
 def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Changes as a config can hold them, whose keys have no dots.
 
+    Raises:
+      ValueError: they are no dict.
+
     Example:
       >>> nested({"model.width": 2, "model.depth": 3, "steps": 5})
       {'model': {'width': 2, 'depth': 3}, 'steps': 5}
     """
+    if not isinstance(changes, Mapping):
+        raise InputError(f"changes are {changes!r}, must be a dict of keys and values")
     found: dict[str, Any] = {}
     for path, value in changes.items():
         *parents, key = path.split(".")

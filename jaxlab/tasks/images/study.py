@@ -26,6 +26,8 @@ from jaxlab.tasks.images.quality import Judge, judge_samples
 
 # Keys of a run on which its result does not depend.
 _APART = ("log_every", "eval_every", "checkpoint_every", "fast_compile")
+_SHARED = {"seed": "seeds", "fsdp": "base.fsdp"}  # of all arms -> what sets it
+_WORDS = ("weights", "split", "key")  # of a record; all else is numbers
 
 
 def check_study(config: Mapping[str, Any], data_dir: str | None = None) -> dict[str, Any]:
@@ -41,6 +43,9 @@ def check_study(config: Mapping[str, Any], data_dir: str | None = None) -> dict[
     check_seeds("seeds", config["seeds"])
     check_count("bound_samples", config["bound_samples"], at_least=0)
     check_count("chunk", config["chunk"])
+    total, chunk = config["bound_samples"], config["chunk"]
+    if total > chunk and total % chunk:
+        raise InputError(f"chunk is {chunk}, must divide the {total} of bound_samples")
     check_count("judge.num", config["judge"]["num"], at_least=2)
     check_count("judge.reestimate", config["judge"]["reestimate"])
     check_scalars("judge.temperatures", config["judge"]["temperatures"], at_least=0.0)
@@ -50,8 +55,15 @@ def check_study(config: Mapping[str, Any], data_dir: str | None = None) -> dict[
     runs: dict[str, Any] = {}
     for name in config["order"]:
         try:
-            run = launch.recipe(config["base"], flat(dict(config["arms"][name]))).to_dict()
+            changes = config["arms"][name]
+            if not isinstance(changes, Mapping):
+                raise InputError(f"is {changes!r}, must be a dict of what differs from the base")
+            for key in _SHARED.keys() & changes.keys():
+                raise InputError(f"{key} is the same in all arms, set {_SHARED[key]} instead")
+            run = launch.recipe(config["base"], flat(dict(changes))).to_dict()
             for section, known in training.KEYWORDS.items():
+                if not isinstance(run[section], Mapping):
+                    raise InputError(f"{section} is {run[section]!r}, must be a dict of its keys")
                 launch.check_section(section, run[section], known)
             training.build(run, training.find_spec(run["data"], data_dir), None)
         except UserError as error:
@@ -134,6 +146,20 @@ def _judged(trained: train.LoadedRun, judge: Judge, options: Mapping[str, Any]) 
     return figures
 
 
+def _read_record(folder: epath.Path, groups: int) -> dict[str, Any]:
+    """The record of a finished cell, with the figures that a report needs."""
+    record, needed = cells.read_result(folder), ["nelbo", *(f"kl_{i:02d}" for i in range(groups))]
+    if "diverged" in record:
+        return record
+    for name in needed:
+        if record.get(name) is None:
+            raise InputError(f"{folder / 'result.json'} lacks {name}")
+    for name, value in record.items():
+        if name not in _WORDS and not isinstance(value, int | float | None):
+            raise InputError(f"{folder / 'result.json'}: {name} is {value!r}, must be a number")
+    return record
+
+
 def _run_cell(cell, run, config, sets, program, mesh, judge, settings):
     """Trains and evaluates a cell unless it is done; returns its record."""
     data_dir = settings.pop("data_dir")
@@ -177,7 +203,7 @@ def _run_cell(cell, run, config, sets, program, mesh, judge, settings):
             cell,
             begin,
             conclude=conclude,
-            load=lambda: cells.read_result(cell.folder),
+            load=lambda: _read_record(cell.folder, sum(run["model"].get("groups", ()))),
             eval_fn=lambda state: make_eval_fn()(state),
             best_metric=training.BEST,
             **{name: run[name] for name in ("log_every", "eval_every", "checkpoint_every")},

@@ -83,6 +83,10 @@ def build(
     tx = optim.make_optimizer(**config["optimizer"], num_steps=steps, stacked=nvae.stacked)
     model = nvae.for_images(spec, **config["model"])
     loss_fn = nvae.make_loss(model, total_steps=config["num_steps"], **config["loss"])
+    train_step = train.make_train_step(loss_fn, tx, mesh=mesh, **config["step"])
+    parts, rows = config["step"].get("accumulate", 1), config["batch_size"]
+    if rows % parts:
+        raise InputError(f"step.accumulate is {parts}, must divide the {rows} of batch_size")
     shape = (spec.image_size, spec.image_size, spec.channels)
     if images is None:
         images = jnp.zeros((min(config["batch_size"], 32), *shape), jnp.uint8)
@@ -94,7 +98,7 @@ def build(
             key=jax.random.key(config["seed"]),
             mesh=mesh,
         ),
-        train.make_train_step(loss_fn, tx, mesh=mesh, **config["step"]),
+        train_step,
         {"image": jax.ShapeDtypeStruct((config["batch_size"], *shape), np.uint8)},
         num_steps=config["num_steps"],
         batch_size=config["batch_size"],

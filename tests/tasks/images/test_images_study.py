@@ -5,6 +5,7 @@ import shutil
 
 import jax
 import pytest
+from etils import epath
 from processes import ROOT
 
 from jaxlab import launch, mesh, train
@@ -74,6 +75,9 @@ def test_arms_with_other_groups_have_as_many_parameters():
         ({"model.latents": "many"}, "arm 'x': --config.model.latents is 'many', must be int"),
         ({"model.latents": 0}, "arm 'x': latents is 0"),
         ({"loss.balancing": "cube"}, "arm 'x': balanc"),
+        ({"step.accumulate": 3}, "arm 'x': step.accumulate is 3, must divide the 8 of batch_size"),
+        ({"seed": 3}, "arm 'x': seed is the same in all arms, set seeds instead"),
+        ({"model": None}, "arm 'x': model is None, must be a dict of its keys"),
         ({"optimizer.name": "adamix"}, "arm 'x': optimizer is 'adamix', must be one of"),
     ],
 )
@@ -89,11 +93,16 @@ def test_arms_without_sense_are_named_before_anything_trains(arm, message):
         ({"order": ("base", "none")}, "order is 'none', must be one of"),
         ({"seeds": (1, 1)}, "seeds must differ"),
         ({"bound_samples": -1}, "bound_samples is -1"),
+        ({"bound_samples": 10, "chunk": 4}, "chunk is 4, must divide the 10 of bound_samples"),
     ],
 )
 def test_studies_without_sense(change, message):
     with pytest.raises(InputError, match=message):
         images.check_study(asked(**change))
+    config = asked()
+    config["arms"]["base"] = None
+    with pytest.raises(InputError, match="arm 'base': is None, must be a dict of"):
+        images.check_study(config)
     arms = {"base": {}, "a b": {}, "a+b": {}}
     with pytest.raises(InputError, match="arms must differ in letters and digits"):
         images.check_study(asked(arms))
@@ -127,6 +136,16 @@ def test_a_cell_is_a_run_that_trains_once(run, trained, tmp_path, monkeypatch):
     longer = asked({"base": {"num_steps": 6}}, seeds=(0,))
     with pytest.raises(InputError, match="was trained for 4 steps, the config has 6"):
         run(longer)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [({}, "lacks nelbo"), ({"nelbo": 9.0, "kl_00": "2"}, "kl_00 is '2', must be a number")],
+)
+def test_records_that_a_report_cannot_use(tmp_path, record, message):
+    (tmp_path / "result.json").write_text(json.dumps({"num_steps": 4, **record}))
+    with pytest.raises(InputError, match=message):
+        study._read_record(epath.Path(tmp_path), 1)
 
 
 @pytest.mark.slow

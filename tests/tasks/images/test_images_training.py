@@ -204,10 +204,10 @@ def test_an_evaluation_that_is_not_finite_has_diverged(trained, tmp_path, monkey
     monkeypatch.setattr(train, "evaluate_state", lambda *_, **__: {"nelbo": np.nan})
     eval_fn = images.make_eval_fn(opened.config, opened.model, held_out, devices, tmp_path)
     state = types.SimpleNamespace(step=3)
-    with pytest.raises(train.NonFiniteError, match="^eval/nelbo is nan at step 3$"):
+    with pytest.raises(train.NonFiniteError, match=r"^eval/nelbo is nan at step 3$"):
         eval_fn(state)
     monkeypatch.setattr(train, "evaluate_state", lambda *_, **__: {"nelbo": 1.0})
     state.ema_params = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), opened.params)
     state.model_state = opened.model_state
-    with pytest.raises(train.NonFiniteError, match="^pixels of .* are not finite at step 3$"):
+    with pytest.raises(train.NonFiniteError, match=r"^pixels of .* are not finite at step 3$"):
         eval_fn(state)
