@@ -68,16 +68,17 @@ def draw(name, pictures, rows, heat, path):
 
 def main(config, workdir):
     del config
-    unknown = set(PICTURES.value) - set(DRAW)
-    if unknown:
+    if not PICTURES.value or not TEMPERATURES.value:
+        raise InputError("--pictures and --temperatures must not be empty: leave them out for all")
+    if unknown := set(PICTURES.value) - set(DRAW):
         raise InputError(f"--pictures has {sorted(unknown)}, known are {sorted(DRAW)}")
     rows = [images.read_temperature(text) for text in TEMPERATURES.value]
     heat = [images.read_temperature(text) for text in TEMPERATURE.value]
     if bool(NUM.value) != bool(SAMPLES_OUT.value):
         raise InputError("--num=N and --samples_out=DIR or FILE.npz go together")
+    run = launch.load_run(workdir, task="images")
+    pictures = images.Pictures(run, COLUMNS.value, SEED.value, REESTIMATE.value)
     if SAMPLES_OUT.value and NUM.value:
-        run = launch.load_run(workdir, task="images")
-        pictures = images.Pictures(run, COLUMNS.value, SEED.value, REESTIMATE.value)
         count = images.export_samples(
             pictures,
             SAMPLES_OUT.value,
@@ -89,8 +90,6 @@ def main(config, workdir):
         logging.info("step %d: %d samples written to %s", run.step, count, SAMPLES_OUT.value)
         return
     out = output_folder(OUT.value or workdir / "samples")
-    run = launch.load_run(workdir, task="images")
-    pictures = images.Pictures(run, COLUMNS.value, SEED.value, REESTIMATE.value)
     for name in PICTURES.value:
         draw(name, pictures, rows, heat, out / f"{name}.png")
         logging.info("step %d: %s", run.step, out / f"{name}.png")

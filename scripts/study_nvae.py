@@ -30,10 +30,8 @@ def main(config, workdir):
         judge = lambda x: classification.features(trained, x)
         options["judge_sum"] = cells.sum_of(trained.variables)
     found = images.run_study(config, workdir, mesh, judge=judge, **options)
-    table = images.write_report(
-        found, workdir, baseline=config["baseline"], num_samples=config["bound_samples"]
-    )
-    print(table, end="")
+    numbers = {"baseline": config["baseline"], "num_samples": config["bound_samples"]}
+    print(images.write_report(found, workdir, **numbers), end="")
 
 
 if __name__ == "__main__":

@@ -225,6 +225,9 @@ def test_sampling_refuses_what_it_cannot_do(run, trained, tmp_path):
     assert "no run was started" in line
     line = complaint(run("sample_nvae", f"--workdir={trained}", "--temperatures=hot", code=2))
     assert "temperature is 'hot'" in line
+    for flag in ("--temperatures=", "--pictures="):
+        line = complaint(run("sample_nvae", f"--workdir={trained}", flag, code=2))
+        assert "must not be empty" in line
     line = complaint(run("sample_nvae", f"--workdir={trained}", "--temperature=1,1,1", code=2))
     assert "3 values, the model 2 groups" in line
     line = complaint(run("sample_nvae", f"--workdir={trained}", "--step=7", code=2))

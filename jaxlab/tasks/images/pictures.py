@@ -171,8 +171,14 @@ class Pictures:
         )
 
     def interpolation(self) -> np.ndarray:
-        """A row between each pair of neighbouring held-out images, at most `PAIRS` of them."""
+        """A row between each pair of neighbouring held-out images, at most `PAIRS` of them.
+
+        Raises:
+          ValueError: there is only one image.
+        """
         pairs = min(PAIRS, len(self.images) // 2)
+        if not pairs:
+            raise InputError("interpolation needs two held-out images, there is one: leave it out")
         return np.concatenate([self._row(pair=i) for i in range(pairs)])
 
     def resampled(

@@ -35,6 +35,13 @@ def test_rows_of_temperatures_share_their_noise(pictures):
     assert np.abs(drawn[:3] - drawn[3:]).max() > 0
 
 
+def test_a_single_image_has_no_neighbour_to_go_to(pictures):
+    one = dataclasses.replace(pictures)
+    one.__dict__["images"] = pictures.images[:1]
+    with pytest.raises(ValueError, match=r"^interpolation needs two held-out images"):
+        one.interpolation()
+
+
 def test_rows_that_keep_fewer_groups_start_with_the_images(pictures):
     grid, labels, columns = pictures.resampled()
     groups = pictures.run.model.num_groups
