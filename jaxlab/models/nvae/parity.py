@@ -25,7 +25,7 @@ GRADIENT_TOLERANCE = 1e-3
 TOLERANCE = 1e-4
 # Every program here runs once, so nearly all the time goes into compiling. Hence also numpy for
 # small things: outside a jitted function, jax compiles each operation for each shape.
-_COMPILE_QUICKLY = {"xla_backend_optimization_level": 0}
+_COMPILE_QUICKLY: dict[str, Any] = {"xla_backend_optimization_level": 0}
 
 
 def tolerance(quantity: str) -> float:

@@ -47,6 +47,7 @@ class Peer:
         self.model = Model(
             {
                 **{"dataset": "mnist", "use_se": True, "res_dist": True, "num_nf": 0},
+                **{"num_mixture_dec": 10, "num_x_bits": 8},
                 **{"num_latent_scales": 2, "ada_groups": True, **groups, **parts},
                 **{"num_latent_per_group": sizes["latents"], "arch_instance": sizes["arch"]},
             },
