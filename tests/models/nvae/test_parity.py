@@ -164,8 +164,11 @@ def test_tampered_arrays_are_seen(fixtures_dir, name, change, quantity):
 
 def test_not_a_number_is_seen(fixtures_dir):
     arrays = evaluation_only(stored(fixtures_dir))
-    arrays["state/stem.bias"] = np.full_like(arrays["state/stem.bias"], np.nan)
-    assert "eval/logits" in failures(parity.compare(arrays))
+    broken = arrays | {"eval/logits": np.full_like(arrays["eval/logits"], np.nan)}
+    assert "eval/logits" in failures(parity.compare(broken))
+    broken = arrays | {"state/stem.bias": np.full_like(arrays["state/stem.bias"], np.nan)}
+    with pytest.raises(ValueError, match=r"stem\.bias has values that are not finite"):
+        parity.compare(broken)
 
 
 def test_weights_that_do_not_fit_are_listed(fixtures_dir):
